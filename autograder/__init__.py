@@ -1,0 +1,1 @@
+"""Authoring, grading and reporting: staff only, never part of a student edition."""

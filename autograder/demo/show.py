@@ -1,0 +1,95 @@
+"""Make the scratch course, grade it, show what came out and what to open next."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+
+from ..cli import console, progress_bar, protections_line, results_table
+from ..course import Course, CourseError, load_course
+from ..grade.record import Recorder
+from ..grade.run import Row, grade, solution_notebook, write_csv
+from ..sandbox import probe
+from .cohort import Member, cohort, expected_status, hand_in
+
+LAB = "lab02_attention"
+MARKER = ".mlsys-demo"
+
+
+def make_course(course: Course, folder: Path) -> list[Member]:
+    """Write the cohort's submissions to ``folder/submitted``, as students hand them in."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise CourseError(f"{folder} is not empty and no demo's; name another folder: mlsys demo FOLDER")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARKER).touch()
+    released = nbformat.read(course.built(LAB) / f"{LAB}.ipynb", as_version=4)
+    solution = solution_notebook(course.lab(LAB))
+    members = cohort()
+    for member in members:
+        place = folder / "submitted" / member.name / LAB
+        place.mkdir(parents=True)
+        (place / f"{LAB}.ipynb").write_bytes(hand_in(member, released, solution))
+    return members
+
+
+def run_demo(folder: Path, *, jobs: int | None = None) -> int:
+    """The whole path; 0 when every submission came out as it must."""
+    start = time.perf_counter()
+    course = load_course(term="sample")
+    unsafe = any(probe().values())
+    if unsafe:
+        lacking = "; ".join(f"{piece}: {what}" for piece, what in probe().items() if what)
+        console.print(f"[bold red]NOT SEALED[/] on this machine ({lacking}). The demo's submissions are its own.")
+    members = make_course(course, folder)
+    console.print(f"{len(members)} students hand in {LAB} in {folder / 'submitted'}", highlight=False)
+    with progress_bar() as bar:
+        task = bar.add_task("grading", total=len(members))
+        rows = grade(
+            course,
+            LAB,
+            folder / "submitted",
+            folder,
+            jobs=jobs,
+            unsafe=unsafe,
+            started=lambda _, s: bar.console.print(protections_line(s.engine.protections), highlight=False),
+            progress=lambda _: bar.advance(task),
+        )
+    write_csv(folder / "grades.csv", LAB, rows)
+    console.print(results_table(LAB, rows))
+    recorder = Recorder(folder, LAB, folder.resolve() / "submitted")
+    with progress_bar() as bar:
+        pages = [recorder.feedback(row.student) for row in bar.track(rows, description="feedback")]
+    surprises = unexpected(members, rows)
+    for line in surprises:
+        console.print(f"[red]unexpected:[/] {line}", highlight=False)
+    _what_next(folder, pages, time.perf_counter() - start)
+    return 1 if surprises else 0
+
+
+def unexpected(members: Sequence[Member], rows: Sequence[Row]) -> list[str]:
+    """Where the table is not what each submission deserves."""
+    by_name = {member.name: member for member in members}
+    found = []
+    for row in rows:
+        for exercise, verdict in row.verdicts.items():
+            expected = expected_status(by_name[row.student], exercise)
+            full = verdict.score == verdict.max_score
+            if verdict.status != expected or full != (expected == "ok"):
+                found.append(f"{row.student}, {exercise}: {verdict.status} {verdict.score:g}, expected {expected}")
+    return found
+
+
+def _what_next(folder: Path, pages: Sequence[Path], seconds: float) -> None:
+    console.print(
+        f"""
+In {seconds:.0f} s: graded, recorded, fed back. Open next:
+  {pages[0]}  a page of feedback
+  {folder / "grades.csv"}  the table
+  {folder / "gradebook.db"}  nbgrader's gradebook: cd {folder} && nbgrader autograde {LAB} --force
+  labs/{LAB}/{LAB}.ipynb  the lab as a student gets it: jupyter lab labs/{LAB}""",
+        highlight=False,
+        soft_wrap=True,
+    )

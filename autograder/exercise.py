@@ -1,0 +1,108 @@
+"""The sealed half of the exercise contract: what a lab's ``exercises.py`` is written in.
+
+A lab's ``exercises.py`` has two functions:
+
+    def variants(draw: Draw) -> dict            # what the term draws; the lab's text may state it as {{ name }}
+    def exercises(v: dict) -> list[Exercise | Choice | Question]
+
+and its ``drivers.py`` one driver for each Exercise. Everything else is derived.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from mlsys_course.check import Tree
+
+from .draw import Draw
+
+Candidate: TypeAlias = Any
+
+
+@dataclass(frozen=True)
+class Given:
+    """One kind of case: inputs by name, and the aspect whose points it decides.
+
+    With ``public`` it also ships to students, with numbers of its own. ``limits`` bound measured costs:
+    "part_calls" (calls of parts), "peak_memory" (bytes over what the process held before the call).
+    """
+
+    name: str
+    aspect: str
+    inputs: Mapping[str, Tree]
+    public: bool = False
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Misconception:
+    """A named wrong candidate, and the hint for whoever's outputs match it: a question or a pointer, no answer."""
+
+    name: str
+    candidate: Candidate
+    hint: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """The trusted stand-in for a parameter of a composite. ``work`` estimates the elements that a call makes,
+    so that a hostile call is refused before it costs the grader anything."""
+
+    reference: Callable[..., Any]
+    work: Callable[..., int]
+    most: int = 1 << 22
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One function or class to implement. ``points`` by aspect: each is earned by passing all its cases."""
+
+    id: str
+    component: str  # where the reference lives, such as "mlsys_course.attention.scaled_dot_product"
+    reference: Candidate
+    points: Mapping[str, float]
+    cases: Callable[[Draw], Sequence[Given]]
+    misconceptions: Sequence[Misconception]
+    kind: str = "core"  # or "extension"
+    forbidden: Sequence[str] = ()
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    unchanged: bool = True
+    seconds: float = 6.0  # wall-clock limit of one sealed call; generous, since other submissions share the cores
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A concept question: one of ``options`` is right. Draw numbers or order, so that answers do not travel."""
+
+    id: str
+    points: float
+    options: Sequence[str]
+    answer: str
+    kind: str = "choice"
+
+
+@dataclass(frozen=True)
+class Question:
+    """An open question that a person grades by ``rubric``: (points, what earns them)."""
+
+    id: str
+    rubric: Sequence[tuple[float, str]]
+    kind: str = "open"
+
+    @property
+    def points(self) -> float:
+        return float(sum(points for points, _ in self.rubric))
+
+
+Item: TypeAlias = Exercise | Choice | Question
+
+
+def max_score(item: Item) -> float:
+    """The points of an exercise, a choice or a question."""
+    return float(sum(item.points.values())) if isinstance(item, Exercise) else float(item.points)
+
+
+def by_id(items: Sequence[Item]) -> dict[str, Item]:
+    """Items by id, in order."""
+    return {item.id: item for item in items}

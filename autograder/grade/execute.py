@@ -1,0 +1,133 @@
+"""nbgrader's extension points: what reads a submission, what runs it, what generates an assignment."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbconvert.exporters import NotebookExporter
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+from nbgrader.preprocessors import Execute, NbGraderPreprocessor
+
+from mlsys_course.check import Verdict
+from mlsys_course.check.report import to_html, to_text
+
+from ..build.notebook import duplicate
+from .cells import code_cells, grade_id
+from .intake import read_files
+from .repair import repair
+from .session import Session, with_notes
+
+_sessions: dict[str, Session] = {}
+
+
+def session_for(stem: str) -> Session:
+    """The session of a lab in this process; ``nbgrader autograde`` by hand starts one here."""
+    if stem not in _sessions:
+        from ..course import load_course
+
+        _sessions[stem] = Session(load_course(), stem)
+    return _sessions[stem]
+
+
+def use_session(session: Session) -> None:
+    """Let nbgrader's stages of this process use ``session``."""
+    _sessions[session.lab.stem] = session
+
+
+class RepairingExporter(NotebookExporter):
+    """Reads what a student handed in, whatever it is; nbgrader then sees a notebook that it can read."""
+
+    def from_filename(self, filename: str, resources: dict | None = None, **kwargs: Any) -> tuple[Any, dict]:
+        converter: Any = self.parent
+        if not getattr(converter, "_sanitizing", True):
+            return super().from_filename(filename, resources, **kwargs)
+        session = session_for(converter.coursedir.assignment_id)
+        repaired = repair(Path(filename).read_bytes(), session.released)
+        return self.from_notebook_node(repaired.to_notebook(), resources, **kwargs)
+
+
+class SealedExecute(Execute):
+    """Runs a submission in the sandbox, scores it outside, and writes each graded cell's result itself."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict, *_: Any, **__: Any) -> tuple[NotebookNode, dict]:
+        session = session_for(resources["nbgrader"]["assignment"])
+        graded = session.grade(nb, read_files(self._submission(resources)))
+        told = nb.metadata.get("mlsys", {})
+        verdicts = with_notes(graded.verdicts, told.get("notes", {}))
+        runs = iter(graded.run.cells)
+        for number, cell in enumerate(code_cells(nb), 1):
+            run = next(runs, None)
+            cell.execution_count = number
+            name = grade_id(cell)
+            if name in verdicts:
+                cell.outputs = result_outputs(verdicts[name], number)
+            else:
+                cell.outputs = [safe for o in (run.outputs if run else []) if (safe := passive(o)) is not None]
+        nb.metadata["mlsys"] = {**told, "unsafe": session.unsafe}
+        return nb, resources
+
+    def _submission(self, resources: dict) -> Path:
+        exporter: Any = self.parent
+        coursedir = exporter.parent.coursedir
+        path = coursedir.format_path(
+            coursedir.submitted_directory, resources["nbgrader"]["student"], resources["nbgrader"]["assignment"]
+        )
+        return Path(path)
+
+
+def result_outputs(verdict: Verdict, number: int) -> list[NotebookNode]:
+    """The check's table, and exactly one numeric result, which nbgrader takes as the score."""
+    sealed = verdict.kind != "choice"
+    table = {"text/html": to_html(verdict, sealed=sealed), "text/plain": to_text(verdict, sealed=sealed)}
+    return [
+        new_output("display_data", data=table),
+        new_output("execute_result", data={"text/plain": repr(float(verdict.score))}, execution_count=number),
+    ]
+
+
+def passive(output: dict) -> NotebookNode | None:
+    """A student's output with nothing active in it: text and PNG pictures, no HTML, SVG, script or Markdown."""
+    kind = output.get("output_type")
+    if kind == "stream":
+        return new_output("stream", name=str(output.get("name", "stdout")), text=str(output.get("text", "")))
+    if kind == "error":
+        lines = [str(line) for line in output.get("traceback", [])]
+        return new_output("error", ename=str(output["ename"]), evalue=str(output["evalue"]), traceback=lines)
+    data = output.get("data") or {}
+    kept = {"text/plain": str(data.get("text/plain", ""))}
+    if picture := png(data.get("image/png")):
+        kept["image/png"] = picture
+    return new_output("display_data", data=kept)
+
+
+def png(text: object) -> str:
+    """Base64 of a picture that decodes as PNG, re-encoded by us; else empty."""
+    from PIL import Image
+
+    try:
+        raw = base64.b64decode(str(text), validate=True)
+        with Image.open(io.BytesIO(raw), formats=["PNG"]) as picture:
+            if picture.width * picture.height > 40_000_000:
+                return ""
+            picture.verify()
+        return base64.b64encode(raw).decode()
+    except Exception:
+        return ""
+
+
+class BuiltEdition(NbGraderPreprocessor):
+    """nbgrader's Generate: the student's notebook as our build writes it, saved to the gradebook by SaveCells."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        session_or_lab = _sessions.get(resources["nbgrader"]["assignment"])
+        if session_or_lab is not None:
+            built = session_or_lab.released
+        else:
+            from ..course import load_course
+
+            stem = resources["nbgrader"]["assignment"]
+            built = nbformat.read(load_course().built(stem) / f"{stem}.ipynb", as_version=4)
+        return duplicate(built), resources

@@ -1,0 +1,95 @@
+"""The trusted side of a run: holds the references and sealed cases, answers parts, decides the score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from mlsys_course.check import Driver, Outcome, Specification, Verdict, encode, judge
+from mlsys_course.check.compare import compare
+from mlsys_course.check.guard import forbidden_in
+from mlsys_course.check.reach import reach, used_names_of
+
+from ..cases import sealed_specification
+from ..course import Lab
+from ..exercise import Choice, Exercise
+from ..parts import evaluate
+from ..sandbox import Call, Cell, Run
+
+AGAIN = "#again"  # the engine's key of a case that it asked for a second time
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Everything that decides a lab's scores. One for a grading run; the references run once each."""
+
+    exercises: Mapping[str, Exercise | Choice]
+    specifications: Mapping[str, Specification]
+    drivers: Mapping[str, Driver]
+    calls_by_exercise: dict[str, list[Call]] = field(default_factory=dict)
+
+    @classmethod
+    def for_lab(cls, lab: Lab) -> "Scorer":
+        items = {item.id: item for item in lab.items if isinstance(item, Exercise | Choice)}
+        return cls(items, {name: sealed_specification(lab, item) for name, item in items.items()}, lab.drivers)
+
+    def calls(self, exercise: str) -> Sequence[Call]:
+        """The sealed calls of an exercise: inputs only."""
+        if exercise not in self.calls_by_exercise:
+            item, specification = self.exercises[exercise], self.specifications[exercise]
+            seconds = item.seconds if isinstance(item, Exercise) else 6.0
+            self.calls_by_exercise[exercise] = [
+                Call(case.name, encode(dict(case.inputs)), seconds, measure_memory="peak_memory" in case.limits)
+                for case in specification.cases
+            ]
+        return self.calls_by_exercise[exercise]
+
+    def part(self, exercise: str, name: str, request: bytes) -> bytes:
+        """A call of a composite's part, by the trusted stand-in."""
+        item = self.exercises[exercise]
+        if not isinstance(item, Exercise) or name not in item.parts:
+            raise ValueError(f"{exercise} has no part {name!r}")
+        return evaluate(item.parts[name], request)
+
+    def verdicts(self, run: Run, cells: Sequence[Cell] = ()) -> dict[str, Verdict]:
+        """One verdict for each graded exercise of the lab, in order, whatever the run came to."""
+        return {name: self._verdict(name, run, cells) for name in self.specifications}
+
+    def _verdict(self, name: str, run: Run, cells: Sequence[Cell]) -> Verdict:
+        specification = self.specifications[name]
+        outcomes = dict(run.outcomes.get(name, {}))
+        note = run.problems.get(name, "")
+        if not outcomes:
+            problem = run.status if run.status in ("timeout", "memory", "crashed") else "missing"
+            outcomes = {case.name: Outcome(problem=problem, detail=note) for case in specification.cases}
+        outcomes = {
+            key: self._steady(specification, key, outcome, outcomes)
+            for key, outcome in outcomes.items()
+            if not key.endswith(AGAIN)
+        }
+        if found := self._forbidden(name, cells):
+            outcomes = {key: Outcome(problem="forbidden", detail=found) for key in outcomes}
+        return judge(specification, outcomes, self.drivers.get(name), note)
+
+    def _steady(self, specification: Specification, key: str, outcome: Outcome, all_outcomes: dict) -> Outcome:
+        """The same input must come to the same output twice: hidden state shows here."""
+        again = all_outcomes.get(key + AGAIN)
+        if again is None or outcome.problem:
+            return outcome
+        if again.problem:
+            return again
+        inputs = next(case.inputs for case in specification.cases if case.name == key)
+        same = all(leaf.ok for leaf in compare(again.outputs, outcome.outputs, specification.tolerance_for(inputs)))
+        return outcome if same else replace(outcome, problem="type", detail="another result for the same input")
+
+    def _forbidden(self, name: str, cells: Sequence[Cell]) -> str:
+        """What the candidate's text reaches of the forbidden calls."""
+        specification = self.specifications[name]
+        if not specification.forbidden or not cells:
+            return ""
+        expression = next((cell.candidate for cell in cells if cell.exercise == name), "")
+        sources = [cell.source for cell in cells if not cell.exercise and not cell.skip]
+        reached = reach(sources, used_names_of(expression), self.drivers[name].parts)
+        return forbidden_in(reached, specification.forbidden)
+
+    @property
+    def max_score(self) -> float:
+        return sum(s.max_score for s in self.specifications.values())

@@ -1,0 +1,46 @@
+"""nbgrader on our engine: the configuration that ``mlsys grade``, ``nbgrader autograde`` and formgrader share.
+
+A course folder's own ``nbgrader_config.py`` is three lines:
+
+    from autograder.nbgrader_config import configure
+    c = get_config()
+    configure(c)
+"""
+
+from traitlets.config import Config
+
+COURSE_FOLDER_CONFIG = '''"""nbgrader in this folder grades on the sealed engine, by hand or by formgrader's buttons."""
+
+from autograder.nbgrader_config import configure
+
+c = get_config()  # noqa: F821
+configure(c)
+'''
+
+
+def configure(c: Config) -> Config:
+    """Set nbgrader's extension points; everything else stays as nbgrader has it."""
+    c.CourseDirectory.course_id = ""
+    c.Autograde.exporter_class = "autograder.grade.execute.RepairingExporter"
+    c.Autograde.sanitize_preprocessors = [
+        "nbgrader.preprocessors.ClearOutput",
+        "nbgrader.preprocessors.DeduplicateIds",
+        "nbgrader.preprocessors.OverwriteKernelspec",
+        "nbgrader.preprocessors.OverwriteCells",
+        "nbgrader.preprocessors.CheckCellMetadata",
+    ]
+    # SealedExecute writes each graded cell's result; nothing after it may change outputs before they are saved.
+    c.Autograde.autograde_preprocessors = [
+        "autograder.grade.execute.SealedExecute",
+        "nbgrader.preprocessors.SaveAutoGrades",
+        "nbgrader.preprocessors.AssignLatePenalties",
+        "nbgrader.preprocessors.CheckCellMetadata",
+    ]
+    # Generate: our build writes the student's notebook; nbgrader saves its cells to the gradebook.
+    c.GenerateAssignment.preprocessors = [
+        "autograder.grade.execute.BuiltEdition",
+        "nbgrader.preprocessors.SaveCells",
+        "nbgrader.preprocessors.CheckCellMetadata",
+    ]
+    c.HTMLExporter.sanitize_html = True  # feedback and formgrader show students' text
+    return c

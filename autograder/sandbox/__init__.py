@@ -1,0 +1,18 @@
+"""The engine that runs submissions in a sandbox: sealed inputs go in, bytes come out, nothing is believed."""
+
+from .contract import AGAIN, Call, Cell, CellRun, Limits, Run, SandboxUnavailable, Trusted
+from .engine import Engine
+from .probe import probe
+
+__all__ = [
+    "AGAIN",
+    "Call",
+    "Cell",
+    "CellRun",
+    "Engine",
+    "Limits",
+    "Run",
+    "SandboxUnavailable",
+    "Trusted",
+    "probe",
+]

@@ -1,0 +1,122 @@
+"""What the engine takes and gives: cells, sealed calls, limits, and what a run came to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from mlsys_course.check import Outcome
+
+
+class SandboxUnavailable(RuntimeError):
+    """This machine lacks a piece that sealed grading needs; the message says which, and what to do."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one submission. Memory, CPU and processes are summed over all its processes, temporary files included."""
+
+    call_seconds: float = 5.0  # wall-clock, for a sealed call that names no limit of its own
+    cell_seconds: float = 20.0
+    notebook_seconds: float = 60.0
+    cpu_seconds: float = 60.0
+    memory_mib: int = 3072
+    processes: int = 64
+    scratch_mib: int = 64
+    output_mib: int = 4
+
+    def resources(self) -> dict[str, int]:
+        """The limits that the kernel holds each process to, beside the watchdog's sums. Names of resource.RLIMIT_*."""
+        return {
+            "NPROC": self.processes,
+            "CPU": int(self.cpu_seconds) + 5,
+            "FSIZE": self.scratch_mib << 20,
+            "NOFILE": 512,
+            "CORE": 0,
+            "MEMLOCK": 0,
+            "MSGQUEUE": 0,
+        }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell. With ``exercise`` it is graded: not run, but ``candidate`` is what its sealed calls are about,
+    an expression in the student's names. With ``skip`` it stays out, as experiments do."""
+
+    source: str
+    exercise: str | None = None
+    candidate: str = ""
+    skip: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """One sealed call: the bytes of an encoded tree of inputs, and a wall-clock limit (0: the engine's own).
+
+    With ``measure_memory`` it is made twice, and the smaller growth of the process counts.
+    """
+
+    key: str
+    inputs: bytes
+    seconds: float = 0.0
+    measure_memory: bool = False
+
+
+class Trusted(Protocol):
+    """Who draws the sealed inputs and holds the references. ``part`` raises ValueError to refuse."""
+
+    def calls(self, exercise: str) -> Sequence[Call]: ...
+
+    def part(self, exercise: str, name: str, request: bytes) -> bytes: ...
+
+
+CellStatus = Literal["ok", "error", "timeout", "skipped", "notrun"]
+Stopped = Literal["timeout", "memory", "crashed"]
+RunStatus = Literal["ok"] | Stopped
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """What became of one cell; ``outputs`` as in nbformat."""
+
+    status: CellStatus
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of a submission. ``status`` is the worst that happened to the notebook, restarts or not.
+
+    ``outcomes`` by exercise and call, one call of each exercise again under its key with AGAIN;
+    ``problems`` says of exercises what ended their calls, in the engine's own words, fit for students; ``log``,
+    which may quote the sandbox, is for staff. Of an outcome's costs, "part_calls" counts forward and backward.
+    """
+
+    status: RunStatus
+    cells: list[CellRun]
+    outcomes: dict[str, dict[str, Outcome]]
+    problems: dict[str, str]
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+    log: list[str]
+
+
+AGAIN = "#again"
+
+
+class Ended(Exception):
+    """The sandbox, or a process in it, is gone: why, as a problem's word."""
+
+    def __init__(self, why: Stopped, log: str = ""):
+        super().__init__(log or why)
+        self.why: Stopped = why
+        self.log = log
+
+
+def calls_by_key(calls: Sequence[Call]) -> Mapping[str, Call]:
+    """Calls by key; raises ValueError when two have the same."""
+    found = {call.key: call for call in calls}
+    if len(found) != len(calls) or any(key.endswith(AGAIN) for key in found):
+        raise ValueError(f"keys of sealed calls must differ and not end in {AGAIN}: {[call.key for call in calls]}")
+    return found

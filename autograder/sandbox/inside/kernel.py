@@ -1,0 +1,189 @@
+"""The kernel's calls that Python lacks, by ctypes: namespaces, mounts, capabilities, seccomp. Linux only."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import resource
+import struct
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
+NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
+READ_ONLY, NO_SUID, NO_DEV, NO_EXEC, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+DETACH = 2
+# statvfs(2) and mount(2) number the same property differently from here on.
+ACCESS_TIMES = {1024: 1024, 2048: 2048, 4096: 1 << 21}
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+    return result
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces of ``flags`` for fresh ones."""
+    _checked(_libc.unshare(flags), "unshare")
+
+
+def prctl(option: int, value: int = 0) -> None:
+    """Set a property of this process."""
+    _checked(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
+
+
+def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, options: str | None = None) -> None:
+    """mount(2)."""
+    words = [None if word is None else word.encode() for word in (source, target, kind)]
+    data = None if options is None else options.encode()
+    _checked(_libc.mount(*words, ctypes.c_ulong(flags), data), f"mount {kind or source} on {target}")
+
+
+def seal(target: str) -> None:
+    """Make the mount at ``target`` read-only, keeping what it may not lose in a user namespace."""
+    now = os.statvfs(target).f_flag
+    kept = (now & (NO_SUID | NO_DEV | NO_EXEC)) | sum(flag for bit, flag in ACCESS_TIMES.items() if now & bit)
+    mount(None, target, None, BIND | REMOUNT | READ_ONLY | NO_SUID | kept)
+
+
+def mounts_under(folder: str) -> list[str]:
+    """Mount points at or below ``folder``."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        point = line.split()[4].encode().decode("unicode_escape")
+        if point == folder or point.startswith(folder.rstrip("/") + "/"):
+            found.append(point)
+    return found
+
+
+def bind(source: str, target: str) -> None:
+    """Show ``source`` at ``target``, read-only, and whatever is mounted below it too."""
+    mount(source, target, None, BIND | RECURSIVE)
+    for point in mounts_under(target):
+        seal(point)
+
+
+def pivot(root: str) -> None:
+    """Make ``root`` the root of this mount namespace and let the old one go."""
+    os.chdir(root)
+    _checked(_libc.pivot_root(b".", b"."), "pivot_root")
+    _checked(_libc.umount2(b".", DETACH), "umount")
+    os.chdir("/")
+
+
+def new_user_namespace(flags: int, inside: int) -> None:
+    """unshare a user namespace with the others of ``flags``; in it this process is ``inside``, the only user."""
+    uid, gid = os.getuid(), os.getgid()
+    unshare(NEWUSER | flags)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{inside} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{inside} {gid} 1")
+
+
+def set_host_name(name: str) -> None:
+    """Name this machine in its own namespace."""
+    _checked(_libc.sethostname(name.encode(), len(name)), "sethostname")
+
+
+def drop_capabilities() -> None:
+    """Give up every capability, for good."""
+    for capability in range(64):
+        if _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
+            break
+    _libc.prctl(PR_CAP_AMBIENT, 4, 0, 0, 0)  # PR_CAP_AMBIENT_CLEAR_ALL
+    _checked(_libc.capset(struct.pack("Ii", 0x20080522, 0), bytes(24)), "capset")
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def set_limits(limits: Mapping[str, int]) -> None:
+    """Resource limits by name, such as ``{"NPROC": 64}``; none is raised above what it was."""
+    for name, value in limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}", None)
+        if kind is None:  # not on this system
+            continue
+        hard = resource.getrlimit(kind)[1]
+        most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, (most, most))
+
+
+# Roads out, roads to other processes, and memory that the watchdog could not see (memfd, System V, mqueue).
+DENIED = """
+ptrace process_vm_readv process_vm_writev process_madvise pidfd_getfd kcmp
+mount umount2 pivot_root chroot unshare setns fsopen fsconfig fsmount fspick move_mount open_tree mount_setattr
+open_by_handle_at name_to_handle_at mknod mknodat quotactl swapon swapoff acct
+bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register fanotify_init
+keyctl add_key request_key kexec_load kexec_file_load init_module finit_module delete_module
+reboot settimeofday clock_settime clock_adjtime adjtimex syslog vhangup personality lookup_dcookie nfsservctl
+memfd_create memfd_secret shmget shmat shmctl shmdt msgget semget mq_open
+"""
+UNIX, INET, INET6, NETLINK = 1, 2, 10, 16  # the only families of sockets: gloo needs the last one
+MASKED, EQUAL = 7, 4
+
+
+class _Comparison(ctypes.Structure):
+    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
+
+
+def seccomp_library() -> ctypes.CDLL:
+    """libseccomp; raises OSError where it is not installed."""
+    library = ctypes.CDLL("libseccomp.so.2")
+    library.seccomp_init.restype = ctypes.c_void_p
+    library.seccomp_release.argtypes = [ctypes.c_void_p]
+    library.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    library.seccomp_rule_add_array.argtypes = [
+        ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(_Comparison)
+    ]  # fmt: skip
+    return library
+
+
+def seccomp_program() -> bytes:
+    """The filter as the kernel's own instructions: built once, loaded in each sandbox."""
+    library = seccomp_library()
+    context = library.seccomp_init(0x7FFF0000)  # allow
+
+    def refuse(name: str, code: int, *comparisons: tuple[int, int, int, int]) -> None:
+        number = library.seccomp_syscall_resolve_name(name.encode())
+        if number < 0:  # not on this machine
+            return
+        array = (_Comparison * max(1, len(comparisons)))(*(_Comparison(*c) for c in comparisons))
+        result = library.seccomp_rule_add_array(context, 0x00050000 | code, number, len(comparisons), array)
+        if result:
+            raise OSError(-result, f"seccomp rule for {name}")
+
+    for name in DENIED.split():
+        refuse(name, errno.EPERM)
+    refuse("clone3", errno.ENOSYS)  # its flags lie in memory, out of the filter's sight; libc then uses clone
+    for flag in (NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWCGROUP):
+        refuse("clone", errno.EPERM, (0, MASKED, flag, flag))
+    for request in (0x5412, 0x541C):  # TIOCSTI, TIOCLINUX: typing into a terminal
+        refuse("ioctl", errno.EPERM, (1, MASKED, 0xFFFFFFFF, request))
+    # Anonymous shared memory stays when no process maps it, so that nobody's resident set would show it.
+    refuse("mmap", errno.EPERM, (3, MASKED, 0x21, 0x21))
+    for family in set(range(46)) - {UNIX, INET, INET6, NETLINK}:
+        refuse("socket", errno.EAFNOSUPPORT, (0, EQUAL, family, 0))
+    with tempfile.TemporaryFile() as file:
+        result = library.seccomp_export_bpf(context, file.fileno())
+        library.seccomp_release(context)
+        if result:
+            raise OSError(-result, "seccomp_export_bpf")
+        file.seek(0)
+        return file.read()
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+
+def load_seccomp(program: bytes) -> None:
+    """Put this process and its descendants under the filter; needs no_new_privs."""
+    described = _Program(len(program) // 8, program)
+    result = _libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(2), ctypes.byref(described), 0, 0)
+    _checked(result, "seccomp")

@@ -1,0 +1,116 @@
+"""A student's notebook, cell by cell; at each graded cell a copy of the process is parked for its sealed calls."""
+
+import contextlib
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .channel import Channel
+from .shell import NotebookShell, Outputs, direct_output, refuse_input
+from .snapshot import answer_calls
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "GLOO_SOCKET_IFNAME": "lo",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def run_notebook(shell: NotebookShell, lab: Path, home: Path, descriptors: list[int]) -> None:
+    """Read the cells from the first channel and run them; the others are for the graded cells, in order."""
+    gc.enable()
+    channel = Channel(socket.socket(fileno=descriptors[0]))
+    channel.send({"kind": "started", "pid": os.getpid()})
+    request, _ = channel.receive()
+    _settle(home, lab, request["files"])
+    shell.outputs = Outputs(request["output_characters"])
+    direct_output(shell)
+    refuse_input()
+    waiting, own = list(descriptors[1:]), os.getpid()
+    for index, cell in enumerate(request["cells"]):
+        start = time.perf_counter()
+        if cell["mode"] == "graded":
+            _park(shell, lab, channel, waiting)
+            channel.send({"kind": "parked", "cell": index, "seconds": time.perf_counter() - start})
+        elif cell["mode"] == "run":
+            ok = _run(shell, index, cell["source"])
+            if os.getpid() != own:
+                os._exit(0)  # a child that the cell forked and let return: only one process is the notebook
+            taken = shell.outputs.take()
+            seconds = time.perf_counter() - start
+            channel.send({"kind": "cell", "cell": index, "ok": ok, "outputs": taken, "seconds": seconds})
+    channel.send({"kind": "end"})
+    with contextlib.suppress(EOFError):
+        channel.receive()  # the trusted side closes when it has read everything
+    os._exit(0)
+
+
+def _run(shell: NotebookShell, index: int, source: str) -> bool:
+    """Run a cell, which alone may be interrupted."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return shell.run(index, source)
+    except KeyboardInterrupt:
+        shell.outputs.text("stderr", "KeyboardInterrupt\n")
+        return False
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _settle(home: Path, lab: Path, files: dict[str, str]) -> None:
+    """The student's folder: the lab's files, what was handed in beside the notebook, nothing on the path before it."""
+    home.mkdir(parents=True, exist_ok=True)
+    os.chdir(home)
+    for entry in sorted(lab.iterdir()):
+        if entry.suffix != ".ipynb" and entry.name not in files:
+            (home / entry.name).symlink_to(entry)
+    for name, text in files.items():
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes.fromhex(text))
+    os.environ.clear()
+    os.environ.update(ENVIRONMENT | THREADS)
+    os.environ.update(HOME=str(home), MPLCONFIGDIR=str(home / ".matplotlib"), IPYTHONDIR=str(home / ".ipython"))
+    # Last, so that a submitted torch.py cannot stand in for torch.
+    sys.path.append(str(home))
+    sys.argv[:] = ["student"]
+
+
+def _park(shell: NotebookShell, lab: Path, channel: Channel, waiting: list[int]) -> None:
+    """Fork a copy that waits for sealed inputs until after this process has ended."""
+    descriptor = waiting.pop(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python 3.12 warns when a student's thread is alive: the copy has only one
+        copy = os.fork()
+    if copy == 0:
+        _become_snapshot(shell, lab, channel, waiting, descriptor)
+    os.close(descriptor)
+
+
+def _become_snapshot(
+    shell: NotebookShell, lab: Path, channel: Channel, waiting: list[int], descriptor: int
+) -> NoReturn:
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        channel.close()
+        for other in waiting:
+            os.close(other)
+        nowhere: Any = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open as long as the process lives)
+        sys.stdout = sys.stderr = nowhere
+        spent = resource.getrusage(resource.RUSAGE_SELF)
+        own = Channel(socket.socket(fileno=descriptor))
+        own.send({"kind": "parked", "pid": os.getpid(), "spent": spent.ru_utime + spent.ru_stime})
+        answer_calls(own, shell.user_ns, lab)
+    except BaseException:  # whatever it is, this process must not go on as a second notebook
+        os._exit(1)
+    os._exit(0)

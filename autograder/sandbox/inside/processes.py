@@ -1,0 +1,101 @@
+"""Which processes descend from one, and what they take: read from /proc. Empty answers where there is none."""
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """One process: bytes in memory, seconds of CPU of its own and of children that it has waited for."""
+
+    resident: int
+    own_seconds: float
+    waited_seconds: float
+
+
+def children(pid: int) -> list[int]:
+    """Its children, by whichever of its threads."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+                found += map(int, file.read().split())
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """All that come from ``pid``, itself left out."""
+    found: list[int] = []
+    wanted = [pid]
+    while wanted:
+        new = [child for child in children(wanted.pop()) if child not in found]
+        found += new
+        wanted += new
+    return found
+
+
+def usage(pid: int) -> Usage | None:
+    """What ``pid`` takes, or None when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()
+    user, system, waited_user, waited_system = (int(x) / TICKS for x in fields[11:15])
+    return Usage(int(fields[21]) * PAGE, user + system, waited_user + waited_system)
+
+
+def parent(pid: int) -> int:
+    """Its parent, 0 when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return int(text[text.rindex(")") + 2 :].split()[1])
+
+
+def status_bytes(pid: int, *names: str) -> int | None:
+    """The sum of some of the sizes in /proc/PID/status, such as RssAnon, in bytes; None when it is gone."""
+    return _sum_of(f"/proc/{pid}/status", names)
+
+
+def proportional_bytes(pid: int) -> int | None:
+    """Memory with each shared page counted in parts; None when it is gone or may not be read."""
+    return _sum_of(f"/proc/{pid}/smaps_rollup", ("Pss",))
+
+
+def _sum_of(path: str, names: tuple[str, ...]) -> int | None:
+    try:
+        text = Path(path).read_text()
+    except OSError:
+        return None
+    rows = (line.partition(":") for line in text.splitlines())
+    return sum(int(value.split()[0]) for name, _, value in rows if name in names) * 1024
+
+
+def kill_all_below(pid: int) -> None:
+    """Kill ``pid`` and what descends from it, for where no pid namespace does that."""
+    for _ in range(50):
+        found = descendants(pid)
+        for child in found:
+            with contextlib.suppress(OSError):
+                os.kill(child, signal.SIGKILL)
+        if not [child for child in found if _alive(child)]:
+            break
+        time.sleep(0.002)
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return text[text.rindex(")") + 2] not in "ZX"

@@ -1,0 +1,48 @@
+"""Where a token stands: sinusoidal positions to add, rotary positions to turn queries and keys by."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def sinusoidal_positions(
+    T: int, C: int, base: float = 10000.0, device: torch.device | str | None = None
+) -> Float[Tensor, "T C"]:
+    """Channels 2i and 2i+1 of row t are sin and cos of t * base^(-2i/C), in float32.
+
+    Sines and cosines alternate, as in the paper (some code concatenates them). Raises ValueError for odd C.
+    Source: Vaswani et al. 2017, section 3.5. Lab 2, exercise ``sinusoidal_positions``.
+    """
+    if C % 2:
+        raise ValueError(f"C={C} is odd, but channels come in pairs of sine and cosine; choose an even C")
+    angles = _angles(T, C, 0, base, torch.float32, device)
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)  # (T, C/2, 2) -> (T, C)
+
+
+def rotary_positions(
+    x: Float[Tensor, "*batch T D"], offset: int = 0, base: float = 10000.0
+) -> Float[Tensor, "*batch T D"]:
+    """Turn channels i and i + D/2 of row t, as a point in a plane, by the angle (offset + t) * base^(-2i/D).
+
+    The pairs are "halves", as in GPT-NeoX and in Hugging Face's LLaMA; the paper and Meta's LLaMA pair 2i with 2i+1,
+    which is the same up to the order of the rows of W_q and W_k. Angles are in float32 or better, the result in x's
+    dtype. Raises ValueError for odd D. Source: Su et al. 2021, "RoFormer", equation 15. Lab 2, exercise
+    ``rotary_positions``.
+    """
+    T, D = x.shape[-2:]
+    if D % 2:
+        raise ValueError(f"head_dim={D} is odd, but rotary positions turn pairs of channels; choose an even head_dim")
+    precise = torch.promote_types(x.dtype, torch.float32)  # bfloat16 cannot tell position 256 from 257
+    angles = _angles(T, D, offset, base, precise, x.device)
+    first, second = x.to(precise).chunk(2, dim=-1)  # (..., T, D/2) each
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)
+
+
+def _angles(
+    T: int, width: int, offset: int, base: float, dtype: torch.dtype, device: torch.device | str | None
+) -> Float[Tensor, "T half"]:
+    """Position times frequency: (offset + t) * base^(-2i/width)."""
+    position = torch.arange(offset, offset + T, device=device, dtype=dtype)
+    frequency = base ** (-torch.arange(0, width, 2, device=device, dtype=dtype) / width)
+    return position[:, None] * frequency

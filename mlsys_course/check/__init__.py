@@ -1,0 +1,25 @@
+"""What a graded cell calls, and the exercise contract's shared half: drivers, outcomes, comparison, verdicts."""
+
+from .cell import CheckFailed, check
+from .driver import Driver, Outcome, driver, raised, run_case
+from .guard import allowed
+from .tree import Tree, decode, encode
+from .verdict import Case, Specification, Verdict, judge
+
+__all__ = [
+    "Case",
+    "CheckFailed",
+    "Driver",
+    "Outcome",
+    "Specification",
+    "Tree",
+    "Verdict",
+    "allowed",
+    "check",
+    "decode",
+    "driver",
+    "encode",
+    "judge",
+    "raised",
+    "run_case",
+]

@@ -1,0 +1,130 @@
+"""``check``: what a graded cell calls."""
+
+import inspect
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .driver import Candidate, Driver, Outcome, accepts, run_case
+from .edition import load_drivers, load_specification
+from .guard import forbidden_in
+from .reach import reach
+from .report import to_html, to_text
+from .tree import Tree, map_tensors
+from .verdict import Specification, Verdict, judge
+
+RESULTS = "MLSYS_CHECK_RESULTS"  # a file that `mlsys check` names, to read what each cell found
+
+
+class CheckFailed(AssertionError):
+    """A graded cell's cases do not all pass. In a notebook it shows as one line, not as a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+def check(exercise: str, candidate: Candidate, *, folder: str | Path = ".", device: str | None = None) -> None:
+    """Run the public cases of ``exercise`` on ``candidate``; show a table; raise AssertionError unless all pass.
+
+    Runs on the GPU where there is one, unless ``device`` says otherwise.
+    """
+    verdict = verdict_on(exercise, candidate, Path(folder), device)
+    _record(verdict)
+    _show(verdict)
+    if not verdict.ok:
+        reasons = [word for result in verdict.results for word in result.wrong]
+        raise CheckFailed(f"{exercise}: {reasons[0] if reasons else verdict.note}")
+
+
+def verdict_on(exercise: str, candidate: Candidate, folder: Path, device: str | None = None) -> Verdict:
+    """The verdict on the public cases, nothing shown."""
+    specification = load_specification(folder, exercise)
+    if specification.kind == "choice":
+        return _choice(specification, candidate)
+    if unusable := accepts(candidate):
+        return Verdict(exercise, specification.kind, "missing", 0.0, specification.max_score, note=unusable)
+    driver = load_drivers(folder.resolve())[exercise]
+    reached = reach(_sources(candidate), _roots(candidate), driver.parts)
+    if found := forbidden_in(reached, specification.forbidden):
+        note = f"It calls {found}, which this exercise forbids."
+        return Verdict(exercise, specification.kind, "forbidden", 0.0, specification.max_score, note=note)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    outcomes = run_cases(specification, driver, candidate, device)
+    return judge(specification, outcomes, driver)
+
+
+def run_cases(
+    specification: Specification, driver: Driver, candidate: Candidate, device: str = "cpu"
+) -> dict[str, Outcome]:
+    """Every case of a specification through the driver."""
+    outcomes = {}
+    for case in specification.cases:
+        # A fresh copy each time: what a candidate does to one case's inputs stays there.
+        inputs: Mapping[str, Tree] = map_tensors(case.inputs, lambda x: x.clone().to(device))
+        start = time.perf_counter()
+        outcome = run_case(
+            driver, candidate, inputs, forbidden=specification.forbidden, unchanged=specification.unchanged
+        )
+        outcomes[case.name] = replace(outcome, seconds=time.perf_counter() - start)
+    return outcomes
+
+
+def _choice(specification: Specification, answer: Candidate) -> Verdict:
+    if answer in specification.options:
+        note = f"Your answer {answer!r} is recorded. Whether it is right shows when the lab is graded."
+        return Verdict(specification.id, "choice", "ok", 0.0, specification.max_score, note=note)
+    note = f"{answer!r} is none of the options; choose one of {', '.join(map(repr, specification.options))}."
+    return Verdict(specification.id, "choice", "missing", 0.0, specification.max_score, note=note)
+
+
+def _sources(candidate: Candidate) -> list[str]:
+    """The cells run so far in a notebook; elsewhere the candidate's own source, if there is one."""
+    try:
+        from IPython.core.getipython import get_ipython
+
+        shell = get_ipython()
+    except ImportError:
+        shell = None
+    if shell is not None:
+        return [str(source) for source in shell.user_ns.get("In", [])]
+    try:
+        return [inspect.getsource(inspect.getmodule(candidate) or candidate)]
+    except (OSError, TypeError):
+        return []
+
+
+def _roots(candidate: Candidate) -> list[str]:
+    return [getattr(candidate, "__name__", type(candidate).__name__)]
+
+
+def _show(verdict: Verdict) -> None:
+    try:
+        from IPython.core.getipython import get_ipython
+
+        if get_ipython() is None:
+            raise ImportError
+        from IPython.display import display
+
+        display({"text/html": to_html(verdict), "text/plain": to_text(verdict)}, raw=True)
+    except ImportError:
+        print(to_text(verdict))
+
+
+def _record(verdict: Verdict) -> None:
+    if path := os.environ.get(RESULTS):
+        row: dict[str, Any] = {
+            "exercise": verdict.exercise,
+            "kind": verdict.kind,
+            "status": verdict.status,
+            "score": verdict.score,
+            "max_score": verdict.max_score,
+            "hints": list(verdict.hints),
+        }
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")

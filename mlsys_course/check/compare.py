@@ -1,0 +1,124 @@
+"""Comparison of a candidate's outputs with the expected ones, by a tolerance of the case's dtype."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from .tree import Tree, leaves
+
+# Allowed |got - want| is tolerance * (1 + |want|); the dtype is the lowest precision among a case's inputs.
+TOLERANCE: Mapping[str, float] = {"float64": 1e-9, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """How one output compares: ``error`` counts in tolerances, so at most 1 passes; inf for another kind."""
+
+    path: str
+    ok: bool
+    reason: str = ""
+    shape: str = ""
+    dtype: str = ""
+    largest: float = 0.0  # largest absolute difference
+    where: tuple[int, ...] = ()
+    error: float = 0.0
+
+
+def case_dtype(inputs: Tree) -> str:
+    """The lowest-precision floating dtype among the inputs, or float64 where there is none."""
+    found = {str(x.dtype).removeprefix("torch.") for _, x in leaves(inputs) if isinstance(x, torch.Tensor)}
+    for name in ("bfloat16", "float16", "float32"):
+        if name in found:
+            return name
+    return "float64"
+
+
+def name_of(value: Tree) -> str:
+    """The type of a leaf in a student's words."""
+    names = {torch.Tensor: "a tensor", bool: "a bool", int: "a whole number", float: "a number", str: "a string"}
+    if value is None:
+        return "None"
+    return next((name for kind, name in names.items() if isinstance(value, kind)), f"an empty {type(value).__name__}")
+
+
+def compare(got: Tree, want: Tree, tolerance: float) -> list[Leaf]:
+    """One Leaf for each expected output, and one for each that was not asked for."""
+    got_leaves, want_leaves = dict(leaves(got)), dict(leaves(want))
+    found = [_leaf(path, got_leaves, expected, tolerance) for path, expected in want_leaves.items()]
+    for path in got_leaves.keys() - want_leaves.keys():
+        found.append(Leaf(path, False, f"{path or 'result'} was not expected", error=math.inf))
+    return found
+
+
+def _leaf(path: str, got_leaves: Mapping[str, Tree], want: Tree, tolerance: float) -> Leaf:
+    label = path or "result"
+    if path not in got_leaves:
+        return Leaf(path, False, f"{label} is missing", error=math.inf)
+    got = got_leaves[path]
+    if isinstance(want, torch.Tensor):
+        return _tensor(path, label, got, want, tolerance)
+    if isinstance(want, bool | str | type(None) | dict | list) or isinstance(got, bool | str | type(None)):
+        same = type(got) is type(want) and got == want
+        if type(got) is not type(want):
+            return Leaf(path, False, f"{label} is {name_of(got)}, expected {name_of(want)}", error=math.inf)
+        return Leaf(path, same, "" if same else f"{label} has another value", error=0.0 if same else math.inf)
+    if not isinstance(got, int | float):
+        return Leaf(path, False, f"{label} is {name_of(got)}, expected {name_of(want)}", error=math.inf)
+    return _number(path, label, got, want, tolerance)
+
+
+def _number(path: str, label: str, got: float, want: float, tolerance: float) -> Leaf:
+    try:
+        difference = abs(got - want)
+        allowed = 0.05 if isinstance(want, int) else tolerance * (1 + abs(want))  # whole numbers are exact
+        error = difference / allowed
+        if got == want or (math.isnan(float(got)) and math.isnan(float(want))):
+            difference = error = 0.0
+    except OverflowError:
+        difference = error = math.inf
+    ok = error <= 1
+    return Leaf(path, ok, "" if ok else f"{label} is off", "number", largest=float(difference), error=float(error))
+
+
+def _tensor(path: str, label: str, got: Tree, want: torch.Tensor, tolerance: float) -> Leaf:
+    if not isinstance(got, torch.Tensor):
+        return Leaf(path, False, f"{label} is {name_of(got)}, expected a tensor", error=math.inf)
+    shape, dtype = str(tuple(got.shape)), str(got.dtype).removeprefix("torch.")
+    if got.shape != want.shape:
+        reason = f"{label} has shape {shape}, expected {tuple(want.shape)}"
+        return Leaf(path, False, reason, shape, dtype, error=math.inf)
+    if got.dtype != want.dtype:
+        reason = f"{label} has dtype {dtype}, expected {str(want.dtype).removeprefix('torch.')}"
+        return Leaf(path, False, reason, shape, dtype, error=math.inf)
+    if not want.numel():
+        return Leaf(path, True, "", shape, dtype)
+    if want.is_complex():
+        got, want = torch.view_as_real(got), torch.view_as_real(want)
+    a, b = got.double(), want.double()
+    equal = (a == b) | (a.isnan() & b.isnan())  # infinities of one sign, and NaN where NaN is expected
+    difference = torch.where(equal, 0.0, (a - b).abs()).nan_to_num(math.inf, math.inf)
+    allowed = tolerance * (1 + b.abs()) if want.is_floating_point() else torch.full_like(b, 0.05)
+    errors = torch.where(equal, 0.0, difference / allowed.nan_to_num(tolerance, tolerance))
+    worst = int(errors.argmax())
+    where = tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), errors.shape))
+    error, largest = float(errors.flatten()[worst]), float(difference.flatten()[worst])
+    if error <= 1:
+        return Leaf(path, True, "", shape, dtype, largest, where, error)
+    reason = f"{label} is off by up to {largest:.1g} at {list(where)}"
+    if bool((a.isnan() & ~b.isnan()).any()):
+        reason = f"{label} has NaN at {list(where)}"
+    elif bool((a.isinf() & ~b.isinf()).any()):
+        reason = f"{label} is infinite at {list(where)}"
+    return Leaf(path, False, reason, shape, dtype, largest, where, error)
+
+
+def worst_error(found: list[Leaf]) -> float:
+    """The largest error in tolerances; 0 where there is nothing to compare."""
+    return max((leaf.error for leaf in found), default=0.0)
+
+
+def problems(found: list[Leaf]) -> Iterator[str]:
+    """What is wrong, in a student's words."""
+    return (leaf.reason for leaf in found if not leaf.ok)

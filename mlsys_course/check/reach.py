@@ -1,0 +1,127 @@
+"""What a candidate reaches: the definitions of a notebook that its code depends on, read from the text."""
+
+import ast
+import builtins
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Top-level statements that the roots depend on, in notebook order, and what their text mentions.
+
+    ``dotted`` holds names resolved through the notebook's imports (``F.softmax`` as
+    ``torch.nn.functional.softmax``), ``strings`` the string constants, ``missing`` names defined nowhere.
+    """
+
+    statements: list[str] = field(default_factory=list)
+    dotted: set[str] = field(default_factory=set)
+    strings: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
+
+
+def parse_cell(source: str) -> list[ast.stmt]:
+    """Statements of a cell, magics and shell lines left out; empty where it does not parse."""
+    lines = [("pass" if line.lstrip().startswith(("%", "!", "?")) else line) for line in source.split("\n")]
+    try:
+        return ast.parse("\n".join(lines)).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+
+
+def bound_names(statement: ast.stmt) -> set[str]:
+    """Names that a top-level statement binds in the notebook's namespace."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name.split(".")[0]) for alias in statement.names}
+    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+
+
+def used_names(statement: ast.AST) -> set[str]:
+    """Names that a statement reads."""
+    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+def docstrings(tree: ast.AST) -> set[int]:
+    """Ids of the constants that are docstrings, which mention without calling."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                found.add(id(first.value))
+    return found
+
+
+def dotted_name(node: ast.AST, aliases: dict[str, str]) -> str:
+    """``F.softmax`` as ``torch.nn.functional.softmax``; empty where the base is no import."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name) or node.id not in aliases:
+        return ""
+    return ".".join([aliases[node.id], *reversed(parts)])
+
+
+def import_aliases(statements: Iterable[ast.stmt]) -> dict[str, str]:
+    """Name in the notebook -> dotted name that it stands for, following plain assignments (``f = F.softmax``)."""
+    aliases: dict[str, str] = {}
+    for statement in statements:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    name = alias.asname or alias.name.split(".")[0]
+                    aliases[name] = alias.name if alias.asname else name
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    aliases[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+            elif isinstance(node, ast.Assign) and (target := dotted_name(node.value, aliases)):
+                for name in node.targets:
+                    if isinstance(name, ast.Name):
+                        aliases[name.id] = target
+    return aliases
+
+
+def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()) -> Reached:
+    """Follow ``roots`` through the cells' top-level statements; of two definitions the later one counts.
+
+    Names in ``stop`` are not followed: a composite's parts, which are exercises of their own.
+    """
+    statements = [statement for source in sources for statement in parse_cell(source)]
+    text = {id(s): ast.unparse(s) for s in statements}
+    binds: dict[str, list[int]] = {}
+    for index, statement in enumerate(statements):
+        for name in bound_names(statement):
+            kept = [] if isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom) else None
+            binds[name] = (binds.get(name, []) if kept is None else kept) + [index]
+    wanted, seen, missing = list(roots), set(stop), set()
+    indices: set[int] = set()
+    while wanted:
+        name = wanted.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name not in binds and not hasattr(builtins, name):
+            missing.add(name)
+        for index in binds.get(name, []):
+            if index not in indices:
+                indices.add(index)
+                wanted.extend(used_names(statements[index]))
+    aliases = import_aliases(statements)
+    chosen = [statements[i] for i in sorted(indices)]
+    result = Reached([text[id(s)] for s in chosen], missing=missing)
+    for statement in chosen:
+        skip = docstrings(statement)
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Attribute | ast.Name) and (found := dotted_name(node, aliases)):
+                result.dotted.add(found)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skip:
+                result.strings.add(node.value)
+    return result
+
+
+def used_names_of(expression: str) -> set[str]:
+    """Names that an expression reads."""
+    return used_names(ast.parse(expression)) if expression else set()

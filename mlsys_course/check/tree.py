@@ -1,0 +1,112 @@
+"""Trees of tensors, numbers and strings, and their one byte format.
+
+A tree is a dict with string keys, a list, a tensor, a number, a string or None. Its bytes are a
+safetensors file: the tensors by path, and the rest as JSON in the header. Nothing is ever unpickled.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import safetensors.torch
+import torch
+
+Tree: TypeAlias = Any
+LEAVES = (torch.Tensor, bool, int, float, str, type(None))
+MAX_DEPTH, MAX_LEAVES = 32, 100_000
+
+
+class TreeError(ValueError):
+    """Something that is no tree, or bytes that are not a tree's."""
+
+
+def plain(value: Tree, path: str = "", depth: int = 0) -> Tree:
+    """Copy of a tree with detached contiguous CPU tensors, tuples as lists, NumPy scalars as numbers."""
+    if depth > MAX_DEPTH:
+        raise TreeError(f"{path}: nested more than {MAX_DEPTH} deep")
+    if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise TreeError(f"{path or 'result'}: a {value.layout} tensor on {value.device}; return a dense one")
+        return value.detach().cpu().contiguous().clone()
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise TreeError(f"{path or 'result'}: dictionary keys must be strings")
+        return {key: plain(item, f"{path}.{key}" if path else key, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, LEAVES):
+        return value
+    raise TreeError(f"{path or 'result'}: a {type(value).__name__}, which is no tensor, number or string")
+
+
+def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, Tree]]:
+    """(path, leaf) pairs, in order; an empty dict or list is a leaf of its own."""
+    if isinstance(tree, dict) and tree:
+        for key, item in tree.items():
+            yield from leaves(item, f"{path}.{key}" if path else key)
+    elif isinstance(tree, list | tuple) and tree:
+        for i, item in enumerate(tree):
+            yield from leaves(item, f"{path}[{i}]")
+    else:
+        yield path, tree
+
+
+def map_tensors(tree: Tree, function: Any) -> Tree:
+    """The same tree with ``function`` applied to each tensor."""
+    if isinstance(tree, torch.Tensor):
+        return function(tree)
+    if isinstance(tree, dict):
+        return {key: map_tensors(item, function) for key, item in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [map_tensors(item, function) for item in tree]
+    return tree
+
+
+def encode(tree: Tree) -> bytes:
+    """Bytes of a tree."""
+    tensors: dict[str, torch.Tensor] = {}
+
+    def skeleton(value: Tree) -> Any:
+        if isinstance(value, torch.Tensor):
+            tensors[str(len(tensors))] = value
+            return {"t": len(tensors) - 1}
+        if isinstance(value, dict):
+            return {"d": {key: skeleton(item) for key, item in value.items()}}
+        if isinstance(value, list):
+            return [skeleton(item) for item in value]
+        return value
+
+    text = json.dumps(skeleton(plain(tree)))
+    return safetensors.torch.save(tensors, metadata={"tree": text})
+
+
+def decode(blob: bytes) -> Tree:
+    """The tree of ``blob``, which may come from anybody: raises TreeError on anything malformed."""
+    try:
+        (length,) = struct.unpack("<Q", blob[:8])
+        text = json.loads(blob[8 : 8 + length])["__metadata__"]["tree"]
+        tensors = safetensors.torch.load(blob)
+        count = 0
+
+        def build(value: Any, depth: int = 0) -> Tree:
+            nonlocal count
+            count += 1
+            if depth > MAX_DEPTH or count > MAX_LEAVES:
+                raise TreeError("a tree too deep or too large")
+            if isinstance(value, dict):
+                if set(value) == {"t"}:
+                    return tensors[str(int(value["t"]))].clone()
+                return {str(key): build(item, depth + 1) for key, item in value["d"].items()}
+            if isinstance(value, list):
+                return [build(item, depth + 1) for item in value]
+            return value
+
+        return build(json.loads(text))
+    except TreeError:
+        raise
+    except Exception as error:
+        raise TreeError(f"bytes that are no tree ({type(error).__name__})") from None

@@ -1,0 +1,160 @@
+"""From outcomes to a verdict: what passed, the score by aspect, and the hint. The same code for student and grader."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .compare import TOLERANCE, Leaf, case_dtype, compare, problems
+from .driver import Driver, Outcome
+from .tree import Tree
+
+STATUSES = ("ok", "wrong", "error", "timeout", "memory", "crashed", "missing", "forbidden", "unreadable")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Named inputs with the expected outputs; ``limits`` are the most that each measured cost may be."""
+
+    name: str
+    aspect: str
+    inputs: Mapping[str, Tree]
+    expected: Tree
+    misconceptions: Mapping[str, Outcome] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What a verdict needs to know of an exercise. ``points`` by aspect; an aspect is earned by all its cases."""
+
+    id: str
+    kind: str
+    points: Mapping[str, float]
+    cases: Sequence[Case] = ()
+    hints: Mapping[str, str] = field(default_factory=dict)
+    forbidden: Sequence[str] = ()
+    unchanged: bool = True
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    options: Sequence[str] = ()  # of a choice
+
+    @property
+    def max_score(self) -> float:
+        return float(sum(self.points.values()))
+
+    def tolerance_for(self, inputs: Tree) -> float:
+        dtype = case_dtype(inputs)
+        return self.tolerance.get(dtype, TOLERANCE[dtype])
+
+
+@dataclass(frozen=True)
+class Result:
+    """One case's comparison. ``wrong`` says what is wrong, in a student's words."""
+
+    case: str
+    aspect: str
+    outcome: Outcome
+    leaves: Sequence[Leaf]
+    wrong: Sequence[str]
+
+    @property
+    def ok(self) -> bool:
+        return not self.wrong
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An exercise's score, with the results behind it and the misconceptions recognised."""
+
+    exercise: str
+    kind: str
+    status: str
+    score: float
+    max_score: float
+    results: Sequence[Result] = ()
+    misconceptions: Sequence[str] = ()
+    hints: Sequence[str] = ()
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+
+def judge_case(specification: Specification, case: Case, outcome: Outcome, driver: Driver | None) -> Result:
+    """Compare one outcome: problem first, then values, then properties, then costs."""
+    if outcome.problem:
+        return Result(case.name, case.aspect, outcome, (), (outcome.words,))
+    found = compare(outcome.outputs, case.expected, specification.tolerance_for(case.inputs))
+    wrong = list(problems(found))
+    if not wrong and driver:
+        for name, holds in driver.properties.items():
+            if said := holds(case.inputs, outcome.outputs):
+                wrong.append(f"{name}: {said}")
+    for cost, limit in case.limits.items():
+        if outcome.costs.get(cost, 0) > limit:
+            wrong.append(f"costs too much: {cost.replace('_', ' ')} {outcome.costs[cost]:,.0f}, at most {limit:,.0f}")
+    return Result(case.name, case.aspect, outcome, found, wrong)
+
+
+def explains(specification: Specification, case: Case, outcome: Outcome, name: str) -> bool:
+    """Whether ``outcome`` is what misconception ``name`` comes to on ``case``."""
+    mistaken = case.misconceptions.get(name)
+    if mistaken is None or mistaken.problem != outcome.problem:
+        return False
+    if outcome.problem:
+        return mistaken.detail.split(":")[0] == outcome.detail.split(":")[0]
+    tolerance = specification.tolerance_for(case.inputs)
+    return all(leaf.ok for leaf in compare(outcome.outputs, mistaken.outputs, tolerance))
+
+
+def recognise(specification: Specification, results: Sequence[Result]) -> list[str]:
+    """The fewest misconceptions that explain the wrong outcomes, those that explain the most cases first."""
+    cases = {case.name: case for case in specification.cases}
+    open_cases = {r.case: r.outcome for r in results if not r.ok}
+    right = {r.case for r in results if r.ok}
+    explained = {
+        name: {c for c, outcome in open_cases.items() if explains(specification, cases[c], outcome, name)}
+        for name in specification.hints
+    }
+    # Against a misconception speaks each right case that it would have got wrong.
+    spoken_against = {name: sum(name in cases[c].misconceptions for c in right) for name in specification.hints}
+    found: list[str] = []
+    while open_cases:
+        name = max(explained, key=lambda n: (len(explained[n]), -spoken_against[n]), default="")
+        if not name or not explained[name]:
+            break
+        found.append(name)
+        for case in explained[name]:
+            open_cases.pop(case)
+        done = explained.pop(name)
+        explained = {n: cs - done for n, cs in explained.items()}
+    return found
+
+
+def status_of(results: Sequence[Result]) -> str:
+    """One word for a set of results."""
+    failed = [r.outcome.problem for r in results if not r.ok]
+    if not failed:
+        return "ok"
+    for problem in ("forbidden", "missing", "memory", "timeout", "crashed"):
+        if problem in failed:
+            return problem
+    return "error" if all(problem == "raised" for problem in failed) else "wrong"
+
+
+def judge(
+    specification: Specification, outcomes: Mapping[str, Outcome], driver: Driver | None = None, note: str = ""
+) -> Verdict:
+    """The verdict on an exercise. A case without an outcome counts as crashed, a forbidden call as nothing earned."""
+    results = [
+        judge_case(specification, case, outcomes.get(case.name, Outcome(problem="crashed")), driver)
+        for case in specification.cases
+    ]
+    status = status_of(results)
+    failed = {r.aspect for r in results if not r.ok}
+    earned = sum(points for aspect, points in specification.points.items() if aspect not in failed)
+    if status in ("forbidden", "missing"):
+        earned = 0.0
+    names = recognise(specification, results)
+    hints = [specification.hints[name] for name in names]
+    maximum = specification.max_score
+    return Verdict(specification.id, specification.kind, status, float(earned), maximum, results, names, hints, note)

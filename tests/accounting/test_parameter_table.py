@@ -1,0 +1,114 @@
+"""``parameter_table`` against live models on the meta device, and against published totals."""
+
+from dataclasses import replace
+
+import pytest
+from tests.accounting.live_models import count, live_gpt, live_model, live_table
+
+from mlsys_course import accounting
+from mlsys_course.accounting import ModelConfig, formula_errors, parameter_table, shares
+
+PRESETS = [
+    "gpt2",
+    "gpt2_medium",
+    "gpt2_large",
+    "gpt2_xl",
+    "gpt3_175b",
+    "llama2_7b",
+    "llama2_13b",
+    "llama2_70b",
+    "llama3_8b",
+    "llama3_405b",
+]
+SMALL = ModelConfig(
+    vocabulary=1003, context=64, d_model=96, n_layers=3, n_heads=6, n_kv_heads=2, head_dim=16, d_ffn=200
+)
+SWITCHES = {
+    "plain": {},
+    "one KV head": {"n_kv_heads": 1},
+    "a KV head each": {"n_kv_heads": 6},
+    "heads wider than the model": {"head_dim": 40},
+    "wide values": {"value_multiple": 3},
+    "padded vocabulary": {"vocabulary_multiple": 64},
+    "padded vocabulary, tied": {"vocabulary_multiple": 64, "tied_head": True},
+    "registers, tied": {"registers": 5, "tied_head": True},
+    "learned positions": {"positions": "learned", "extra_positions": 2},
+    "bias on queries": {"attention_biases": "Q"},
+    "biases on keys and values": {"attention_biases": "KV", "value_multiple": 2},
+    "bias on output": {"attention_biases": "O"},
+    "sinks": {"sinks": True},
+    "no gate": {"gated": False},
+    "no gate, biases": {"gated": False, "mlp_biases": True},
+    "gate, biases": {"mlp_biases": True},
+    "LayerNorm everywhere": {"norm": "layer", "norms_per_layer": 4, "embedding_norm": True, "qk_norm": True},
+    "RMSNorm of queries and keys": {"qk_norm": True},
+    "no final norm": {"final_norm": False, "norms_per_layer": 1},
+    "one layer": {"n_layers": 1},
+}
+
+
+@pytest.mark.parametrize("changes", SWITCHES.values(), ids=SWITCHES.keys())
+def test_every_term_equals_a_live_model(changes: dict) -> None:
+    config = replace(SMALL, **changes)
+    assert parameter_table(config) == live_table(live_model(config))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt2_medium", "llama2_7b", "llama3_8b"])
+def test_presets_equal_live_models_term_by_term(name: str) -> None:
+    config = getattr(accounting, name)()
+    assert parameter_table(config) == live_table(live_model(config))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt2_xl", "gpt3_175b"])
+def test_gpt_equals_pytorchs_own_encoder(name: str) -> None:
+    config = getattr(accounting, name)()
+    one, two = (count(live_gpt(replace(config, n_layers=n))) for n in (1, 2))  # building 96 layers takes long
+    assert parameter_table(config)["total"] == one + (config.n_layers - 1) * (two - one)
+
+
+@pytest.mark.parametrize(
+    ("name", "total"),
+    [
+        ("gpt2", 124_439_808),
+        ("gpt3_175b", 174_604_259_328),
+        ("llama2_7b", 6_738_415_616),
+        ("llama2_13b", 13_015_864_320),
+        ("llama2_70b", 68_976_648_192),
+        ("llama3_8b", 8_030_261_248),
+        ("llama3_405b", 405_853_388_800),
+    ],
+)
+def test_published_totals(name: str, total: int) -> None:
+    assert parameter_table(getattr(accounting, name)())["total"] == total
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_total_is_the_sum_and_shares_are_of_one(name: str) -> None:
+    table = parameter_table(getattr(accounting, name)())
+    assert list(table)[-1] == "total"
+    assert table["total"] == sum(n for term, n in table.items() if term != "total")
+    assert all(isinstance(n, int) for n in table.values())
+    assert sum(shares(table).values()) == pytest.approx(1)
+
+
+def test_mlp_share_that_the_notes_call_two_thirds_is_82_per_cent_in_llama2_70b() -> None:
+    assert shares(parameter_table(accounting.llama2_70b()))["mlp"] == pytest.approx(0.82, abs=0.005)
+    assert shares(parameter_table(accounting.gpt3_175b()))["mlp"] == pytest.approx(2 / 3, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "simplified", "standard"),
+    [("gpt2", -0.0073, -0.0069), ("gpt3_175b", -0.0002, -0.0002), ("llama2_7b", -0.2336, -0.0244)],
+)
+def test_the_notes_formulas_beside_the_exact_count(name: str, simplified: float, standard: float) -> None:
+    assert formula_errors(getattr(accounting, name)()) == pytest.approx(
+        {"simplified_count": simplified, "standard_count": standard}, abs=5e-5
+    )
+
+
+def test_what_the_standard_formula_leaves_out_of_gpt2() -> None:
+    """Positions, the attention's biases (4d a layer) and the norms (4d a layer, 2d at the end): to the last one."""
+    config = accounting.gpt2()
+    table, d = parameter_table(config), config.d_model
+    left_out = table["positions"] + config.n_layers * 4 * d + table["norms"]
+    assert accounting.standard_count(config) + left_out == table["total"]

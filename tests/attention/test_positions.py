@@ -1,0 +1,93 @@
+"""Positions against closed forms and complex numbers, and what they are for."""
+
+import math
+
+import pytest
+import torch
+from beartype import beartype
+from jaxtyping import jaxtyped
+from torch.testing import assert_close
+
+from mlsys_course import attention as component
+
+sinusoidal_positions = jaxtyped(typechecker=beartype)(component.sinusoidal_positions)
+rotary_positions = jaxtyped(typechecker=beartype)(component.rotary_positions)
+
+
+@pytest.mark.parametrize(("T", "C", "base"), [(1, 2, 10000.0), (50, 16, 10000.0), (9, 6, 100.0)])
+def test_sinusoidal_entry_by_entry(T, C, base, device):
+    want = torch.empty(T, C)
+    for t in range(T):
+        for channel in range(C):
+            angle = t / base ** ((channel - channel % 2) / C)
+            want[t, channel] = math.cos(angle) if channel % 2 else math.sin(angle)
+    got = sinusoidal_positions(T, C, base, device=device)
+    assert got.dtype == torch.float32
+    assert_close(got.cpu(), want, atol=1e-5, rtol=0)
+
+
+def test_sinusoidal_products_depend_on_distance_only():
+    rows = sinusoidal_positions(40, 32)
+    products = rows @ rows.T
+    for distance in range(5):
+        diagonal = products.diagonal(distance)
+        assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-4, rtol=1e-4)
+
+
+def by_complex_numbers(x, offset, base):
+    """Halves as real and imaginary parts, times e^(i angle)."""
+    T, D = x.shape[-2:]
+    position = torch.arange(offset, offset + T, dtype=torch.float64)
+    frequency = torch.tensor([math.exp(-2 * i / D * math.log(base)) for i in range(D // 2)], dtype=torch.float64)
+    turned = torch.complex(*x.double().chunk(2, -1)) * torch.polar(
+        torch.ones(()).double(), position[:, None] * frequency
+    )
+    return torch.cat((turned.real, turned.imag), -1)
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (2, 3, 5, 8), (1, 2), (2, 7, 64)])
+@pytest.mark.parametrize(("offset", "base"), [(0, 10000.0), (13, 10000.0), (3, 500.0)])
+def test_rotary_is_a_complex_multiplication(shape, offset, base, normal):
+    x = normal(*shape)
+    assert_close(rotary_positions(x, offset, base), by_complex_numbers(x, offset, base))
+
+
+def test_rotary_turns_gradients_back(normal):
+    x, cotangent = normal(2, 5, 8).requires_grad_(), normal(2, 5, 8)
+    (gradient,) = torch.autograd.grad(rotary_positions(x, 4), x, cotangent)
+    assert_close(rotary_positions(gradient, 4), cotangent)  # a rotation's transpose is its inverse
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.bfloat16, 1e-2), (torch.float64, 1e-9)])
+def test_rotary_far_out_in_each_dtype(dtype, tolerance, device, normal):
+    x = normal(3, 6, 8, dtype=dtype)
+    got = rotary_positions(x.to(device), 1000)
+    assert got.dtype == dtype
+    assert_close(got.double().cpu(), by_complex_numbers(x, 1000, 10000.0), atol=tolerance, rtol=tolerance)
+
+
+def test_rotary_offset_is_a_slice(normal):
+    x = normal(2, 9, 8)
+    assert_close(rotary_positions(x[:, 4:], offset=4), rotary_positions(x)[:, 4:])
+
+
+def test_rotary_keeps_lengths(normal):
+    x = normal(7, 12)
+    assert_close(rotary_positions(x, 5).norm(dim=-1), x.norm(dim=-1))
+
+
+def test_rotary_scores_depend_on_distance_only(normal):
+    q, k = normal(1, 16), normal(1, 16)
+    scores = [(rotary_positions(q, t + 3) @ rotary_positions(k, t).T).item() for t in range(0, 60, 7)]
+    assert_close(scores, [scores[0]] * len(scores))
+    other = (rotary_positions(q, 4) @ rotary_positions(k, 0).T).item()
+    assert abs(other - scores[0]) > 1e-3
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: component.sinusoidal_positions(4, 7), "C=7 is odd"),
+    (lambda: component.rotary_positions(torch.zeros(4, 3)), "head_dim=3 is odd"),
+])  # fmt: skip
+def test_odd_widths_are_told(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

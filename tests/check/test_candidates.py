@@ -1,0 +1,165 @@
+"""What a candidate is told: of each way to be wrong, exactly that."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mlsys_course.check import Case, CheckFailed, Outcome, Specification, check, driver
+from mlsys_course.check.cell import verdict_on
+from mlsys_course.check.driver import run_case
+from mlsys_course.check.edition import EditionError, specification_from_bytes, specification_to_bytes
+
+FORBIDDEN = ["torch.nn.functional.scaled_dot_product_attention", "torch.Tensor.backward", "torch.autograd.grad"]
+DRIVERS = """
+from mlsys_course.check import driver
+
+def positive(inputs, outputs):
+    return None if (outputs["y"] >= 0).all() else "a square is never negative"
+
+@driver(properties={"sign": positive})
+def square(candidate, case):
+    return {"y": candidate(case["x"])}
+"""
+
+
+@driver
+def apply(candidate, case):
+    return {"y": candidate(case["x"])}
+
+
+def cube(x):
+    return x**3
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """A lab with one exercise, ``square``, and two misconceptions."""
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "drivers.py").write_text(DRIVERS)
+    cases = []
+    for name, x in (("small", torch.tensor([2.0, 3.0])), ("negative", torch.tensor([-1.5, 4.0]))):
+        mistakes = {"doubles": Outcome({"y": 2 * x}), "cubes": Outcome({"y": x**3})}
+        cases.append(Case(name, name, {"x": x}, {"y": x**2}, mistakes))
+    hints = {"doubles": "Twice is not twofold.", "cubes": "Count the factors."}
+    points = {"small": 1, "negative": 2}
+    specification = Specification("square", "core", points, cases, hints, FORBIDDEN)
+    (tmp_path / "cases" / "square.safetensors").write_bytes(specification_to_bytes(specification))
+    choice = Specification("pick", "choice", {"answer": 3}, options=["a", "b"])
+    (tmp_path / "cases" / "pick.safetensors").write_bytes(specification_to_bytes(choice))
+    return tmp_path
+
+
+def test_right_in_any_way_passes(lab, capsys):
+    for candidate in (lambda x: x**2, lambda x: x * x, lambda x: torch.stack([v * v for v in x]), torch.square):
+        check("square", candidate, folder=lab)
+    assert "all cases pass, 3 of 3 points" in capsys.readouterr().out
+
+
+def test_partial_credit_and_hint(lab, capsys):
+    verdict = verdict_on("square", lambda x: x * x.abs(), lab)
+    assert (verdict.score, verdict.status, verdict.hints) == (1, "wrong", [])
+    with pytest.raises(CheckFailed):
+        check("square", lambda x: 2 * x, folder=lab)
+    assert "Hint: Twice is not twofold." in capsys.readouterr().out
+
+
+def test_the_fewest_misconceptions_are_named(lab):
+    assert verdict_on("square", cube, lab).misconceptions == ["cubes"]
+
+
+def in_place(x):
+    return x.mul_(x)
+
+
+def fails(x):
+    raise KeyError("no such thing")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "problem", "words"),
+    [
+        (fails, "raised", "KeyError: 'no such thing'"),
+        (lambda x: x.numpy(), "type", "ndarray"),
+        (lambda x: None, "", ""),
+        (in_place, "modified", "modified its input `x`"),
+        (lambda x: x.to("meta"), "device", "meta instead of cpu"),
+        (lambda x: F.scaled_dot_product_attention(x, x, x), "forbidden", "scaled_dot_product_attention"),
+        (lambda x: torch.ops.aten.scaled_dot_product_attention(x, x, x), "forbidden", "scaled_dot_product_attention"),
+        (lambda x: x.clone().requires_grad_().sum().backward(), "forbidden", "torch.Tensor.backward"),
+        (lambda x: exit(3), "raised", "SystemExit"),
+    ],
+)
+def test_problem_is_named(candidate, problem, words):
+    outcome = run_case(apply, candidate, {"x": torch.full((2, 2, 2), 2.0)}, forbidden=FORBIDDEN)
+    assert outcome.problem == problem and words in outcome.words
+
+
+def test_a_sealed_exception_text_stays_inside():
+    def quotes(x):
+        raise type("Leak", (ValueError,), {})(f"the input is {x.tolist()}")
+
+    outcome = run_case(apply, quotes, {"x": torch.ones(2)}, messages=False)
+    assert outcome.detail == "ValueError"
+
+
+def test_an_alias_of_a_forbidden_call_is_found_in_the_text(lab):
+    verdict = verdict_on("square", borrowed, lab)
+    assert verdict.status == "forbidden" and verdict.score == 0
+
+
+def borrowed(x):
+    shortcut = getattr(F, "scaled_dot_product_attention")  # noqa: B009
+    return shortcut(x, x, x)
+
+
+def test_none_and_blank_are_missing(lab):
+    def blank(x):
+        raise NotImplementedError
+
+    assert verdict_on("square", None, lab).status == "missing"
+    assert verdict_on("square", blank, lab).status == "missing"
+
+
+def test_property_is_judged_from_outputs(lab):
+    path = lab / "cases" / "square.safetensors"
+    specification = specification_from_bytes(path.read_bytes())
+    loose = Specification(**{**vars(specification), "tolerance": {"float32": 100.0}})
+    path.write_bytes(specification_to_bytes(loose))
+    verdict = verdict_on("square", lambda x: -(x**2), lab)
+    assert not verdict.ok and "a square is never negative" in verdict.results[0].wrong[0]
+
+
+def test_a_choice_is_recorded_and_not_revealed(lab, capsys):
+    check("pick", "a", folder=lab)
+    check("pick", "b", folder=lab)
+    assert capsys.readouterr().out.count("is recorded") == 2
+    with pytest.raises(CheckFailed, match="none of the options"):
+        check("pick", "z", folder=lab)
+
+
+def test_a_cost_over_its_limit_is_wrong(lab):
+    from mlsys_course.check import judge
+
+    case = Case("one", "all", {"x": torch.ones(1)}, {"y": torch.ones(1)}, limits={"part_calls": 2})
+    specification = Specification("square", "core", {"all": 1}, [case])
+    cheap = judge(specification, {"one": Outcome({"y": torch.ones(1)}, costs={"part_calls": 2})})
+    dear = judge(specification, {"one": Outcome({"y": torch.ones(1)}, costs={"part_calls": 3})})
+    assert cheap.ok and not dear.ok and "part calls 3, at most 2" in dear.results[0].wrong[0]
+
+
+def test_wrong_folder_and_damaged_cases_say_what_to_do(lab, tmp_path_factory):
+    with pytest.raises(EditionError, match="open the notebook in its own folder"):
+        check("square", cube, folder=tmp_path_factory.mktemp("elsewhere"))
+    with pytest.raises(EditionError, match="it has pick, square"):
+        check("cubed", cube, folder=lab)
+    (lab / "cases" / "square.safetensors").write_bytes(b"damaged")
+    with pytest.raises(EditionError, match="copy it from the lab"):
+        check("square", cube, folder=lab)
+
+
+def test_nan_is_named(lab):
+    verdict = verdict_on("square", lambda x: x * math.nan, lab)
+    assert "y has NaN" in verdict.results[0].wrong[0]

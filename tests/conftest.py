@@ -1,0 +1,109 @@
+"""What several rooms' tests share: the course, and small labs made on the spot."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from autograder.course import Course, load_course
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def course() -> Course:
+    """This checkout, in the sample term."""
+    return load_course(ROOT, term="sample")
+
+
+@pytest.fixture
+def secrets_at(tmp_path, monkeypatch) -> Path:
+    """Secrets of terms go to a folder of the test's own."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "config" / "mlsys" / "terms"
+
+
+LAB = '''# %% [markdown]
+# # A small lab
+# The factor is {{ factor }}.
+
+# %%
+from mlsys_course.check import check
+
+# %% exercise="times"
+def times(x):
+    """x times {{ factor }}."""
+    ### BEGIN SOLUTION
+    product = x * {{ factor }}
+    return product
+    ### END SOLUTION
+
+# %% check="times"
+check("times", times)
+
+# %% experiment="look"
+print(times(3))
+
+# %% [markdown] question="why"
+# ### BEGIN SOLUTION
+# Because it is so.
+# ### END SOLUTION
+'''
+DRIVERS = '''"""How the exercise is called."""
+
+from mlsys_course.check import driver
+
+
+@driver
+def times(candidate, case):
+    return {"y": candidate(case["x"])}
+'''
+EXERCISES = '''"""Sealed."""
+
+from autograder.exercise import Exercise, Given, Misconception, Question
+
+
+def variants(draw):
+    return {"factor": draw.integer(3, 10**6)}
+
+
+def cases(draw):
+    shapes = [(2,), (3, 4), (1,), (5,)]
+    return [Given(f"shape {n}", "values", {"x": draw.normal(*s)}, public=n < 2) for n, s in enumerate(shapes)]
+
+
+def exercises(v):
+    factor = v["factor"]
+    return [
+        Exercise(
+            id="times",
+            component="operator.mul",
+            reference=lambda x: x * factor,
+            points={"values": 4},
+            cases=cases,
+            misconceptions=[
+                Misconception("adds", lambda x: x + factor, "Times, not plus."),
+                Misconception("divides", lambda x: x / factor, "Times, not by."),
+                Misconception("squares", lambda x: x * factor**2, "Once is enough."),
+            ],
+        ),
+        Question("why", [(1, "a reason")]),
+    ]
+'''
+
+
+def write_small_course(root: Path) -> Path:
+    """A checkout with one lab of one exercise."""
+    folder = root / "solutions" / "lab00_foundations"
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "course.toml", root)
+    (folder / "lab00_foundations.py").write_text(LAB)
+    (folder / "drivers.py").write_text(DRIVERS)
+    (folder / "exercises.py").write_text(EXERCISES)
+    return root
+
+
+@pytest.fixture
+def small_course(tmp_path) -> Path:
+    """A small course of the test's own."""
+    return write_small_course(tmp_path / "course")

@@ -1,0 +1,128 @@
+"""Lab 10's exercise: what it expects is what ``torch.amp.GradScaler`` does, and any right class passes it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autograder.draw import Draw
+from autograder.exercise import Exercise
+from mlsys_course.check import Case, Specification, Verdict, judge, run_case
+from mlsys_course.check.edition import load_drivers, load_module
+
+LAB = Path(__file__).parents[2] / "solutions" / "lab10_memory"
+EXERCISE: Exercise = load_module(LAB / "exercises.py", "lab10_exercises_under_test").exercises({})[0]
+DRIVER = load_drivers(LAB)["DynamicLossScaler"]
+NAMES = {"initial_scale": "init_scale"}
+
+
+class PyTorchsScaler:
+    """``torch.amp.GradScaler`` behind the exercise's interface."""
+
+    def __init__(self, **settings: float):
+        renamed: dict[str, Any] = {NAMES.get(name, name): value for name, value in settings.items()}
+        self.scaler = torch.amp.GradScaler("cpu", **renamed)
+        self.state_dict, self.load_state_dict = self.scaler.state_dict, self.scaler.load_state_dict
+
+    @property
+    def loss_scale(self) -> float:
+        return self.scaler.get_scale()
+
+    def scale(self, loss: torch.Tensor) -> torch.Tensor:
+        return self.scaler.scale(loss)
+
+    def step(self, gradients: list[torch.Tensor]) -> list[torch.Tensor] | None:
+        parameters = [torch.nn.Parameter(torch.zeros(gradient.shape)) for gradient in gradients]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient.float()
+        optimizer, stepped = torch.optim.SGD(parameters), []
+        optimizer.register_step_post_hook(lambda *_: stepped.append(True))
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        return [p.grad for p in parameters if p.grad is not None] if stepped else None
+
+
+class ScaleInATensor:
+    """Another right way: state in float32 tensors, a reciprocal for the division, every entry checked in a loop."""
+
+    def __init__(self, initial_scale=2.0**16, growth_factor=2.0, backoff_factor=0.5, growth_interval=2000):
+        self.loss_scale = torch.tensor(initial_scale, dtype=torch.float32)
+        self.settings = [growth_factor, backoff_factor, growth_interval]
+        self.until_growth = growth_interval
+
+    def scale(self, loss):
+        return torch.mul(loss, self.loss_scale)
+
+    def step(self, gradients):
+        wide = [gradient.to(torch.float64) for gradient in gradients]
+        if any(x != x or abs(x) == float("inf") for gradient in wide for x in gradient.flatten().tolist()):
+            self.loss_scale = self.loss_scale * self.settings[1]
+            self.until_growth = self.settings[2]
+            return None
+        found = tuple((gradient * self.loss_scale.double().reciprocal()).float() for gradient in wide)
+        self.until_growth -= 1
+        if not self.until_growth:
+            self.loss_scale = self.loss_scale * self.settings[0]
+            self.until_growth = self.settings[2]
+        return found
+
+    def state_dict(self):
+        return {"all": [self.loss_scale.item(), self.until_growth, *self.settings]}
+
+    def load_state_dict(self, state):
+        scale, self.until_growth, *self.settings = state["all"]
+        self.loss_scale = torch.tensor(scale)
+
+
+def verdict(candidate: Any, secret: bytes) -> Verdict:
+    """The verdict on all sealed cases, where GradScaler says what is right."""
+    cases = []
+    for given in EXERCISE.cases(Draw(secret, "lab10_memory", "DynamicLossScaler", "sealed")):
+        right = run_case(DRIVER, PyTorchsScaler, given.inputs)
+        assert not right.problem, right.words
+        cases.append(Case(given.name, given.aspect, given.inputs, right.outputs))
+    specification = Specification(EXERCISE.id, EXERCISE.kind, EXERCISE.points, cases)
+    return judge(specification, {c.name: run_case(DRIVER, candidate, c.inputs) for c in cases}, DRIVER)
+
+
+@pytest.mark.parametrize("secret", [b"one term's", b"another term's"])
+@pytest.mark.parametrize("candidate", [EXERCISE.reference, ScaleInATensor])
+def test_a_right_class_scores_full_marks(candidate: Any, secret: bytes) -> None:
+    found = verdict(candidate, secret)
+    assert found.ok and found.score == found.max_score == 15, [r.wrong for r in found.results if not r.ok]
+
+
+@pytest.mark.parametrize("mistake", EXERCISE.misconceptions, ids=lambda mistake: mistake.name)
+def test_a_misconception_keeps_the_points_of_what_is_right(mistake: Any) -> None:
+    found = verdict(mistake.candidate, b"one term's")
+    assert 0 < found.score < found.max_score
+
+
+def test_a_scale_that_is_no_power_of_two_is_told_though_it_is_within_tolerance() -> None:
+    class Sloppy(EXERCISE.reference):
+        def _back_off(self) -> None:
+            self.loss_scale *= self.backoff_factor * (1 + 1e-6)
+            self.good_steps = 0
+
+    found = verdict(Sloppy, b"one term's")
+    assert any(word.startswith("a power of two") for result in found.results for word in result.wrong)
+
+
+def test_a_scale_that_cuts_the_graph_is_told_so() -> None:
+    class Detached(EXERCISE.reference):
+        def scale(self, loss: torch.Tensor) -> torch.Tensor:
+            return torch.tensor(loss.item() * self.loss_scale)
+
+    found = verdict(Detached, b"one term's")
+    assert found.status == "error" and "does not require grad" in found.results[0].wrong[0]
+
+
+def test_a_tensor_in_the_checkpoint_costs_only_the_part_that_resumes() -> None:
+    class TensorState(EXERCISE.reference):
+        def state_dict(self) -> Any:
+            return {**super().state_dict(), "loss_scale": torch.tensor(self.loss_scale)}
+
+    found = verdict(TensorState, b"one term's")
+    assert found.score == 12
+    assert {result.aspect for result in found.results if not result.ok} == {"resume"}

@@ -1,0 +1,165 @@
+"""A small edition, an engine over it, and a trusted side, for real runs."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from autograder.exercise import Part
+from autograder.parts import evaluate
+from autograder.sandbox import Call, Cell, Engine, SandboxUnavailable
+from mlsys_course.check import Case, Specification, encode
+from mlsys_course.check.edition import specification_to_bytes
+
+ROOT = Path(__file__).resolve().parents[2]
+DRIVERS = '''
+"""Drivers of the exercises that the sandbox's tests use."""
+
+import torch
+
+from mlsys_course.check import driver
+
+
+@driver
+def double(candidate, case):
+    return {"y": candidate(case["x"])}
+
+
+@driver
+def triple(candidate, case):
+    return {"y": candidate(case["x"])}
+
+
+@driver(parts={"square": lambda x, power=2: x**power})
+def sum_of_squares(candidate, case, square):
+    x = case["x"].clone().requires_grad_()
+    y = candidate(x, square)
+    y.backward()
+    return {"y": y, "gradient": x.grad}
+'''
+MARK = 987654.0  # stands in sealed inputs and nowhere else
+RIGHT = {
+    "double": "def double(x):\n    return 2 * x",
+    "triple": "def triple(x):\n    return 3 * x",
+}
+
+
+def make_edition(folder: Path) -> Path:
+    """An edition with two functions, a composite and a choice."""
+    (folder / "python" / "mlsys_course").mkdir(parents=True)
+    (folder / "lab" / "cases").mkdir(parents=True)
+    shutil.copy(ROOT / "mlsys_course" / "__init__.py", folder / "python" / "mlsys_course")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "mlsys_course" / "check", folder / "python" / "mlsys_course" / "check", ignore=ignored)
+    (folder / "lab" / "drivers.py").write_text(DRIVERS)
+    case = Case("public", "values", {"x": torch.ones(2)}, {"y": torch.ones(2)})
+    specifications = [
+        Specification("double", "core", {"values": 1.0}, [case], forbidden=("torch.einsum",)),
+        Specification("triple", "core", {"values": 1.0}, [case]),
+        Specification("sum_of_squares", "core", {"values": 1.0}, [case]),
+        Specification("pick", "choice", {"answer": 1.0}, options=("a", "b")),
+    ]
+    for specification in specifications:
+        path = folder / "lab" / "cases" / f"{specification.id}.safetensors"
+        path.write_bytes(specification_to_bytes(specification))
+    return folder
+
+
+SQUARE = Part(lambda x, power=2: x**power, work=lambda x, power=2: x.numel(), most=1000)
+
+
+@dataclass
+class Teacher:
+    """The trusted side: sealed calls by exercise, and one part."""
+
+    given: Mapping[str, Sequence[Call]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def calls(self, exercise: str) -> Sequence[Call]:
+        if exercise in self.given:
+            return self.given[exercise]
+        if exercise == "pick":
+            return [Call("answer", encode({}))]
+        return [Call(f"case {n}", encode({"x": torch.full((n,), MARK)}), seconds=3.0) for n in (1, 2, 3)]
+
+    def part(self, exercise: str, name: str, request: bytes) -> bytes:
+        if name != "square":
+            raise ValueError(f"no part {name!r}")
+        self.asked.append(exercise)
+        return evaluate(SQUARE, request)
+
+
+def graded(exercise: str, candidate: str = "") -> Cell:
+    """A graded cell."""
+    return Cell(f'check("{exercise}", {candidate or exercise})', exercise, candidate or exercise)
+
+
+def is_right(outcomes: Mapping, factor: float) -> bool:
+    """Whether all outcomes are ``factor`` times the teacher's inputs."""
+    values = [o.outputs["y"] if not o.problem else None for o in outcomes.values()]
+    return len(values) == 4 and all(v is not None and bool((v == factor * MARK).all()) for v in values)
+
+
+@pytest.fixture(scope="session")
+def edition() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="mlsys-test-edition-"))
+    folder.chmod(0o755)
+    yield make_edition(folder / "edition")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def engine(edition: Path) -> Iterator[Engine]:
+    try:
+        made = Engine(edition)
+    except SandboxUnavailable as error:
+        pytest.skip(f"no sealed sandbox here: {error}")
+    with made:
+        yield made
+
+
+@pytest.fixture
+def teacher() -> Teacher:
+    return Teacher()
+
+
+def closed_folder(path: Path) -> Path | None:
+    """The outermost folder above ``path`` that other users may not enter."""
+    for folder in reversed(path.parents):
+        if not folder.stat().st_mode & 0o001:
+            return folder
+    return None
+
+
+@pytest.fixture
+def run_as_ordinary_user() -> Callable[[Sequence[str]], subprocess.CompletedProcess]:
+    """Run a command as uid 65534, with this Python shown to it where its folder is closed to others."""
+    if shutil.which("setpriv") is None or shutil.which("unshare") is None:
+        pytest.skip("needs setpriv and unshare of util-linux")
+    if os.getuid() != 0:
+        pytest.skip("needs root, to become another user")
+    steps = ["mount --make-rprivate /"]
+    if closed := closed_folder(Path(sys.base_prefix)):
+        python = Path(sys.base_prefix)
+        steps += [
+            "hold=$(mktemp -d)",
+            f'mount --bind "{python}" "$hold"',
+            f'mount -t tmpfs -o mode=755 cover "{closed}"',
+            f'mkdir -p "{python}"',
+            f'mount --move "$hold" "{python}"',
+            'rmdir "$hold"',
+        ]
+    script = " && ".join([*steps, 'exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"'])
+
+    def run(argv: Sequence[str]) -> subprocess.CompletedProcess:
+        command = ["unshare", "--mount", "sh", "-c", script, "sh", *argv]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd="/")
+
+    return run

@@ -1,0 +1,138 @@
+"""What costs too much ends, and costs only the exercise that it is in."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from autograder.sandbox import Cell
+
+from .conftest import RIGHT, graded, is_right
+
+AFTER = [Cell(RIGHT["triple"]), graded("triple")]
+
+
+@pytest.fixture
+def tight(engine, monkeypatch):
+    """The engine with small limits."""
+    small = replace(engine.limits, cell_seconds=1.5, notebook_seconds=12.0, cpu_seconds=12.0, memory_mib=1024)
+    monkeypatch.setattr(engine, "limits", small)
+    return engine
+
+
+def test_a_loop_in_a_cell_is_interrupted(tight, teacher):
+    run = tight.run(
+        [Cell("print('before')\nwhile True: pass"), Cell(RIGHT["double"]), graded("double"), *AFTER], teacher
+    )
+    assert run.status == "timeout"
+    assert run.cells[0].status == "timeout" and run.cells[0].outputs[0]["text"] == "before\n"
+    assert is_right(run.outcomes["double"], 2) and is_right(run.outcomes["triple"], 3)
+    assert run.wall_seconds < 5
+
+
+def test_a_loop_that_ignores_interrupts_is_left_out(tight, teacher):
+    source = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
+    run = tight.run([Cell(RIGHT["double"]), Cell(source), graded("double"), *AFTER], teacher)
+    assert [cell.status for cell in run.cells] == ["ok", "timeout", "ok", "ok", "ok"]
+    assert "run again without it" in run.cells[1].outputs[0]["text"]
+    assert is_right(run.outcomes["double"], 2) and is_right(run.outcomes["triple"], 3)
+
+
+def test_a_loop_in_a_call(engine, teacher):
+    source = "def double(x):\n    while True: pass"
+    teacher.given = {"double": [replace(call, seconds=0.5) for call in teacher.calls("double")]}
+    run = engine.run([Cell(source), graded("double"), *AFTER], teacher)
+    assert {o.problem for o in run.outcomes["double"].values()} == {"timeout"}
+    assert run.problems == {"double": "A sealed case took longer than this exercise allows."}
+    assert is_right(run.outcomes["triple"], 3)
+    assert run.wall_seconds < 3
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\nx = torch.ones(6 << 28)",  # 6 GiB at once
+        "x = []\nwhile True: x.append(bytearray(20 << 20))",
+        "import os, time\nx = []\nfor _ in range(4): os.fork()\nwhile True: x.append(bytearray(5 << 20))",
+    ],
+)
+def test_memory_in_a_cell(tight, teacher, source, monkeypatch):
+    monkeypatch.setattr(tight, "limits", replace(tight.limits, cell_seconds=10.0))
+    run = tight.run([Cell(source), Cell(RIGHT["double"]), graded("double")], teacher)
+    assert run.cells[0].status == "error"
+    assert is_right(run.outcomes["double"], 2)
+    assert run.peak_memory_bytes < 3 << 30
+
+
+def test_memory_in_a_call(tight, teacher):
+    source = "def double(x):\n    y = []\n    while True: y.append(bytearray(20 << 20))"
+    run = tight.run([Cell(source), graded("double"), *AFTER], teacher)
+    assert {o.problem for o in run.outcomes["double"].values()} <= {"memory", ""}
+    assert "memory" in {o.problem for o in run.outcomes["double"].values()}
+    assert is_right(run.outcomes["triple"], 3)
+
+
+def test_memory_that_no_process_maps_is_refused(tight, teacher):
+    source = "import mmap\nmmap.mmap(-1, 1 << 20)"
+    run = tight.run([Cell(source), Cell("import os\nos.memfd_create('a')"), Cell("open('/dev/zero')")], teacher)
+    assert [cell.outputs[-1]["ename"] for cell in run.cells] == [
+        "PermissionError",
+        "PermissionError",
+        "FileNotFoundError",
+    ]
+
+
+def test_disk(tight, teacher):
+    source = "for n in range(100):\n    open(f'/{place}/{n}', 'wb').write(b'x' * (8 << 20))"
+    cells = [Cell(source.replace("{place}", place)) for place in ("tmp", "home/student", "dev/shm")]
+    run = tight.run([*cells, *AFTER], teacher)
+    assert [cell.outputs[-1]["ename"] for cell in run.cells[:3]] == ["OSError"] * 3
+    assert is_right(run.outcomes["triple"], 3)
+
+
+def test_a_fork_bomb(tight, teacher):
+    run = tight.run([Cell("import os\nwhile True: os.fork()"), Cell(RIGHT["double"]), graded("double")], teacher)
+    assert run.cells[0].status in ("error", "timeout")
+    assert is_right(run.outcomes["double"], 2)
+
+
+@pytest.mark.parametrize("source", ["import os\nos._exit(0)", "import os, signal\nos.kill(os.getpid(), 9)"])
+def test_a_process_that_ends_itself(engine, teacher, source):
+    run = engine.run([Cell(source), Cell(RIGHT["double"]), graded("double"), *AFTER], teacher)
+    assert run.status == "crashed" and run.cells[0].status == "error"
+    assert is_right(run.outcomes["double"], 2) and is_right(run.outcomes["triple"], 3)
+
+
+def test_a_call_that_ends_its_process(engine, teacher):
+    source = "import os\ndef double(x):\n    os._exit(0)"
+    run = engine.run([Cell(source), graded("double"), *AFTER], teacher)
+    assert {o.problem for o in run.outcomes["double"].values()} == {"crashed"}
+    assert is_right(run.outcomes["triple"], 3)
+
+
+def test_many_cells_that_end_it(engine, teacher):
+    cells = [Cell("import os\nos._exit(0)")] * 5
+    run = engine.run([Cell(RIGHT["double"]), graded("double"), *cells, *AFTER], teacher)
+    assert is_right(run.outcomes["double"], 2)  # parked before
+    assert {o.problem for o in run.outcomes["triple"].values()} == {"crashed"}
+    assert [cell.status for cell in run.cells][-2:] == ["notrun", "notrun"]
+
+
+def test_the_whole_notebook_has_a_limit(engine, teacher, monkeypatch):
+    monkeypatch.setattr(engine, "limits", replace(engine.limits, notebook_seconds=1.0))
+    cells = [Cell(RIGHT["double"]), graded("double"), Cell("import time\ntime.sleep(9)"), *AFTER]
+    run = engine.run(cells, teacher)
+    assert [cell.status for cell in run.cells] == ["ok", "ok", "timeout", "notrun", "notrun"]
+    assert is_right(run.outcomes["double"], 2)
+    assert {o.problem for o in run.outcomes["triple"].values()} == {"timeout"}
+
+
+def test_a_flood_of_output(engine, teacher):
+    flood = "for _ in range(200_000): print('x' * 1000)"
+    start = time.monotonic()
+    run = engine.run([Cell(flood), Cell("print('more')"), *AFTER], teacher)
+    text = "".join(o["text"] for o in run.cells[0].outputs)
+    assert len(text) < (engine.limits.output_mib << 20) + 1000 and "The outputs end here" in text
+    assert not run.cells[1].outputs
+    assert is_right(run.outcomes["triple"], 3)
+    assert time.monotonic() - start < 10
