@@ -34,7 +34,7 @@ class Draw:
 
     def booleans(self, *shape: int, probability: float = 0.5) -> torch.Tensor:
         """A bool tensor whose entries are True with ``probability``."""
-        return torch.from_numpy(self.generator.random(shape) < probability)
+        return torch.from_numpy(np.asarray(self.generator.random(shape) < probability))
 
     def integer(self, low: int, high: int) -> int:
         """One whole number in [low, high]."""

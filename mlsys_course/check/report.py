@@ -57,6 +57,8 @@ def sealed_words(result: Result) -> str:
 
 def headline(verdict: Verdict) -> str:
     """One line: exercise, result, points."""
+    if verdict.kind == "choice" and not verdict.results:
+        return f"{verdict.exercise}: {'recorded' if verdict.ok else 'not one of the options'}"
     passed = sum(result.ok for result in verdict.results)
     words = {
         "ok": "all cases pass",

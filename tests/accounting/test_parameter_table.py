@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from tests.accounting.live_models import count, live_gpt, live_model, live_table
 
 from mlsys_course import accounting
 from mlsys_course.accounting import ModelConfig, formula_errors, parameter_table, shares
+from tests.accounting.live_models import count, live_gpt, live_model, live_table
 
 PRESETS = [
     "gpt2",

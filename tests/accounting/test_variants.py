@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.accounting.live_models import live_model, live_table
 
 from autograder.course import SAMPLE_SECRET
 from autograder.draw import Draw
 from autograder.exercise import Exercise
 from mlsys_course.check import Case, Specification, Verdict, judge, run_case
 from mlsys_course.check.edition import load_drivers, load_module
+from tests.accounting.live_models import live_model, live_table
 
 LAB = Path(__file__).parents[2] / "solutions" / "lab07_accounting"
 SEALED = load_module(LAB / "exercises.py", "lab07_exercises_under_test")

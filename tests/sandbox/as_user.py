@@ -41,6 +41,7 @@ if __name__ == "__main__":
         told = {
             "uid": os.getuid(),
             "status": run.status,
+            "log": run.log,
             "protections": engine.protections,
             "text": [output.get("text") for output in run.cells[0].outputs],
             "problems": [o.problem for r in (run, *again) for o in r.outcomes["double"].values()],

@@ -1,0 +1,91 @@
+"""``mlsys build``: the stages in order, and the comparison of a fresh build with the committed one."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+from mlsys_course.check.compare import TOLERANCE, compare
+from mlsys_course.check.edition import specification_to_bytes
+from mlsys_course.check.tree import TreeError, decode
+
+from ..course import Course, Lab
+from ..exercise import Choice, Exercise
+from ..cases import public_specification, quiet_torch
+from .edition import stage_edition
+from .notebook import notebooks_of, render, to_bytes
+from .proof import Line, prove, proven
+from .source import check_source, read_source, solution_regions
+
+
+@dataclass(frozen=True)
+class Built:
+    """A lab's student edition on disk, with what the proof needs."""
+
+    lab: Lab
+    folder: Path
+    solution: NotebookNode
+    student: NotebookNode
+    regions: list[str]  # answer text, which must stand nowhere in the edition
+
+
+def build(lab: Lab, destination: Path) -> Built:
+    """Build a lab's student edition at ``destination``, replacing what is there only when every stage went well."""
+    quiet_torch()
+    cells = read_source(lab.source)
+    check_source(lab.source, cells, lab.items, lab.drivers)  # before rendering: line numbers are the source's
+    render(lab.source, cells, lab.variants)
+    regions = [region for cell in cells for region in solution_regions(cell.source) if not cell.markdown]
+    solution, student = notebooks_of(lab, cells)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".building-") as scratch:
+        folder = Path(scratch) / lab.stem
+        (folder / "cases").mkdir(parents=True)
+        (folder / f"{lab.stem}.ipynb").write_bytes(to_bytes(student))
+        shutil.copyfile(lab.folder / "drivers.py", folder / "drivers.py")
+        for item in lab.items:
+            if isinstance(item, Exercise | Choice):
+                blob = specification_to_bytes(public_specification(lab, item))
+                (folder / "cases" / f"{item.id}.safetensors").write_bytes(blob)
+        if destination.exists():
+            shutil.rmtree(destination)
+        folder.rename(destination)
+    return Built(lab, destination, solution, student, regions)
+
+
+def prove_built(course: Course, built: Built, *, unsafe: bool = False) -> Sequence[Line]:
+    """The proof of a built lab, in a staged student edition."""
+    with tempfile.TemporaryDirectory(prefix="mlsys-proof-") as scratch:
+        edition = stage_edition(course, built.lab.stem, built.folder, Path(scratch) / "edition")
+        return prove(course, built.lab, built.solution, built.student, built.regions, edition, unsafe)
+
+
+def stale(fresh: Path, committed: Path) -> list[str]:
+    """What differs between a fresh build and a committed one: notebooks by bytes, arrays by tolerance."""
+    new = {p.relative_to(fresh) for p in fresh.rglob("*") if p.is_file()}
+    old = {p.relative_to(committed) for p in committed.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    old = {p for p in old if ".ipynb_checkpoints" not in p.parts}
+    found = [f"{path} is missing" for path in sorted(new - old)] + [
+        f"{path} is left over" for path in sorted(old - new)
+    ]
+    for path in sorted(new & old):
+        if path.suffix == ".safetensors":
+            same = _same_arrays((fresh / path).read_bytes(), (committed / path).read_bytes())
+        else:
+            same = (fresh / path).read_bytes() == (committed / path).read_bytes()
+        if not same:
+            found.append(f"{path} differs")
+    return found
+
+
+def _same_arrays(fresh: bytes, committed: bytes) -> bool:
+    try:
+        return all(leaf.ok for leaf in compare(decode(committed), decode(fresh), TOLERANCE["bfloat16"]))
+    except TreeError:
+        return False
+
+
+__all__ = ["Built", "build", "prove_built", "proven", "stale"]

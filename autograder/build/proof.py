@@ -1,0 +1,125 @@
+"""The last stage: proof that a built lab works. Runs the solution and the blank edition through the real engine."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+from mlsys_course.check import Case, Outcome, Specification
+from mlsys_course.check.compare import compare, worst_error
+from mlsys_course.check.verdict import judge
+
+from ..course import Course, Lab
+from ..exercise import Exercise
+from ..grade.cells import cells_of, graded_cells
+from ..grade.score import Scorer
+from ..sandbox import Engine
+from ..cases import public_specification
+from .edition import answers_left
+
+FARTHEST = 10.0  # tolerances between a misconception and the expected output, on some sealed case
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the proof's table."""
+
+    subject: str
+    proved: str
+    ok: bool
+    detail: str = ""
+
+
+def prove(
+    course: Course,
+    lab: Lab,
+    solution: NotebookNode,
+    blank: NotebookNode,
+    regions: list[str],
+    edition: Path,
+    unsafe: bool,
+) -> list[Line]:
+    """Everything that DESIGN asks of a built lab, one line each."""
+    scorer = Scorer.for_lab(lab)
+    lines = [_no_answer(course, lab, regions, edition)]
+    with Engine(edition, unsafe=unsafe) as engine:
+        lines += _scores(engine, scorer, solution, "solution", lambda v: v.score == v.max_score)
+        lines += _scores(engine, scorer, blank, "blank", lambda v: v.score == 0)
+    for exercise in lab.exercises:
+        lines += _misconceptions(lab, exercise, scorer.specifications[exercise.id])
+        lines.append(_counts(lab, exercise, scorer.specifications[exercise.id]))
+    return lines
+
+
+def _no_answer(course: Course, lab: Lab, regions: list[str], edition: Path) -> Line:
+    left = answers_left(course, lab.stem, regions, edition)
+    return Line("edition", "holds no answer", not left, "; ".join(left[:3]))
+
+
+def _scores(engine: Engine, scorer: Scorer, notebook: NotebookNode, name: str, right) -> list[Line]:
+    run = engine.run(cells_of(notebook, graded_cells(notebook)), scorer)
+    verdicts = scorer.verdicts(run)
+    share = sum(v.score for v in verdicts.values()) / sum(v.max_score for v in verdicts.values())
+    wrong = [
+        f"{v.exercise}: {v.status} {v.score:g}/{v.max_score:g} {_why(v)}" for v in verdicts.values() if not right(v)
+    ]
+    return [Line(name, f"scores {share:.0%} in {run.cpu_seconds:.1f} CPU-s", not wrong, "; ".join(wrong))]
+
+
+def _why(verdict) -> str:
+    return next((word for result in verdict.results for word in result.wrong), verdict.note)
+
+
+def _misconceptions(lab: Lab, exercise: Exercise, sealed: Specification) -> list[Line]:
+    public = public_specification(lab, exercise)
+    lines = []
+    for mistake in exercise.misconceptions:
+        wrong = []
+        distance = max((distance_of(sealed, case, mistake.name) for case in sealed.cases), default=0.0)
+        if distance < FARTHEST:
+            wrong.append(f"only {distance:.1f} tolerances away on sealed cases")
+        for where, specification in (("sealed", sealed), ("public", public)):
+            outcomes = outcomes_of(specification, mistake.name)
+            verdict = judge(specification, outcomes, lab.drivers[exercise.id])
+            if verdict.score >= verdict.max_score:
+                wrong.append(f"loses nothing on {where} cases")
+            elif list(verdict.misconceptions[:1]) != [mistake.name]:
+                wrong.append(f"{where} cases name {list(verdict.misconceptions) or 'nothing'} instead")
+        far = "another kind" if math.isinf(distance) else f"{distance:.0f} tolerances"
+        lines.append(Line(f"{exercise.id}: {mistake.name}", f"caught and named, {far}", not wrong, "; ".join(wrong)))
+    return lines
+
+
+def outcomes_of(specification: Specification, name: str) -> dict[str, Outcome]:
+    """What a misconception comes to on every case; where it is right, that is the expected output."""
+    return {c.name: c.misconceptions.get(name, Outcome(c.expected)) for c in specification.cases}
+
+
+def distance_of(specification: Specification, case: Case, name: str) -> float:
+    """How many tolerances a misconception is from the expected output on a case."""
+    outcome = case.misconceptions.get(name)
+    if outcome is None:
+        return 0.0
+    if outcome.problem:
+        return math.inf
+    return worst_error(compare(outcome.outputs, case.expected, specification.tolerance_for(case.inputs)))
+
+
+def _counts(lab: Lab, exercise: Exercise, sealed: Specification) -> Line:
+    public = public_specification(lab, exercise)
+    wrong = []
+    if len(public.cases) < 2 or len(sealed.cases) < 4:
+        wrong.append("needs at least 2 public and 4 sealed cases")
+    if len(exercise.misconceptions) < 3:
+        wrong.append("needs at least 3 misconceptions")
+    unearned = set(exercise.points) - {case.aspect for case in sealed.cases}
+    if unearned:
+        wrong.append(f"no sealed case decides {sorted(unearned)[0]!r}")
+    said = f"{len(public.cases)} public, {len(sealed.cases)} sealed cases"
+    return Line(exercise.id, said, not wrong, "; ".join(wrong))
+
+
+def proven(lines: Sequence[Line]) -> bool:
+    return all(line.ok for line in lines)

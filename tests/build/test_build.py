@@ -1,0 +1,112 @@
+"""What is built: byte-stable, stripped, valid for nbgrader, drawn from the term's secret."""
+
+import nbformat
+import pytest
+from nbgrader.nbgraderformat import MetadataValidator
+
+from autograder.build.pipeline import build, stale
+from autograder.build.source import read_source
+from autograder.cases import public_specification, sealed_specification
+from autograder.course import CourseError, Term, load_course, new_secret
+from mlsys_course.check.cell import run_cases
+from mlsys_course.check.verdict import judge
+
+STEM = "lab00_foundations"
+
+
+@pytest.fixture
+def built(small_course):
+    return build(load_course(small_course).lab(STEM), small_course / "labs" / STEM)
+
+
+def test_two_builds_are_the_same_bytes(small_course, built, tmp_path):
+    again = build(load_course(small_course).lab(STEM), tmp_path / STEM)
+    assert stale(again.folder, built.folder) == []
+    assert (again.folder / f"{STEM}.ipynb").read_bytes() == (built.folder / f"{STEM}.ipynb").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            lambda f: (f / f"{STEM}.ipynb").write_bytes((f / f"{STEM}.ipynb").read_bytes() + b"\n"),
+            f"{STEM}.ipynb differs",
+        ),
+        (lambda f: (f / "drivers.py").unlink(), "drivers.py is missing"),
+        (lambda f: (f / "old.py").write_text(""), "old.py is left over"),
+        (lambda f: (f / "cases" / "times.safetensors").write_bytes(b"?"), "cases/times.safetensors differs"),
+    ],
+)
+def test_a_stale_build_is_seen(small_course, built, tmp_path, spoil, said):
+    again = build(load_course(small_course).lab(STEM), tmp_path / STEM)
+    spoil(built.folder)
+    assert stale(again.folder, built.folder) == [said]
+
+
+def test_the_student_notebook_is_stripped_and_nbgraders(built):
+    notebook = nbformat.read(built.folder / f"{STEM}.ipynb", as_version=4)
+    text = "\n".join(cell.source for cell in notebook.cells)
+    assert "product" not in text and "Because" not in text and "SOLUTION" not in text
+    assert "raise NotImplementedError" in text and "jupytext" not in notebook.metadata
+    validator = MetadataValidator()
+    for cell in notebook.cells:
+        validator.validate_cell(cell)
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+    ids = {c.id: c.metadata.nbgrader for c in notebook.cells if "nbgrader" in c.metadata}
+    assert set(ids) == {"solution-times", "times", "experiment-look", "why"}
+    assert all(m.schema_version == 3 and m.grade_id == cell_id for cell_id, m in ids.items())
+    assert ids["times"].locked and ids["times"].points == 4 and ids["why"].points == 1
+    assert ids["experiment-look"].locked and not ids["experiment-look"].grade
+
+
+def test_variants_are_stated_in_text_and_code(built):
+    factor = built.lab.variants["factor"]
+    notebook = nbformat.read(built.folder / f"{STEM}.ipynb", as_version=4)
+    assert f"The factor is {factor}." in notebook.cells[0].source
+    assert f"x times {factor}." in notebook.cells[2].source
+
+
+def test_committed_sources_parse_and_are_not_too_long(course):
+    for stem in course.stems():
+        path = course.lab(stem).source
+        assert read_source(path)
+        assert sum(bool(line.strip()) for line in path.read_text().splitlines()) <= 450
+
+
+def test_answers_of_one_term_score_near_zero_in_another(small_course):
+    course = load_course(small_course)
+    labs = []
+    for secret in (b"a" * 32, b"b" * 32):
+        lab = course.lab(STEM)
+        labs.append(type(lab)(lab.stem, lab.component, lab.folder, Term("any", secret)))
+    mine, other = (lab.exercises[0] for lab in labs)
+    sealed = sealed_specification(labs[0], mine)
+    own = judge(sealed, run_cases(sealed, labs[0].drivers["times"], mine.reference))
+    carried_over = judge(sealed, run_cases(sealed, labs[0].drivers["times"], other.reference))
+    assert own.score == 4 and carried_over.score == 0
+
+
+def test_sealed_and_public_cases_are_other_numbers(small_course):
+    lab = load_course(small_course).lab(STEM)
+    public, sealed = public_specification(lab, lab.items[0]), sealed_specification(lab, lab.items[0])
+    assert len(public.cases) == 2 and len(sealed.cases) == 4
+    assert not any((p.inputs["x"].shape == s.inputs["x"].shape) and bool((p.inputs["x"] == s.inputs["x"]).any())
+                   for p in public.cases for s in sealed.cases)  # fmt: skip
+
+
+def test_a_terms_secret_is_made_once_kept_outside_and_needed(small_course, secrets_at):
+    with pytest.raises(CourseError, match="mlsys term new 2027-spring"):
+        load_course(small_course, term="2027-spring")
+    path = new_secret("2027-spring")
+    assert path.parent == secrets_at and path.stat().st_mode & 0o077 == 0
+    first = load_course(small_course, term="2027-spring")
+    assert first.built(STEM).is_relative_to(small_course / "dist" / "2027-spring")
+    assert first.lab(STEM).variants != load_course(small_course).lab(STEM).variants
+    with pytest.raises(CourseError, match="has a secret already"):
+        new_secret("2027-spring")
+    with pytest.raises(CourseError, match="cannot name a term"):
+        new_secret("../sample")
+    path.write_text("short")
+    with pytest.raises(CourseError, match="restore your copy"):
+        load_course(small_course, term="2027-spring")
