@@ -54,7 +54,7 @@ def carry(folder: Path, workspace: Path) -> dict[str, str]:
 def module_text(sources: list[str], names: dict[str, str]) -> str:
     """The definitions that the named expressions reach, in notebook order, notebook-only lines left out."""
     roots = set().union(*(used_names_of(expression) for expression in names.values()))
-    return "\n\n\n".join(reach(sources, roots).statements) + "\n"
+    return reach(sources, roots).source()
 
 
 def _is_code(sources: list[str], expression: str) -> bool:

@@ -1,5 +1,6 @@
 """The student edition: ``mlsys_course`` without the references that a lab and later ones ask for, and the lab."""
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -66,4 +67,4 @@ def _pairs(lines: list[str]) -> set[tuple[str, ...]]:
     """Neighbouring lines; a text of one line stands for itself."""
     if len(lines) == 1:
         return {(lines[0],)}
-    return set(zip(lines, lines[1:], strict=False))
+    return set(itertools.pairwise(lines))

@@ -12,9 +12,9 @@ from mlsys_course.check.compare import TOLERANCE, compare
 from mlsys_course.check.edition import specification_to_bytes
 from mlsys_course.check.tree import TreeError, decode
 
+from ..cases import public_specification, quiet_torch
 from ..course import Course, Lab
 from ..exercise import Choice, Exercise
-from ..cases import public_specification, quiet_torch
 from .edition import stage_edition
 from .notebook import notebooks_of, render, to_bytes
 from .proof import Line, prove, proven

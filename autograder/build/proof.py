@@ -11,12 +11,12 @@ from mlsys_course.check import Case, Outcome, Specification
 from mlsys_course.check.compare import compare, worst_error
 from mlsys_course.check.verdict import judge
 
+from ..cases import public_specification
 from ..course import Course, Lab
 from ..exercise import Exercise
 from ..grade.cells import cells_of, graded_cells
 from ..grade.score import Scorer
 from ..sandbox import Engine
-from ..cases import public_specification
 from .edition import answers_left
 
 FARTHEST = 10.0  # tolerances between a misconception and the expected output, on some sealed case

@@ -125,7 +125,7 @@ def _check_markers(path: Path, cell: SourceCell) -> None:
     if cell.kind in ("exercise", "question") and not has_region:
         raise BuildError(path, cell.line, f"{cell.kind}={cell.id!r} has no `{BEGIN}`; students would get the answer")
     if cell.kind not in ("exercise", "question") and has_region:
-        raise BuildError(path, cell.line, f'a solution outside an exercise; mark the cell `# %% exercise="..."`')
+        raise BuildError(path, cell.line, 'a solution outside an exercise; mark the cell `# %% exercise="..."`')
 
 
 def candidate_of(path: Path, cell: SourceCell) -> str:

@@ -11,11 +11,12 @@ from ..cli import console, progress_bar, protections_line, results_table
 from ..course import Course, CourseError, load_course
 from ..grade.record import Recorder
 from ..grade.run import Row, grade, solution_notebook, write_csv
-from ..sandbox import probe
+from ..sandbox import Limits, probe
 from .cohort import Member, cohort, expected_status, hand_in
 
 LAB = "lab02_attention"
 MARKER = ".mlsys-demo"
+QUICK = Limits(cell_seconds=4.0, memory_mib=1536)  # its infinite loop and its memory hog need not take long
 
 
 def make_course(course: Course, folder: Path) -> list[Member]:
@@ -54,6 +55,7 @@ def run_demo(folder: Path, *, jobs: int | None = None) -> int:
             folder,
             jobs=jobs,
             unsafe=unsafe,
+            limits=QUICK,
             started=lambda _, s: bar.console.print(protections_line(s.engine.protections), highlight=False),
             progress=lambda _: bar.advance(task),
         )

@@ -1,7 +1,5 @@
 """nbgrader's extension points: what reads a submission, what runs it, what generates an assignment."""
 
-import base64
-import io
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from mlsys_course.check.report import to_html, to_text
 from ..build.notebook import duplicate
 from .cells import code_cells, grade_id
 from .intake import read_files
+from .passive import passive, passive_text
 from .repair import repair
 from .session import Session, with_notes
 
@@ -66,6 +65,10 @@ class SealedExecute(Execute):
                 cell.outputs = result_outputs(verdicts[name], number)
             else:
                 cell.outputs = [safe for o in (run.outputs if run else []) if (safe := passive(o)) is not None]
+        ours = {cell.source for cell in session.released.cells}
+        for cell in nb.cells:
+            if cell.cell_type != "code" and cell.source not in ours:
+                cell.source = passive_text(cell.source)
         nb.metadata["mlsys"] = {**told, "unsafe": session.unsafe}
         return nb, resources
 
@@ -86,36 +89,6 @@ def result_outputs(verdict: Verdict, number: int) -> list[NotebookNode]:
         new_output("display_data", data=table),
         new_output("execute_result", data={"text/plain": repr(float(verdict.score))}, execution_count=number),
     ]
-
-
-def passive(output: dict) -> NotebookNode | None:
-    """A student's output with nothing active in it: text and PNG pictures, no HTML, SVG, script or Markdown."""
-    kind = output.get("output_type")
-    if kind == "stream":
-        return new_output("stream", name=str(output.get("name", "stdout")), text=str(output.get("text", "")))
-    if kind == "error":
-        lines = [str(line) for line in output.get("traceback", [])]
-        return new_output("error", ename=str(output["ename"]), evalue=str(output["evalue"]), traceback=lines)
-    data = output.get("data") or {}
-    kept = {"text/plain": str(data.get("text/plain", ""))}
-    if picture := png(data.get("image/png")):
-        kept["image/png"] = picture
-    return new_output("display_data", data=kept)
-
-
-def png(text: object) -> str:
-    """Base64 of a picture that decodes as PNG, re-encoded by us; else empty."""
-    from PIL import Image
-
-    try:
-        raw = base64.b64decode(str(text), validate=True)
-        with Image.open(io.BytesIO(raw), formats=["PNG"]) as picture:
-            if picture.width * picture.height > 40_000_000:
-                return ""
-            picture.verify()
-        return base64.b64encode(raw).decode()
-    except Exception:
-        return ""
 
 
 class BuiltEdition(NbGraderPreprocessor):

@@ -15,6 +15,7 @@ from mlsys_course.check import Verdict
 from ..build.notebook import notebooks_of, render
 from ..build.source import read_source
 from ..course import Course, Lab
+from ..sandbox import Limits
 from .execute import use_session
 from .intake import Submission, read_files, stage, submissions
 from .record import Recorder, RecordError
@@ -54,6 +55,7 @@ def grade(
     *,
     jobs: int | None = None,
     unsafe: bool = False,
+    limits: Limits | None = None,
     progress: Callable[[Row], None] = lambda row: None,
     started: Callable[[int, Session], None] = lambda count, session: None,
 ) -> list[Row]:
@@ -62,7 +64,7 @@ def grade(
     staged = into.resolve() / "submitted"
     if staged == submitted.resolve():
         staged = into.resolve() / ".mlsys" / "submitted"
-    with Session(course, stem, unsafe=unsafe) as session:
+    with Session(course, stem, unsafe=unsafe, limits=limits) as session:
         use_session(session)
         recorder = Recorder(into, stem, staged)
         recorder.generate(solution_notebook(session.lab), session.folder)

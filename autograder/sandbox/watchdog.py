@@ -21,19 +21,28 @@ class Watchdog:
         self.sandbox, self.limits, self.most_cpu = sandbox, limits, cpu_seconds
         self.cpu_seconds, self.peak_bytes = 0.0, 0
         self.gone: dict[int, float] = {}  # the last that was seen of processes, by their number
-        self.crowded = 0
+        self.crowded, self.lock = 0, threading.Lock()
         self.shared_at, self.shared_upper, self.shared_bytes = 0.0, 0, 0
         self.thread = threading.Thread(target=self._watch, name=f"mlsys-watchdog-{sandbox.slot}", daemon=True)
         self.thread.start()
 
     def _watch(self) -> None:
         while not self.sandbox.ended.wait(POLL_SECONDS):
-            if reason := self.look():
+            try:
+                reason = self.look()
+            except BaseException:
+                self.sandbox.kill("crashed")  # nothing runs unwatched
+                raise
+            if reason:
                 self.sandbox.kill(reason)
                 self.sandbox.ended.wait(1.0)
 
     def look(self) -> str:
         """Measure once; the limit that is broken, as a problem's word, or an empty string."""
+        with self.lock:
+            return self._look()
+
+    def _look(self) -> str:
         pids = [self.sandbox.init, *processes.descendants(self.sandbox.init)]
         used = {pid: found for pid in pids if (found := processes.usage(pid))}
         self.gone |= {pid: found.own_seconds for pid, found in used.items()}
@@ -69,6 +78,6 @@ class Watchdog:
             whole = (processes.status_bytes(pid, "RssAnon", "RssShmem") or 0 for pid in used)
             both = zip(shares, whole, strict=True)
             self.shared_bytes = scratch + sum(min(w, w if s is None else s) for s, w in both)
-            self.crowded = 0
+            self.crowded, self.lock = 0, threading.Lock()
         self.shared_at, self.shared_upper = now, upper
         return self.shared_bytes + max(0, upper - self.shared_upper)

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,13 +15,18 @@ class Reached:
     ``torch.nn.functional.softmax``), ``strings`` the string constants, ``missing`` names defined nowhere.
     """
 
-    statements: list[str] = field(default_factory=list)
+    statements: list[ast.stmt] = field(default_factory=list)
     dotted: set[str] = field(default_factory=set)
     strings: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
 
+    def source(self) -> str:
+        """The statements as the text of a module."""
+        return "\n\n\n".join(map(ast.unparse, self.statements)) + "\n"
 
-def parse_cell(source: str) -> list[ast.stmt]:
+
+@functools.lru_cache(maxsize=4096)  # a notebook is searched once for each exercise
+def parse_cell(source: str) -> Sequence[ast.stmt]:
     """Statements of a cell, magics and shell lines left out; empty where it does not parse."""
     lines = [("pass" if line.lstrip().startswith(("%", "!", "?")) else line) for line in source.split("\n")]
     try:
@@ -90,7 +96,6 @@ def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()
     Names in ``stop`` are not followed: a composite's parts, which are exercises of their own.
     """
     statements = [statement for source in sources for statement in parse_cell(source)]
-    text = {id(s): ast.unparse(s) for s in statements}
     binds: dict[str, list[int]] = {}
     for index, statement in enumerate(statements):
         for name in bound_names(statement):
@@ -111,7 +116,7 @@ def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()
                 wanted.extend(used_names(statements[index]))
     aliases = import_aliases(statements)
     chosen = [statements[i] for i in sorted(indices)]
-    result = Reached([text[id(s)] for s in chosen], missing=missing)
+    result = Reached(chosen, missing=missing)
     for statement in chosen:
         skip = docstrings(statement)
         for node in ast.walk(statement):

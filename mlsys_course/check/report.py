@@ -80,17 +80,13 @@ def to_text(verdict: Verdict, *, sealed: bool = False) -> str:
 
 
 def to_html(verdict: Verdict, *, sealed: bool = False) -> str:
-    """A table that survives nbconvert's sanitizer: plain tags, no script, no style of its own but colour."""
+    """A table of the few tags that nbconvert's sanitizer leaves alone, with nothing active in it."""
     mark = {"ok": "✓", "wrong": "✗"}
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(mark.get(cell, cell))}</td>" for cell in row) + "</tr>"
-        for row in rows(verdict.results, sealed=sealed)
-    )
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in COLUMNS)
-    parts = [f"<p><b>{'✓' if verdict.ok else '✗'} {html.escape(headline(verdict))}</b></p>"]
-    if verdict.results:
-        parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
-    if verdict.note:
-        parts.append(f"<p>{html.escape(verdict.note)}</p>")
-    parts += [f"<p><b>Hint:</b> {html.escape(hint)}</p>" for hint in verdict.hints]
+    lines = [COLUMNS, *rows(verdict.results, sealed=sealed)] if verdict.results else []
+    cells = [[html.escape(mark.get(cell, cell)) for cell in row] for row in lines]
+    table = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in cells)
+    parts = [f"<div><b>{'✓' if verdict.ok else '✗'} {html.escape(headline(verdict))}</b></div>"]
+    parts += [f"<table>{table}</table>"] if table else []
+    parts += [f"<div>{html.escape(verdict.note)}</div>"] if verdict.note else []
+    parts += [f"<div><b>Hint:</b> {html.escape(hint)}</div>" for hint in verdict.hints]
     return "".join(parts)

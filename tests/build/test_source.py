@@ -71,7 +71,7 @@ def test_mistake_is_named_with_line_and_remedy(small_course, old, new, file, lin
 
 def test_a_reference_that_fails_names_the_case(small_course):
     change(small_course, "lambda x: x * factor", "lambda x: x.numpy()", "exercises.py")
-    with pytest.raises(CaseError, match="times: the reference returned .* on case 'shape 0'"):
+    with pytest.raises(CaseError, match=r"times: the reference returned .* on case 'shape 0'"):
         build(load_course(small_course).lab(STEM), small_course / "labs" / STEM)
 
 
@@ -86,7 +86,7 @@ def test_a_failed_build_leaves_the_last_one(small_course):
 
 
 def test_unknown_lab_and_missing_file(small_course):
-    with pytest.raises(CourseError, match="no lab 'lab77'.*there are lab00_foundations"):
+    with pytest.raises(CourseError, match=r"no lab 'lab77'.*there are lab00_foundations"):
         load_course(small_course).lab("lab77")
     (small_course / "solutions" / STEM / "drivers.py").unlink()
     with pytest.raises(CourseError, match=r"drivers.py is missing; a lab has"):

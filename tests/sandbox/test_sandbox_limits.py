@@ -52,7 +52,7 @@ def test_a_loop_in_a_call(engine, teacher):
     "source",
     [
         "import torch\nx = torch.ones(6 << 28)",  # 6 GiB at once
-        "x = []\nwhile True: x.append(bytearray(20 << 20))",
+        "import ctypes\nctypes.CDLL(None).prctl(15, b'\\xff) R 1\\n')\nx = []\nwhile True: x.append(bytearray(20 << 20))",
         "import os, time\nx = []\nfor _ in range(4): os.fork()\nwhile True: x.append(bytearray(5 << 20))",
     ],
 )

@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "GLOO_SOCKET_IFNAME": "lo",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+FORK_TRIES = 60
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -91,10 +92,19 @@ def _park(shell: NotebookShell, lab: Path, channel: Channel, waiting: list[int])
     descriptor = waiting.pop(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python 3.12 warns when a student's thread is alive: the copy has only one
-        copy = os.fork()
+        copy = _fork()
     if copy == 0:
         _become_snapshot(shell, lab, channel, waiting, descriptor)
     os.close(descriptor)
+
+
+def _fork() -> int:
+    """fork, with patience where the student's own processes have filled the limit and are about to end."""
+    for _ in range(FORK_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            return os.fork()
+        time.sleep(0.05)
+    return os.fork()
 
 
 def _become_snapshot(

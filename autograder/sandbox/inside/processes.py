@@ -19,6 +19,11 @@ class Usage:
     waited_seconds: float
 
 
+def _read(path: str) -> str:
+    """A process may call itself anything, so its name need be no text."""
+    return Path(path).read_text(encoding="ascii", errors="replace")
+
+
 def children(pid: int) -> list[int]:
     """Its children, by whichever of its threads."""
     found: list[int] = []
@@ -43,7 +48,7 @@ def descendants(pid: int) -> list[int]:
 def usage(pid: int) -> Usage | None:
     """What ``pid`` takes, or None when it is gone."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = _read(f"/proc/{pid}/stat")
     except OSError:
         return None
     fields = text[text.rindex(")") + 2 :].split()
@@ -54,7 +59,7 @@ def usage(pid: int) -> Usage | None:
 def parent(pid: int) -> int:
     """Its parent, 0 when it is gone."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = _read(f"/proc/{pid}/stat")
     except OSError:
         return 0
     return int(text[text.rindex(")") + 2 :].split()[1])
@@ -72,7 +77,7 @@ def proportional_bytes(pid: int) -> int | None:
 
 def _sum_of(path: str, names: tuple[str, ...]) -> int | None:
     try:
-        text = Path(path).read_text()
+        text = _read(path)
     except OSError:
         return None
     rows = (line.partition(":") for line in text.splitlines())
@@ -95,7 +100,7 @@ def kill_all_below(pid: int) -> None:
 
 def _alive(pid: int) -> bool:
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = _read(f"/proc/{pid}/stat")
     except OSError:
         return False
     return text[text.rindex(")") + 2] not in "ZX"

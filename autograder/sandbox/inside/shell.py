@@ -182,7 +182,8 @@ def warm_up(shell: NotebookShell) -> None:
 
 _WARM_UP = (
     "import torch\nimport matplotlib.pyplot as plt\nfrom IPython.display import display\n"
-    "x = torch.randn(4, 4, requires_grad=True)\n(x @ x).softmax(-1).sum().backward()\nx.grad",
+    "x = torch.randn(4, 4, requires_grad=True)\n(x @ x).softmax(-1).sum().backward()\nx.grad\n"
+    "torch.autograd.grad((x @ x).bfloat16(), x, torch.ones(4, 4).bfloat16())",  # a cotangent brings in sympy, 0.4 s
     "figure, axes = plt.subplots(figsize=(2, 2))\naxes.imshow([[0, 1]])\naxes.set_title('$a$')\nplt.show()",
     "raise ValueError('expected')",
     "%%time\ndisplay({'text/plain': '1'}, raw=True)",

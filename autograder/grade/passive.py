@@ -1,0 +1,46 @@
+"""Nothing active of a student's reaches the pages of staff: feedback and formgrader show text and PNG pictures."""
+
+import base64
+import io
+import re
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+
+MOST_PIXELS = 40_000_000
+ZERO_WIDTH_SPACE = "\u200b"
+
+
+def passive_text(source: str) -> str:
+    """Markdown or raw text in which no ``<`` opens a tag: HTML wants a letter right behind it."""
+    return re.sub(r"<(?=[a-zA-Z/!?])", f"<{ZERO_WIDTH_SPACE}", source)
+
+
+def passive(output: dict) -> NotebookNode | None:
+    """A student's output with nothing active in it: text and PNG pictures, no HTML, SVG, script or Markdown."""
+    kind = output.get("output_type")
+    if kind == "stream":
+        return new_output("stream", name=str(output.get("name", "stdout")), text=str(output.get("text", "")))
+    if kind == "error":
+        lines = [str(line) for line in output.get("traceback", [])]
+        return new_output("error", ename=str(output["ename"]), evalue=str(output["evalue"]), traceback=lines)
+    data = output.get("data") or {}
+    kept = {"text/plain": str(data.get("text/plain", ""))}
+    if picture := png(data.get("image/png")):
+        kept["image/png"] = picture
+    return new_output("display_data", data=kept)
+
+
+def png(text: object) -> str:
+    """Base64 of a picture that decodes as PNG, re-encoded by us; else empty."""
+    from PIL import Image
+
+    try:
+        raw = base64.b64decode(str(text), validate=True)
+        with Image.open(io.BytesIO(raw), formats=["PNG"]) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                return ""
+            picture.verify()
+        return base64.b64encode(raw).decode()
+    except Exception:
+        return ""
