@@ -37,8 +37,8 @@ def carry(folder: Path, workspace: Path) -> dict[str, str]:
     component = stem.split("_", 1)[1]
     names = candidate_names(notebook)
     became = {found.exercise: found.status for found in run_checks(folder)}
-    sources = [c.source for c in notebook.cells if c.cell_type == "code" and grade_id(c) not in names]
-    sources = [s for s in sources if s]
+    skip = [c for c in notebook.cells if grade_id(c) in names or grade_id(c).startswith("experiment-")]
+    sources = [c.source for c in notebook.cells if c.cell_type == "code" and c not in skip]
     passing = {e: names[e] for e, status in became.items() if status == "ok" and _is_code(sources, names[e])}
     while passing:
         text = HEADER.format(stem=stem) + module_text(sources, passing)

@@ -92,6 +92,7 @@ def run_checks(
             notebook,
             timeout=seconds,
             kernel_name="python3",
+            extra_arguments=["--log-level=40"],  # errors only
             allow_errors=True,
             interrupt_on_timeout=True,
             resources={"metadata": {"path": str(folder)}},

@@ -12,9 +12,7 @@ from ..cases import sealed_specification
 from ..course import Lab
 from ..exercise import Choice, Exercise
 from ..parts import evaluate
-from ..sandbox import Call, Cell, Run
-
-AGAIN = "#again"  # the engine's key of a case that it asked for a second time
+from ..sandbox import AGAIN, Call, Cell, Run
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,5 @@ class Watchdog:
             whole = (processes.status_bytes(pid, "RssAnon", "RssShmem") or 0 for pid in used)
             both = zip(shares, whole, strict=True)
             self.shared_bytes = scratch + sum(min(w, w if s is None else s) for s, w in both)
-            self.crowded, self.lock = 0, threading.Lock()
-        self.shared_at, self.shared_upper = now, upper
+            self.shared_at, self.shared_upper = now, upper
         return self.shared_bytes + max(0, upper - self.shared_upper)

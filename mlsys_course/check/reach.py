@@ -3,8 +3,11 @@
 import ast
 import builtins
 import functools
+import symtable
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,13 @@ class Reached:
     missing: set[str] = field(default_factory=set)
 
     def source(self) -> str:
-        """The statements as the text of a module."""
-        return "\n\n\n".join(map(ast.unparse, self.statements)) + "\n"
+        """The statements as the text of a module, comments inside them kept."""
+        text = ""
+        for before, statement in zip([None, *self.statements], self.statements, strict=False):
+            apart = any(isinstance(s, DEFINITIONS) for s in (before, statement))
+            text += ("\n\n\n" if apart else "\n") if text else ""
+            text += getattr(statement, "text", "") or ast.unparse(statement)
+        return text + "\n"
 
 
 @functools.lru_cache(maxsize=4096)  # a notebook is searched once for each exercise
@@ -30,14 +38,19 @@ def parse_cell(source: str) -> Sequence[ast.stmt]:
     """Statements of a cell, magics and shell lines left out; empty where it does not parse."""
     lines = [("pass" if line.lstrip().startswith(("%", "!", "?")) else line) for line in source.split("\n")]
     try:
-        return ast.parse("\n".join(lines)).body
+        statements = ast.parse("\n".join(lines)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
+    for statement in statements:  # its own lines, where it shares none with another statement
+        first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
+        alone = sum(s.lineno <= (statement.end_lineno or 0) and (s.end_lineno or 0) >= first for s in statements) == 1
+        statement.text = "\n".join(lines[first - 1 : statement.end_lineno]) if alone else ""  # type: ignore[attr-defined]
+    return statements
 
 
 def bound_names(statement: ast.stmt) -> set[str]:
     """Names that a top-level statement binds in the notebook's namespace."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    if isinstance(statement, DEFINITIONS):
         return {statement.name}
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return {(alias.asname or alias.name.split(".")[0]) for alias in statement.names}
@@ -45,15 +58,22 @@ def bound_names(statement: ast.stmt) -> set[str]:
 
 
 def used_names(statement: ast.AST) -> set[str]:
-    """Names that a statement reads."""
-    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    """Names that a statement reads from the notebook's namespace; a function's own variables are none of them."""
+    found: set[str] = set()
+    tables = [symtable.symtable(ast.unparse(statement), "<cell>", "exec")]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        top = table.get_type() == "module"
+        found |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
+    return found
 
 
 def docstrings(tree: ast.AST) -> set[int]:
     """Ids of the constants that are docstrings, which mention without calling."""
     found = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.body:
+        if isinstance(node, DEFINITIONS) and node.body:
             first = node.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 found.add(id(first.value))

@@ -1,6 +1,7 @@
 """A verdict as a person reads it: a table by case in JupyterLab, the same as plain text in a terminal."""
 
 import html
+import math
 from collections.abc import Sequence
 
 from .verdict import Result, Verdict
@@ -10,25 +11,29 @@ MOST_WORDS = 200  # of a message in the table
 
 
 def rows(results: Sequence[Result], *, sealed: bool = False) -> list[tuple[str, ...]]:
-    """One row a case. Of sealed cases, errors only as a power of ten, and neither name nor place."""
-    table = []
-    for number, result in enumerate(results, 1):
-        worst = max(result.leaves, key=lambda leaf: leaf.error, default=None)
-        wrong = "; ".join(result.wrong)[:MOST_WORDS]
-        name, where, error = result.case, "", ""
-        if worst is not None and worst.shape:
-            where = str(list(worst.where)) if worst.largest else ""
-            error = f"{worst.largest:.1e}" if worst.largest < float("inf") else "inf"
-        if sealed:
-            name, where = f"sealed {number}", ""
-            error = error and power_of_ten(worst.largest if worst else 0.0)
-            wrong = sealed_words(result)
-        shape, dtype = (worst.shape, worst.dtype) if worst else ("", "")
-        mark = "ok" if result.ok else "wrong"
-        table.append(
-            (name, result.aspect, mark, shape, dtype, error, where, f"{result.outcome.seconds * 1e3:.1f}", wrong)
-        )
-    return table
+    """One row a case. Of sealed cases errors only as a power of ten, and nothing that could carry a sealed input."""
+    return [_sealed_row(n, r) if sealed else _row(r) for n, r in enumerate(results, 1)]
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    worst = max(result.leaves, key=lambda leaf: leaf.error, default=None)
+    shape, dtype, error, where = "", "", "", ""
+    if worst is not None and worst.shape:
+        shape, dtype, error = worst.shape, worst.dtype, f"{worst.largest:.1e}"
+        where = str(list(worst.where)) if worst.largest else ""
+    milliseconds = f"{result.outcome.seconds * 1e3:.1f}"
+    wrong = "; ".join(result.wrong)[:MOST_WORDS]
+    return (result.case, result.aspect, "ok" if result.ok else "wrong", shape, dtype, error, where, milliseconds, wrong)
+
+
+def _sealed_row(number: int, result: Result) -> tuple[str, ...]:
+    """No name, place or time, and a shape only where it is the expected one: a candidate chooses what these say."""
+    worst = max(result.leaves, key=lambda leaf: leaf.error, default=None)
+    shape, dtype, error = "", "", ""
+    if worst is not None and worst.shape and math.isfinite(worst.error):
+        shape, dtype, error = worst.shape, worst.dtype, power_of_ten(worst.largest)
+    mark = "ok" if result.ok else "wrong"
+    return (f"sealed {number}", result.aspect, mark, shape, dtype, error, "", "", sealed_words(result))
 
 
 def power_of_ten(error: float) -> str:
@@ -39,20 +44,22 @@ def power_of_ten(error: float) -> str:
 
 
 def sealed_words(result: Result) -> str:
-    """What may be said of a sealed case: nothing of its inputs or expected values."""
+    """What may be said of a sealed case: the kind of mistake, and no number of the candidate's or of ours."""
     if result.ok:
         return ""
     if result.outcome.problem:
         return result.outcome.words
     leaf = max(result.leaves, key=lambda leaf: leaf.error, default=None)
     if leaf is None or leaf.ok:
-        return "; ".join(w.split(":")[0] for w in result.wrong)
+        return "; ".join(wrong.split(":")[0] for wrong in result.wrong)
     label = leaf.path or "result"
-    if leaf.reason.endswith(("is off",)) or "is off by" in leaf.reason:
-        return f"{label} is off"
-    if "has NaN" in leaf.reason or "is infinite" in leaf.reason:
-        return leaf.reason.split(" at ")[0]
-    return leaf.reason
+    for said, kind in (("has shape", "has another shape"), ("has NaN", "has NaN"), ("is infinite", "is infinite")):
+        if said in leaf.reason:
+            return f"{label} {kind}"
+    for said in ("has dtype", "is missing", ", expected "):
+        if said in leaf.reason:
+            return leaf.reason
+    return "something else was returned too" if "was not expected" in leaf.reason else f"{label} is off"
 
 
 def headline(verdict: Verdict) -> str:
@@ -81,9 +88,9 @@ def to_text(verdict: Verdict, *, sealed: bool = False) -> str:
 
 def to_html(verdict: Verdict, *, sealed: bool = False) -> str:
     """A table of the few tags that nbconvert's sanitizer leaves alone, with nothing active in it."""
-    mark = {"ok": "✓", "wrong": "✗"}
+    mark: dict[str, str] = {"ok": "✓", "wrong": "✗"}
     lines = [COLUMNS, *rows(verdict.results, sealed=sealed)] if verdict.results else []
-    cells = [[html.escape(mark.get(cell, cell)) for cell in row] for row in lines]
+    cells = [[html.escape(str(mark.get(cell, cell))) for cell in row] for row in lines]
     table = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in cells)
     parts = [f"<div><b>{'✓' if verdict.ok else '✗'} {html.escape(headline(verdict))}</b></div>"]
     parts += [f"<table>{table}</table>"] if table else []

@@ -1,11 +1,16 @@
 """What costs too much ends, and costs only the exercise that it is in."""
 
+import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from autograder.sandbox import Cell
+from autograder.sandbox import Cell, Limits
+from autograder.sandbox import watchdog as watchdog_module
+from autograder.sandbox.inside import processes
+from autograder.sandbox.watchdog import Watchdog
 
 from .conftest import RIGHT, graded, is_right
 
@@ -52,7 +57,9 @@ def test_a_loop_in_a_call(engine, teacher):
     "source",
     [
         "import torch\nx = torch.ones(6 << 28)",  # 6 GiB at once
-        "import ctypes\nctypes.CDLL(None).prctl(15, b'\\xff) R 1\\n')\nx = []\nwhile True: x.append(bytearray(20 << 20))",
+        # under a name that is no text, and that looks like more of its own status
+        "import ctypes\nctypes.CDLL(None).prctl(15, b'\\xff) R 1\\n')\n"
+        "x = []\nwhile True: x.append(bytearray(20 << 20))",
         "import os, time\nx = []\nfor _ in range(4): os.fork()\nwhile True: x.append(bytearray(5 << 20))",
     ],
 )
@@ -136,3 +143,25 @@ def test_a_flood_of_output(engine, teacher):
     assert not run.cells[1].outputs
     assert is_right(run.outcomes["triple"], 3)
     assert time.monotonic() - start < 10
+
+
+def test_memory_of_processes_that_share_pages(monkeypatch):
+    """Sums far over the limit are no reason; shares that grow without the sums are, and are looked at in time."""
+    shares, now = {2: 100 << 20, 3: 100 << 20}, [0.0]
+    used = {pid: processes.Usage(1500 << 20, 0.0, 0.0) for pid in shares}
+    asked = []
+    monkeypatch.setattr(processes, "status_bytes", lambda pid, *names: used[pid].resident)
+    monkeypatch.setattr(processes, "proportional_bytes", lambda pid: asked.append(pid) or shares[pid])
+    monkeypatch.setattr(watchdog_module.time, "monotonic", lambda: now[0])
+    ended = threading.Event()
+    ended.set()
+    watchdog = Watchdog(SimpleNamespace(ended=ended, init=0, slot=0), Limits(memory_mib=1024), 60.0)
+    for _ in range(100):
+        now[0] += 0.03
+        assert watchdog._memory(used) == (64 + 200) << 20
+    assert 4 <= len(asked) <= 20  # every 0.4 s of the three, two processes each
+    shares[2] = 1000 << 20  # it wrote to pages that it had shared
+    now[0] += 0.5
+    assert watchdog._memory(used) == (64 + 1100) << 20
+    used[3] = processes.Usage(1600 << 20, 0.0, 0.0)  # and new memory counts at once, whatever the shares say
+    assert watchdog._memory(used) >= (64 + 1100) << 20

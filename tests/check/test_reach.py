@@ -1,0 +1,74 @@
+"""What a candidate reaches, read from the text: no more, no less."""
+
+import pytest
+
+from mlsys_course.check.guard import forbidden_in
+from mlsys_course.check.reach import reach
+
+FORBIDDEN = ["torch.nn.functional.softmax", "torch.distributed.all_reduce"]
+CELLS = [
+    "%matplotlib inline\nimport torch\nimport torch.nn.functional as F\nimport math",
+    "K = 3\nK += 1",
+    "def helper(x):\n    # a comment stays\n    return math.sqrt(x) + K",
+    "def f(x):\n    weights = helper(x)  # its own variable\n    return weights",
+    "weights = F.softmax(torch.ones(3), 0)  # a scratch cell",
+    "def broken(:",
+]
+
+
+def test_a_module_of_what_is_needed_in_order():
+    text = reach(CELLS, ["f"]).source()
+    assert text.startswith("import math\nK = 3\nK += 1\n\n\ndef helper(x):\n    # a comment stays")
+    assert "softmax" not in text and "matplotlib" not in text
+    names: dict = {}
+    exec(text, names)
+    assert names["f"](4.0) == 6.0
+
+
+def test_of_two_definitions_the_later_one_counts():
+    text = reach(["def f():\n    return 1", "def f():\n    return 2"], ["f"]).source()
+    assert "return 2" in text and "return 1" not in text
+
+
+def test_what_is_defined_nowhere_is_missing():
+    assert reach(["def f(x):\n    return nowhere(x) + len(x)"], ["f"]).missing == {"nowhere"}
+
+
+def test_parts_are_not_followed():
+    cells = ["import torch.nn.functional as F", "def part(x):\n    return F.softmax(x)", "def whole(x, part=part):\n    return part(x)"]  # fmt: skip  # noqa: E501
+    assert forbidden_in(reach(cells, ["whole"]), FORBIDDEN) == FORBIDDEN[0]
+    assert forbidden_in(reach(cells, ["whole"], stop=["part"]), FORBIDDEN) == ""
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "import torch\ndef f(x):\n    return torch.nn.functional.softmax(x)",
+        "import torch.nn.functional as F\ndef f(x):\n    return F.softmax(x)",
+        "from torch.nn import functional\ndef f(x):\n    return functional.softmax(x)",
+        "from torch.nn.functional import softmax as s\ndef f(x):\n    return s(x)",
+        "import torch.nn.functional as F\ng = F.softmax\ndef f(x):\n    return g(x)",
+        "import torch.nn.functional as F\ng = F.softmax\nh = g\ndef f(x):\n    return h(x)",
+        "import torch.nn.functional as F\ndef f(x):\n    return getattr(F, 'softmax')(x)",
+        "def f(x):\n    import torch.nn.functional as F\n    return F.softmax(x)",
+        "import torch\ndef f(x):\n    return (lambda y: torch.nn.functional.softmax(y))(x)",
+        "import torch\nclass f:\n    def __call__(self, x):\n        return torch.nn.functional.softmax(x)",
+        "import torch\ndef helper(x):\n    return torch.nn.functional.softmax(x)\ndef f(x):\n    return helper(x)",
+    ],
+)
+def test_a_forbidden_call_is_found_by_any_name(cell):
+    assert forbidden_in(reach([cell], ["f"]), FORBIDDEN) == FORBIDDEN[0]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "import torch\ndef f(x):\n    '''Not torch.nn.functional.softmax.'''\n    return x",
+        "import torch\ndef f(x):\n    return x\ntorch.nn.functional.softmax(torch.ones(2), 0)",
+        "def softmax(x):\n    return x\ndef f(x):\n    return softmax(x)",
+        "class Mine:\n    def softmax(self, x):\n        return x\ndef f(x):\n    return Mine().softmax(x)",
+        "import torch\ndef f(x):\n    softmax = x\n    return softmax",
+    ],
+)
+def test_what_only_looks_like_it_is_welcome(cell):
+    assert forbidden_in(reach([cell], ["f"]), FORBIDDEN) == ""
