@@ -8,12 +8,13 @@ import torch
 from mlsys_course.check import Case, Outcome, Specification, encode, run_case
 from mlsys_course.check.tree import decode
 from mlsys_course.check.verdict import judge_case
+from mlsys_course.errors import CourseProblem
 
 from .course import Lab
 from .exercise import Choice, Exercise, Given
 
 
-class CaseError(RuntimeError):
+class CaseError(CourseProblem):
     """A reference that fails on its own case."""
 
 

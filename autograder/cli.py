@@ -11,14 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from .build.source import BuildError
-from .cases import CaseError
 from .course import CourseError, load_course, new_secret
-from .grade.intake import IntakeError
-from .grade.record import RecordError
-from .sandbox import SandboxUnavailable
 
-EXPECTED = (BuildError, CaseError, CourseError, IntakeError, RecordError, SandboxUnavailable)
 WIDE = 150  # columns where the output is no terminal, such as CI's log
 console = Console(width=None if sys.stdout.isatty() else WIDE)
 term_app = typer.Typer(
@@ -29,8 +23,8 @@ TermName = Annotated[str | None, typer.Option(help="The term; default: the one i
 Into = Annotated[Path | None, typer.Option(help="The course folder for gradebook.db, autograded/ and feedback/.")]
 
 
-def add_commands(app: typer.Typer) -> tuple[type[Exception], ...]:
-    """Join the students' program; the errors that say what to do next, for it to show as one line."""
+def add_commands(app: typer.Typer) -> None:
+    """Join the students' program. What a command needs is imported when it is called: torch takes seconds."""
     for command, example in (
         (build, "mlsys build lab02 --check"),
         (grade, "mlsys grade lab02 --submitted submitted --csv grades.csv"),
@@ -40,7 +34,6 @@ def add_commands(app: typer.Typer) -> tuple[type[Exception], ...]:
     ):
         app.command(epilog=f"Example: {example}")(command)
     app.add_typer(term_app, name="term")
-    return EXPECTED
 
 
 def build(
@@ -52,13 +45,13 @@ def build(
     unsafe: Unsafe = False,
 ) -> None:
     """Build student editions from solutions/, and prove that each lab works."""
+    course = load_course(term=term)
+    stems = [course.stem(name) for name in labs or course.stems()]
     from .build.pipeline import build as build_lab
     from .build.pipeline import prove_built, proven, stale
 
-    course = load_course(term=term)
     good = True
-    for name in labs or course.stems():
-        lab = course.lab(name)
+    for lab in map(course.lab, stems):
         committed = course.built(lab.stem)
         with tempfile.TemporaryDirectory(prefix="mlsys-build-") as scratch:
             built = build_lab(lab, Path(scratch) / lab.stem if check else committed)
@@ -90,11 +83,11 @@ def grade(
     unsafe: Unsafe = False,
 ) -> None:
     """Grade submissions in the sandbox, into nbgrader's gradebook."""
+    course = load_course(term=term)
+    stem = course.stem(lab)
     from .grade.run import grade as grade_lab
     from .grade.run import write_csv
 
-    course = load_course(term=term)
-    stem = course.stem(lab)
     with progress_bar() as bar:
         task = bar.add_task(f"grading {stem}", total=None)
 
@@ -172,11 +165,11 @@ def feedback(
     term: TermName = None,
 ) -> None:
     """Write nbgrader's feedback, one HTML page a student."""
-    from .grade.record import Recorder
-
     stem = load_course(term=term).stem(lab)
     if not (into / "gradebook.db").is_file():
         raise CourseError(f"no gradebook.db in {into.resolve()}; grade first, or name the folder with --into")
+    from .grade.record import Recorder
+
     recorder = Recorder(into, stem, into.resolve() / "submitted")
     students = recorder.students()
     if not students:

@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from mlsys_course.check.edition import load_drivers
+from mlsys_course.errors import CourseProblem
 
-from .draw import Draw
-from .exercise import Exercise, Item
+if TYPE_CHECKING:  # torch takes seconds, and most questions about the course need none
+    from .draw import Draw
+    from .exercise import Exercise, Item
 
 SAMPLE = "sample"
 SAMPLE_SECRET = b"the sample term is fixed, and its draws are public"
 MIN_SECRET = 16
 
 
-class CourseError(RuntimeError):
+class CourseError(CourseProblem):
     """Something about the course that a person must mend; the message says what and how."""
 
 
@@ -32,7 +34,9 @@ class Term:
     name: str
     secret: bytes
 
-    def draw(self, *purpose: str) -> Draw:
+    def draw(self, *purpose: str) -> "Draw":
+        from .draw import Draw
+
         return Draw(self.secret, *purpose)
 
 
@@ -63,15 +67,19 @@ class Lab:
         return self.module.variants(self.term.draw(self.stem, "variants"))
 
     @cached_property
-    def items(self) -> list[Item]:
+    def items(self) -> "list[Item]":
         return list(self.module.exercises(self.variants))
 
     @cached_property
     def drivers(self) -> dict:
+        from mlsys_course.check.edition import load_drivers
+
         return load_drivers(self.folder)
 
     @property
-    def exercises(self) -> list[Exercise]:
+    def exercises(self) -> "list[Exercise]":
+        from .exercise import Exercise
+
         return [item for item in self.items if isinstance(item, Exercise)]
 
 

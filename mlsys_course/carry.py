@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .check.reach import parse_cell, reach, used_names_of
+from .errors import CourseProblem
 from .workbook import candidate_names, grade_id, read_notebook, run_checks
 
 HEADER = '"""Your own parts from {stem}, written by `mlsys carry`. Edit the notebook, not this file."""\n\n'
@@ -24,7 +25,7 @@ print(json.dumps([e for e, n in names.items() if verdict_on(e, eval(n, vars(modu
 """
 
 
-class CarryError(RuntimeError):
+class CarryError(CourseProblem):
     """A part that cannot be carried, or is nowhere to be had."""
 
 

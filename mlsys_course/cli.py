@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .errors import CourseProblem
+
 app = typer.Typer(
     help="A workbook course on machine-learning systems.",
     no_args_is_help=True,
@@ -84,15 +86,14 @@ def doctor() -> None:
 
 def main() -> None:
     """The console script. An error that names what to do is shown as one line, everything else as it is."""
-    from .carry import CarryError
-    from .check.edition import EditionError
-    from .workbook import WorkbookError
-
-    expected: tuple[type[Exception], ...] = (WorkbookError, EditionError, CarryError)
     for point in entry_points(group="mlsys.commands"):
-        expected += point.load()(app)
+        point.load()(app)
     try:
         app()
-    except expected as error:
+    except CourseProblem as error:
         Console(stderr=True).print(f"[red]mlsys:[/] {error}", highlight=False)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

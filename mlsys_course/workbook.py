@@ -13,9 +13,10 @@ from nbformat import NotebookNode
 
 from .check.cell import RESULTS
 from .check.edition import load_specification
+from .errors import CourseProblem
 
 
-class WorkbookError(RuntimeError):
+class WorkbookError(CourseProblem):
     """The lab is not where it was looked for, or its notebook cannot be read."""
 
 

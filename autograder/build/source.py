@@ -8,13 +8,15 @@ from pathlib import Path
 
 import jupytext
 
+from mlsys_course.errors import CourseProblem
+
 from ..exercise import Exercise, Item, by_id
 
 KINDS = ("exercise", "check", "experiment", "question")
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 
-class BuildError(RuntimeError):
+class BuildError(CourseProblem):
     """A mistake in a lab's sources: file, line and remedy."""
 
     def __init__(self, path: Path, line: int, message: str):

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlsys_course.errors import CourseProblem
+
 from .repair import MOST_BYTES
 
 STUDENT = re.compile(r"[\w@+\-. ]{1,100}")
 PART_FILES, PART_BYTES = 64, 1 << 20  # of my_mlsys/
 
 
-class IntakeError(RuntimeError):
+class IntakeError(CourseProblem):
     """No submissions where they should be; the message says what was looked for and where."""
 
 

@@ -17,11 +17,12 @@ from traitlets.config import Config
 from traitlets.utils.importstring import import_item
 
 from mlsys_course.check import Verdict
+from mlsys_course.errors import CourseProblem
 
 from ..nbgrader_config import COURSE_FOLDER_CONFIG, configure
 
 
-class RecordError(RuntimeError):
+class RecordError(CourseProblem):
     """nbgrader and our verdict disagree, or nbgrader refused; the log says more."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 
 from mlsys_course.check import Verdict
+from mlsys_course.errors import CourseProblem
 
 from ..build.notebook import notebooks_of, render
 from ..build.source import read_source
@@ -18,7 +19,7 @@ from ..course import Course, Lab
 from ..sandbox import Limits
 from .execute import use_session
 from .intake import Submission, read_files, stage, submissions
-from .record import Recorder, RecordError
+from .record import Recorder
 from .repair import repair
 from .session import Session, with_notes
 
@@ -100,7 +101,7 @@ def _recorded(
         row = result()
         stage(submission, staged, session.lab.stem)
         recorder.record(submission.student, row.verdicts)
-    except (RecordError, OSError, RuntimeError, ValueError) as error:
+    except (CourseProblem, OSError, RuntimeError, ValueError) as error:
         return Row(submission.student, _unrecorded(session, str(error)), str(error))
     return row
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from mlsys_course.check import Outcome
+from mlsys_course.errors import CourseProblem
 
 
-class SandboxUnavailable(RuntimeError):
+class SandboxUnavailable(CourseProblem):
     """This machine lacks a piece that sealed grading needs; the message says which, and what to do."""
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ..errors import CourseProblem
 from .driver import Driver, Outcome
 from .tree import decode, encode
 from .verdict import Case, Specification
 
 
-class EditionError(RuntimeError):
+class EditionError(CourseProblem):
     """A lab's public files are not where they should be, or are damaged."""
 
 

@@ -1,0 +1,128 @@
+"""Bad input to the command line: what was looked for and where, a non-zero exit, nothing half written."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autograder.build.pipeline import build
+from autograder.course import load_course
+from autograder.demo.student import Student
+
+STEM = "lab00_foundations"
+
+
+def mlsys(*words: str, cwd: Path) -> subprocess.CompletedProcess:
+    """The command line as a person has it."""
+    command = [sys.executable, "-m", "mlsys_course.cli", *words]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, "COLUMNS": "200"}
+    )
+
+
+def flat(done: subprocess.CompletedProcess) -> str:
+    return " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("grade", "lab99", "--submitted", "."), "no lab 'lab99'"),
+        (("grade", "lab00", "--submitted", "nowhere"), "nowhere is no folder"),
+        (("grade", "lab00", "--submitted", "solutions/lab00_foundations"), f"looked for <student>/{STEM}/{STEM}.ipynb"),
+        (("grade", "lab00", "--submitted", ".", "--jobs", "0"), "'--jobs'"),
+        (("build", "lab99"), "there are lab00_foundations"),
+        (("feedback", "lab00"), "no gradebook.db in"),
+        (("check", "lab99"), "no lab 'lab99'"),
+        (("carry", "lab99"), "no lab 'lab99'"),
+        (("term", "new", "../x"), "cannot name a term"),
+        (("build", "--term", "1999-fall"), "mlsys term new 1999-fall"),
+    ],
+)
+def test_says_what_to_do(small_course, secrets_at, words, said):
+    done = mlsys(*words, cwd=small_course)
+    assert done.returncode != 0 and said in flat(done), flat(done)
+    assert "Traceback" not in flat(done)
+    assert sorted(p.name for p in small_course.iterdir()) == ["course.toml", "solutions"]
+
+
+@pytest.fixture
+def handed_in(small_course) -> Path:
+    """Five submissions of the small lab, two of them unreadable."""
+    built = build(load_course(small_course).lab(STEM), small_course / "labs" / STEM)
+    students = {
+        "ann": Student(built.student, built.solution).solve().hand_in(),
+        "bob": Student(built.student, built.solution).hand_in(),
+        "cleo": b"not a notebook",
+        "dan": None,
+    }
+    for name, blob in students.items():
+        folder = small_course / "submitted" / name / STEM
+        folder.mkdir(parents=True)
+        if blob is not None:
+            (folder / f"{STEM}.ipynb").write_bytes(blob)
+    (small_course / "submitted" / "dan" / STEM / "homework.ipynb").write_text("{}")
+    (small_course / "submitted" / "eve").symlink_to(small_course / "submitted" / "ann")
+    return small_course
+
+
+def test_one_that_is_no_notebook_is_said_and_the_rest_graded(handed_in):
+    done = mlsys("grade", "00", "--submitted", "submitted", "--csv", "grades.csv", cwd=handed_in)
+    assert done.returncode == 1 and "No file lab00_foundations.ipynb was handed in; there is homework.ipynb" in flat(
+        done
+    )
+    rows = (handed_in / "grades.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["ann", "bob", "cleo", "dan"]  # a link is nobody's submission
+    assert [row.split(",")[3] for row in rows] == ["4", "0", "0", "0"]
+    assert [row.split(",")[5] for row in rows] == ["ok", "missing", "unreadable", "unreadable"]
+    assert (handed_in / "submitted" / "cleo" / STEM / f"{STEM}.ipynb").read_bytes() == b"not a notebook"
+    done = mlsys("feedback", "lab00", "--into", ".", cwd=handed_in)
+    assert done.returncode == 0 and len(list((handed_in / "feedback").rglob("*.html"))) == 4
+
+
+def test_build_check_fails_on_a_stale_lab_and_passes_a_fresh_one(handed_in):
+    assert mlsys("build", "--check", cwd=handed_in).returncode == 0
+    (handed_in / "labs" / STEM / "drivers.py").write_text("")
+    done = mlsys("build", "lab00", "--check", cwd=handed_in)
+    assert done.returncode == 1 and "drivers.py differs" in flat(done)
+    assert (handed_in / "labs" / STEM / "drivers.py").read_text() == ""
+
+
+def test_an_unproven_lab_fails_the_build(small_course):
+    path = small_course / "solutions" / STEM / "exercises.py"
+    path.write_text(path.read_text().replace("lambda x: x / factor", "lambda x: x * factor * (1 + 1e-7)"))
+    done = mlsys("build", cwd=small_course)
+    assert done.returncode == 1 and "times: divides" in flat(done) and "tolerances away" in flat(done)
+
+
+def test_a_solution_that_is_wrong_fails_the_build(small_course):
+    path = small_course / "solutions" / STEM / f"{STEM}.py"
+    path.write_text(path.read_text().replace("product = x * {{ factor }}", "product = x + {{ factor }}"))
+    done = mlsys("build", cwd=small_course)
+    assert done.returncode == 1 and "times: wrong 0/4" in flat(done)
+
+
+def test_an_answer_left_in_the_text_fails_the_build(small_course):
+    path = small_course / "solutions" / STEM / f"{STEM}.py"
+    leak = '# %% experiment="look"\ndef mine(x):\n    product = x * {{ factor }}\n    return product\n'
+    path.write_text(path.read_text().replace('# %% experiment="look"\n', leak))
+    done = mlsys("build", cwd=small_course)
+    assert done.returncode == 1 and "product = x *" in flat(done)
+
+
+def test_exercises_as_json(small_course):
+    done = mlsys("exercises", "--json", cwd=small_course)
+    times, why = json.loads(done.stdout)
+    keys = {"lab", "id", "kind", "points", "component", "public_cases", "sealed_cases", "misconceptions", "evidence"}
+    assert set(times) == set(why) == keys
+    assert times["misconceptions"] == ["adds", "divides", "squares"] and times["sealed_cases"] == 4
+    assert (why["kind"], why["points"], why["evidence"]) == ("open", 1, ["person"])
+
+
+def test_every_command_has_help_with_an_example(tmp_path):
+    for command in ("build", "grade", "feedback", "exercises", "demo", "check", "carry", "doctor", "term new"):
+        done = mlsys(*command.split(), "--help", cwd=tmp_path)
+        assert done.returncode == 0 and f"Example: mlsys {command}" in flat(done)

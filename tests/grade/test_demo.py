@@ -1,0 +1,116 @@
+"""The whole path on the demo's cohort: graded, recorded, fed back; by `mlsys grade` and by nbgrader by hand."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbgrader.api import Gradebook
+
+from autograder.demo import cohort, expected_status, run_demo
+
+LAB = "lab02_attention"
+MEMBERS = {member.name: member for member in cohort()}
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Path:
+    """The folder of a finished demo."""
+    folder = tmp_path_factory.mktemp("demo") / "demo-course"
+    assert run_demo(folder) == 0, "some submission did not come out as it must"
+    return folder
+
+
+def recorded(demo: Path) -> dict[tuple[str, str], float]:
+    """(student, exercise) -> the gradebook's automatic score."""
+    with Gradebook(f"sqlite:///{demo / 'gradebook.db'}") as gradebook:
+        return {
+            (submission.student.id, grade.name): grade.auto_score
+            for submission in gradebook.assignment_submissions(LAB)
+            for notebook in submission.notebooks
+            for grade in notebook.grades
+        }
+
+
+def table(demo: Path) -> list[dict]:
+    with (demo / "grades.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_is_right_for_each_submission(demo):
+    rows = table(demo)
+    assert list(rows[0]) == ["student", "lab", "exercise", "score", "max_score", "status", "hint"]
+    assert len(rows) == 8 * len(MEMBERS)
+    for row in rows:
+        expected = expected_status(MEMBERS[row["student"]], row["exercise"])
+        assert row["status"] == expected, row
+        assert (float(row["score"]) == float(row["max_score"])) == (expected == "ok"), row
+
+
+def test_misconceptions_are_named(demo):
+    hints = {(row["student"], row["exercise"]): row["hint"] for row in table(demo)}
+    assert "denominator" in hints["fermi", "attention"]
+    assert "attend to itself" in hints["gauss", "causal_mask"]
+    assert "which one does query head 1 read" in hints["hopper", "grouped_query_attention"]
+
+
+def test_the_gradebook_has_the_same_scores(demo):
+    scores = recorded(demo)
+    for row in table(demo):
+        assert scores[row["student"], row["exercise"]] == float(row["score"])
+
+
+def test_a_forger_scores_what_the_wrong_answer_scores(demo):
+    scores = recorded(demo)
+    honest = {name: score for (student, name), score in scores.items() if student == "fermi"}
+    for forger in ("turing", "planck"):
+        assert {name: score for (student, name), score in scores.items() if student == forger} == honest
+
+
+def test_nbgrader_by_hand_gives_the_same_grades(demo):
+    before = recorded(demo)
+    command = [sys.executable, "-m", "nbgrader", "autograde", LAB, "--force", "--Application.log_level=40"]
+    subprocess.run(command, cwd=demo, env=ENVIRONMENT, check=True, timeout=500, capture_output=True)
+    assert recorded(demo) == before
+
+
+def test_each_student_has_a_page_without_active_content_or_sealed_numbers(demo):
+    for name in MEMBERS:
+        page = (demo / "feedback" / name / LAB / f"{LAB}.html").read_text()
+        body = page[page.index("<body") :]
+        assert "<script" not in body.lower().replace('<script type="text/x-mathjax-config"', "")
+        assert "sealed 1" in body or name in ("darwin", "euler", "raman")
+    notebook = nbformat.read(demo / "autograded" / "fermi" / LAB / f"{LAB}.ipynb", as_version=4)
+    (cell,) = [c for c in notebook.cells if c.get("metadata", {}).get("nbgrader", {}).get("grade_id") == "attention"]
+    shown, score = cell.outputs
+    assert score.data["text/plain"] == "0.0" and "Hint:" in shown.data["text/html"]
+    assert not re.search(r"\d\.\d{3,}", shown.data["text/plain"])
+
+
+def test_noise_on_stderr_costs_nothing_and_is_shown(demo):
+    notebook = nbformat.read(demo / "autograded" / "ising" / LAB / f"{LAB}.ipynb", as_version=4)
+    text = " ".join(str(output) for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs)
+    assert "careful" in text and "ZeroDivisionError" in text
+
+
+def test_what_was_mended_is_said(demo):
+    pages = {name: (demo / "feedback" / name / LAB / f"{LAB}.html").read_text() for name in MEMBERS}
+    assert "it was put back" in pages["noether"]
+    assert "the last one counts" in pages["ohm"]
+    assert "put back as released" in pages["planck"]
+    assert "JSON does not parse" in pages["raman"]
+
+
+def test_grading_again_gives_the_same_table(demo, tmp_path):
+    again = tmp_path / "again.csv"
+    command = [sys.executable, "-m", "mlsys_course.cli", "grade", LAB, "--submitted", str(demo / "submitted")]
+    command += ["--into", str(tmp_path / "course"), "--csv", str(again), "--jobs", "1"]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=500, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert again.read_text() == (demo / "grades.csv").read_text()
