@@ -170,11 +170,10 @@ def feedback(
         raise CourseError(f"no gradebook.db in {into.resolve()}; grade first, or name the folder with --into")
     from .grade.record import Recorder
 
-    recorder = Recorder(into, stem, into.resolve() / "submitted")
-    students = recorder.students()
-    if not students:
-        raise CourseError(f"no graded submission of {stem} in {into.resolve() / 'gradebook.db'}; grade first")
-    with progress_bar() as bar:
+    with Recorder(into, stem, into.resolve() / "submitted") as recorder, progress_bar() as bar:
+        students = recorder.students()
+        if not students:
+            raise CourseError(f"no graded submission of {stem} in {into.resolve() / 'gradebook.db'}; grade first")
         for student in bar.track(students, description=f"feedback on {stem}"):
             recorder.feedback(student)
     console.print(f"{len(students)} pages in {into.resolve() / 'feedback'}", highlight=False)

@@ -49,6 +49,13 @@ class Recorder:
         self.submitted = submitted
         self.db_url = f"sqlite:///{self.root / 'gradebook.db'}"
 
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handler in self.log.handlers:
+            handler.close()
+
     def _coursedir(self, student: str) -> CourseDirectory:
         coursedir = CourseDirectory(config=self._config())
         coursedir.root = str(self.root)

@@ -67,13 +67,13 @@ def grade(
         staged = into.resolve() / ".mlsys" / "submitted"
     with Session(course, stem, unsafe=unsafe, limits=limits) as session:
         use_session(session)
-        recorder = Recorder(into, stem, staged)
-        recorder.generate(solution_notebook(session.lab), session.folder)
-        started(len(found), session)
-        rows = []
-        for row in _graded(session, recorder, found, staged, jobs or os.cpu_count() or 1):
-            progress(row)
-            rows.append(row)
+        with Recorder(into, stem, staged) as recorder:
+            recorder.generate(solution_notebook(session.lab), session.folder)
+            started(len(found), session)
+            rows = []
+            for row in _graded(session, recorder, found, staged, jobs or os.cpu_count() or 1):
+                progress(row)
+                rows.append(row)
     return sorted(rows, key=lambda row: row.student)
 
 
