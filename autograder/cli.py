@@ -147,9 +147,11 @@ def results_table(stem: str, rows: list) -> Table:
 
 def remarks(verdicts) -> list[str]:
     """What is not all right, exercises of one kind of trouble together, with the first hint or note."""
+    from .grade.session import UNSAFE
+
     groups: dict[tuple[str, str], list[str]] = {}
     for v in verdicts:
-        words = (v.hints[0] if v.hints else v.note) if not v.ok or v.note else ""
+        words = (v.hints[0] if v.hints else v.note.replace(UNSAFE, "").strip()) if not v.ok or v.note else ""
         if not v.ok or (words and v.kind != "choice"):
             groups.setdefault((v.status, words), []).append(v.exercise)
     everything = len(verdicts)

@@ -16,7 +16,7 @@ from .cohort import Member, cohort, expected_status, hand_in
 
 LAB = "lab02_attention"
 MARKER = ".mlsys-demo"
-QUICK = Limits(cell_seconds=4.0)  # its infinite loop need not take long
+QUICK = Limits(cell_seconds=4.0, memory_mib=2048)  # its infinite loop and its memory hog need not take long
 
 
 def make_course(course: Course, folder: Path) -> list[Member]:

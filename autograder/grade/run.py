@@ -21,7 +21,7 @@ from .execute import use_session
 from .intake import Submission, read_files, stage, submissions
 from .record import Recorder
 from .repair import repair
-from .session import Session, with_notes
+from .session import UNSAFE, Session, with_notes
 
 COLUMNS = ("student", "lab", "exercise", "score", "max_score", "status", "hint")
 
@@ -130,5 +130,6 @@ def write_csv(path: Path, stem: str, rows: Sequence[Row]) -> None:
         for row in rows:
             for name, v in row.verdicts.items():
                 hint = " ".join(v.hints) or ("" if v.ok else v.note)
+                hint = f"{UNSAFE} {hint}".strip() if UNSAFE in v.note and UNSAFE not in hint else hint
                 writer.writerow([row.student, stem, name, f"{v.score:g}", f"{v.max_score:g}", v.status, hint])
     scratch.replace(path)

@@ -20,6 +20,7 @@ from ..sandbox import Engine, Limits, Run
 from .cells import cells_of, graded_cells
 from .score import Scorer
 
+UNSAFE = "Graded without the sandbox (--unsafe)."
 UNREADABLE_RUN = Run("ok", [], {}, {}, 0.0, 0.0, 0, [])
 
 
@@ -78,7 +79,10 @@ class Session:
             if key in self._known and not again:
                 return self._known[key]
         run = self.engine.run(cells, self.scorer, files=files)
-        graded = Graded(run, self.scorer.verdicts(run, cells))
+        verdicts = self.scorer.verdicts(run, cells)
+        if self.unsafe:
+            verdicts = with_notes(verdicts, dict.fromkeys(verdicts, UNSAFE))
+        graded = Graded(run, verdicts)
         with self._lock:
             self._known[key] = graded
         return graded

@@ -20,7 +20,7 @@ class Limits:
     cell_seconds: float = 20.0
     notebook_seconds: float = 60.0
     cpu_seconds: float = 60.0
-    memory_mib: int = 2048
+    memory_mib: int = 3072
     processes: int = 64
     scratch_mib: int = 64
     output_mib: int = 4

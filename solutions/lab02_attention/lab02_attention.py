@@ -42,10 +42,10 @@ from mlsys_course.device import seed
 # $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{D}}\right) V$$
 #
 # ```
-#   q (T, D) ──┐
-#              ├─ scores (T, S) ─ ÷ √D ─ forbidden keys out ─ softmax along each row ─ weights (T, S) ──┐
-#   k (S, D) ──┘                                                                                        ├─ (T, Dv)
-#   v (S, Dv) ──────────────────────────────────────────────────────────────────────────────────────────┘
+#   q (T, D) ─┐
+#             ├─ scores (T, S) ─ ÷ √D ─ mask ─ softmax ─ weights (T, S) ─┐
+#   k (S, D) ─┘                                          row by row      ├─ (T, Dv)
+#   v (S, Dv) ───────────────────────────────────────────────────────────┘
 # ```
 # *In words: queries times keys is a table of scores, a row for each query; each row, scaled and masked, becomes weights
 # that sum to 1; weights times values is the output.*
@@ -201,9 +201,10 @@ plot.heatmap(maps, titles=["causal", "padding", "causal & padding"], row_label="
 # y = [\mathrm{head}_0 \,|\, \dots \,|\, \mathrm{head}_{H-1}]\, W_o$$
 #
 # ```
-#   x (B, T, C) ─ @ w_q ─ (B, T, H·D) ─ cut ─ (B, T, H, D) ─ swap ─ (B, H, T, D) ┐
-#               ─ @ w_k ─     ...                                                ├ attention ─ swap back, join ─ @ w_o
-#               ─ @ w_v ─     ...                                                ┘             (B, T, H·D)    (B, T, C)
+#   x (B, T, C) ─ @ w_q ─ cut ─ swap ─ (B, H, T, D) ─┐
+#               ─ @ w_k ─ cut ─ swap ─ (B, H, T, D) ─┼─ attention ─ (B, H, T, D)
+#               ─ @ w_v ─ cut ─ swap ─ (B, H, T, D) ─┘                   │
+#   (B, T, C) ── @ w_o ── (B, T, H·D) ── join heads ── swap back ────────┘
 # ```
 # *In words: project once for all heads, cut the last axis into heads, move heads beside the batch, attend, move back,
 # join, mix.* Head h owns channels h·D to (h+1)·D. H·D is usually C, but need not be (T5 and Gemma have other widths).

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from autograder.build.pipeline import build
@@ -81,6 +82,16 @@ def test_one_that_is_no_notebook_is_said_and_the_rest_graded(handed_in):
     assert (handed_in / "submitted" / "cleo" / STEM / f"{STEM}.ipynb").read_bytes() == b"not a notebook"
     done = mlsys("feedback", "lab00", "--into", ".", cwd=handed_in)
     assert done.returncode == 0 and len(list((handed_in / "feedback").rglob("*.html"))) == 4
+
+
+def test_unsafe_grades_are_marked_so(handed_in):
+    done = mlsys("grade", "00", "--submitted", "submitted", "--csv", "grades.csv", "--unsafe", cwd=handed_in)
+    assert "NOT SEALED" in flat(done)
+    rows = [row.split(",") for row in (handed_in / "grades.csv").read_text().splitlines()[1:]]
+    assert [row[3] for row in rows] == ["4", "0", "0", "0"]
+    assert all("without the sandbox" in row[6] for row in rows if row[5] != "unreadable")
+    page = nbformat.read(handed_in / "autograded" / "ann" / STEM / f"{STEM}.ipynb", as_version=4)
+    assert "without the sandbox" in str(page.cells)
 
 
 def test_build_check_fails_on_a_stale_lab_and_passes_a_fresh_one(handed_in):

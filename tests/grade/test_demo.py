@@ -109,7 +109,7 @@ def test_what_was_mended_is_said(demo):
 
 
 def test_grading_again_one_at_a_time_gives_the_same_rows(demo, tmp_path):
-    some = ("ada", "darwin", "fermi", "lovelace", "noether", "raman", "turing")
+    some = ("ada", "darwin", "fermi", "noether", "raman", "turing")
     for name in some:
         shutil.copytree(demo / "submitted" / name, tmp_path / "submitted" / name)
     again = tmp_path / "again.csv"

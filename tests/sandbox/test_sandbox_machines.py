@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from autograder.sandbox import layout as layout_module
 from autograder.sandbox import process as process_module
 from autograder.sandbox.process import explained
 
-from .conftest import RIGHT, Teacher, graded, is_right
+from .conftest import RIGHT, Teacher, graded, is_right, sealed
 
 
 def test_as_an_ordinary_user(edition, run_as_ordinary_user):
@@ -108,11 +109,7 @@ def test_covered_folders_are_empty(edition, teacher, monkeypatch):
     inner = next(str(p) for p in sorted(Path(folder).iterdir()) if p.is_dir() and not p.is_symlink())
     changed = replace(real, shown=[*real.shown, inner], hidden=[*real.hidden, folder])
     monkeypatch.setattr(process_module, "layout", lambda: changed)
-    try:
-        made = Engine(edition)
-    except SandboxUnavailable as error:
-        pytest.skip(f"no sealed sandbox here: {error}")
-    with made as engine:
+    with sealed(edition) as engine:
         source = f"import os\nprint(os.listdir({folder!r}) == [os.path.basename({inner!r})], os.listdir({inner!r}))"
         tries = [f"open({place + '/x'!r}, 'w')" for place in (folder, inner)]
         run = engine.run([Cell(source), *map(Cell, tries)], teacher)
@@ -136,3 +133,26 @@ def test_layout_covers_our_packages_and_the_checkout(tmp_path, monkeypatch):
     found = layout_module.layout()
     assert str(tmp_path / "usr") in found.shown and str(environment) in found.shown
     assert set(found.hidden) == {str(checkout), str(packages / "mlsys_course"), str(packages / "autograder")}
+
+
+@pytest.mark.parametrize("place", ["/tmp", "/home"])
+def test_a_python_under_tmp_or_home_stays_in_sight(edition, teacher, monkeypatch, place):
+    """Virtual environments lie there, and the sandbox has a fresh /tmp and /home of its own."""
+    if place == "/home" and os.getuid():
+        pytest.skip("writes to /home: needs root")
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        Path(folder).chmod(0o755)
+        library = Path(folder, "venv", "lib")
+        library.mkdir(parents=True)
+        (library / "late.py").write_text("found = 'in sight'")
+        (Path(folder) / "secret").write_text("not shown")
+        usual = layout_module.layout()
+        more = replace(usual, shown=[*usual.shown, str(library)], paths=[*usual.paths, str(library)])
+        monkeypatch.setattr(process_module, "layout", lambda: more)
+        seen, written = f"os.path.exists({folder + '/secret'!r})", f"os.access({str(library)!r}, os.W_OK)"
+        look = f"import late, os\nprint(late.found, {seen}, {written})"
+        with sealed(edition) as engine:
+            cells = [Cell(RIGHT["double"]), graded("double"), Cell(look), Cell("open('/tmp/a', 'w').write('b')")]
+            run = engine.run(cells, teacher)
+        assert run.cells[2].outputs[0]["text"] == "in sight False False\n", run.cells[2].outputs
+        assert run.cells[3].status == "ok" and is_right(run.outcomes["double"], 2)

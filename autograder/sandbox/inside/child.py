@@ -147,7 +147,11 @@ def _loopback_up() -> None:
 
 
 def _own_folders(scratch_mib: int) -> None:
-    """Fresh places to write, of one size limit together; a fresh /proc and terminals."""
+    """Fresh places to write, of one size limit together; a fresh /proc and terminals.
+
+    A Python under /home or /tmp, as a student's or a CI's virtual environment is, shows again in the fresh folder.
+    """
+    shown = [(point, os.open(point, os.O_PATH)) for point in _outermost_mounts("/home", "/tmp")]
     safe = kernel.NO_SUID | kernel.NO_DEV
     options = f"size={scratch_mib}m,nr_inodes=8k,mode=755"
     kernel.mount("scratch", "/tmp", "tmpfs", safe, options)
@@ -156,9 +160,19 @@ def _own_folders(scratch_mib: int) -> None:
         os.chmod(f"/tmp/{name}", 0o1777)
         kernel.mount(f"/tmp/{name}", target, None, kernel.BIND)
     os.mkdir(HOME)
+    for point, descriptor in shown:
+        os.makedirs(point, exist_ok=True)
+        kernel.mount(f"/proc/self/fd/{descriptor}", point, None, kernel.BIND | kernel.RECURSIVE)
+        os.close(descriptor)
     kernel.mount("devpts", "/dev/pts", "devpts", kernel.NO_SUID | kernel.NO_EXEC, "newinstance,ptmxmode=0666,mode=620")
     kernel.mount("proc", "/proc", "proc", safe | kernel.NO_EXEC)
     kernel.set_host_name("sandbox")
+
+
+def _outermost_mounts(*folders: str) -> list[str]:
+    """Mount points below ``folders``, without those below another one."""
+    points = [p for folder in folders for p in kernel.mounts_under(folder) if p not in folders]
+    return [p for p in points if not any(p.startswith(f"{other}/") for other in points)]
 
 
 def _report(channels: Sequence[int]) -> None:
