@@ -127,103 +127,99 @@ def _first(student: Student, count: int) -> Student:
     return student.solve(*student.exercises()[:count])
 
 
-def cohort() -> list[Member]:
-    """Good, unusual, half done, mistaken, noisy, broken and hostile."""
-    return [
-        Member("ada", "all right", lambda s: s.solve()),
-        Member(
-            "babbage",
-            "right, with loops",
-            lambda s: s.solve().write("attention", LOOPS).write("multi_head_attention", HEAD_BY_HEAD),
+COHORT = [  # good, unusual, half done, mistaken, noisy, broken and hostile
+    Member("ada", "all right", lambda s: s.solve()),
+    Member(
+        "babbage",
+        "right, with loops",
+        lambda s: s.solve().write("attention", LOOPS).write("multi_head_attention", HEAD_BY_HEAD),
+    ),
+    Member(
+        "curie",
+        "right, with einsum",
+        lambda s: s.solve().write("attention", EINSUM).write("multi_head_attention", EINSUM_HEADS),
+    ),
+    Member(
+        "darwin",
+        "half done",
+        lambda s: _first(s, 3),
+        "missing",
+        {"attention": "ok", "scale_choice": "ok", "causal_mask": "ok"},
+    ),
+    Member("euler", "blank", lambda s: s, "missing"),
+    Member(
+        "fermi",
+        "forgot the scale",
+        lambda s: s.solve().write("attention", UNSCALED),
+        expected={"attention": "wrong"},
+    ),
+    Member(
+        "gauss",
+        "hides the token itself",
+        lambda s: s.solve().write("causal_mask", STRICT),
+        expected={"causal_mask": "wrong"},
+    ),
+    Member(
+        "hopper",
+        "tiles the key-value heads",
+        lambda s: s.solve().write("grouped_query_attention", TILED),
+        expected={"grouped_query_attention": "wrong"},
+    ),
+    Member(
+        "ising",
+        "right, noisy on stderr",
+        lambda s: s.solve().insert_after(
+            "solution-attention",
+            "import sys, warnings\nwarnings.warn('careful')\nprint('debug', file=sys.stderr)\n1 / 0",
         ),
-        Member(
-            "curie",
-            "right, with einsum",
-            lambda s: s.solve().write("attention", EINSUM).write("multi_head_attention", EINSUM_HEADS),
+    ),
+    Member(
+        "joule",
+        "an infinite loop in a cell of her own",
+        lambda s: s.solve().insert_after("solution-causal_mask", "while True:\n    pass"),
+    ),
+    Member(
+        "kepler",
+        "an endless rotary_positions",
+        lambda s: s.solve().write("rotary_positions", "def rotary_positions(*a, **k):\n    while True:\n        pass"),
+        expected={"rotary_positions": "timeout"},
+    ),
+    Member(
+        "lovelace",
+        "a padding_mask that takes all memory",
+        lambda s: s.solve().write(
+            "padding_mask", "def padding_mask(lengths, T):\n    return [torch.ones(1 << 28) for _ in range(100)]"
         ),
-        Member(
-            "darwin",
-            "half done",
-            lambda s: _first(s, 3),
-            "missing",
-            {"attention": "ok", "scale_choice": "ok", "causal_mask": "ok"},
-        ),
-        Member("euler", "blank", lambda s: s, "missing"),
-        Member(
-            "fermi",
-            "forgot the scale",
-            lambda s: s.solve().write("attention", UNSCALED),
-            expected={"attention": "wrong"},
-        ),
-        Member(
-            "gauss",
-            "hides the token itself",
-            lambda s: s.solve().write("causal_mask", STRICT),
-            expected={"causal_mask": "wrong"},
-        ),
-        Member(
-            "hopper",
-            "tiles the key-value heads",
-            lambda s: s.solve().write("grouped_query_attention", TILED),
-            expected={"grouped_query_attention": "wrong"},
-        ),
-        Member(
-            "ising",
-            "right, noisy on stderr",
-            lambda s: s.solve().insert_after(
-                "solution-attention",
-                "import sys, warnings\nwarnings.warn('careful')\nprint('debug', file=sys.stderr)\n1 / 0",
-            ),
-        ),
-        Member(
-            "joule",
-            "an infinite loop in a cell of her own",
-            lambda s: s.solve().insert_after("solution-causal_mask", "while True:\n    pass"),
-        ),
-        Member(
-            "kepler",
-            "an endless rotary_positions",
-            lambda s: s.solve().write(
-                "rotary_positions", "def rotary_positions(*a, **k):\n    while True:\n        pass"
-            ),
-            expected={"rotary_positions": "timeout"},
-        ),
-        Member(
-            "lovelace",
-            "a padding_mask that takes all memory",
-            lambda s: s.solve().write(
-                "padding_mask", "def padding_mask(lengths, T):\n    return [torch.ones(1 << 28) for _ in range(100)]"
-            ),
-            expected={"padding_mask": "memory"},
-        ),
-        Member(
-            "maxwell",
-            "a syntax error",
-            lambda s: s.solve().write("sinusoidal_positions", "def sinusoidal_positions(T, C:\n    return T"),
-            expected={"sinusoidal_positions": "missing"},
-        ),
-        Member("noether", "deleted a graded cell", lambda s: s.solve().delete("attention")),
-        Member("ohm", "pasted a copy of a graded cell", lambda s: s.solve().paste_copy("attention")),
-        Member(
-            "planck",
-            "edited a graded cell",
-            lambda s: s.solve().write("attention", UNSCALED).edit("attention", "print(100)\n100"),
-            expected={"attention": "wrong"},
-        ),
-        Member("raman", "a truncated file", lambda s: s.solve().hand_in()[:5000], "unreadable"),
-        Member(
-            "sagan",
-            "a forbidden call",
-            lambda s: s.solve().write("attention", BORROWED),
-            expected={"attention": "forbidden"},
-        ),
-        Member(
-            "turing",
-            "patches asserts, check and the shell; forgot the scale",
-            lambda s: s.solve().write("attention", UNSCALED).insert_after("solution-attention", FORGED),
-            expected={"attention": "wrong"},
-        ),
-    ]
+        expected={"padding_mask": "memory"},
+    ),
+    Member(
+        "maxwell",
+        "a syntax error",
+        lambda s: s.solve().write("sinusoidal_positions", "def sinusoidal_positions(T, C:\n    return T"),
+        expected={"sinusoidal_positions": "missing"},
+    ),
+    Member("noether", "deleted a graded cell", lambda s: s.solve().delete("attention")),
+    Member("ohm", "pasted a copy of a graded cell", lambda s: s.solve().paste_copy("attention")),
+    Member(
+        "planck",
+        "edited a graded cell",
+        lambda s: s.solve().write("attention", UNSCALED).edit("attention", "print(100)\n100"),
+        expected={"attention": "wrong"},
+    ),
+    Member("raman", "a truncated file", lambda s: s.solve().hand_in()[:5000], "unreadable"),
+    Member(
+        "sagan",
+        "a forbidden call",
+        lambda s: s.solve().write("attention", BORROWED),
+        expected={"attention": "forbidden"},
+    ),
+    Member(
+        "turing",
+        "patches asserts, check and the shell; forgot the scale",
+        lambda s: s.solve().write("attention", UNSCALED).insert_after("solution-attention", FORGED),
+        expected={"attention": "wrong"},
+    ),
+]
 
 
 def hand_in(member: Member, released: NotebookNode, solution: NotebookNode) -> bytes:

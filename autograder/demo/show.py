@@ -12,7 +12,7 @@ from ..course import Course, CourseError, load_course
 from ..grade.record import Recorder
 from ..grade.run import Row, grade, solution_notebook, write_csv
 from ..sandbox import Limits, probe
-from .cohort import Member, cohort, expected_status, hand_in
+from .cohort import COHORT, Member, expected_status, hand_in
 
 LAB = "lab02_attention"
 MARKER = ".mlsys-demo"
@@ -28,7 +28,7 @@ def make_course(course: Course, folder: Path) -> list[Member]:
     (folder / MARKER).touch()
     released = nbformat.read(course.built(LAB) / f"{LAB}.ipynb", as_version=4)
     solution = solution_notebook(course.lab(LAB))
-    members = cohort()
+    members = COHORT
     for member in members:
         place = folder / "submitted" / member.name / LAB
         place.mkdir(parents=True)

@@ -9,9 +9,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from autograder.build.pipeline import build
+from autograder.build.edition import stage_edition
+from autograder.build.pipeline import build, prove_built
+from autograder.build.proof import prove_exercises, prove_stripped
 from autograder.course import load_course
 from autograder.demo.student import Student
+from autograder.grade.score import Scorer
 
 STEM = "lab00_foundations"
 
@@ -94,34 +97,47 @@ def test_unsafe_grades_are_marked_so(handed_in):
     assert "without the sandbox" in str(page.cells)
 
 
-def test_build_check_fails_on_a_stale_lab_and_passes_a_fresh_one(handed_in):
-    assert mlsys("build", "--check", cwd=handed_in).returncode == 0
+def test_build_check_fails_on_a_stale_lab_and_writes_nothing(handed_in):
     (handed_in / "labs" / STEM / "drivers.py").write_text("")
     done = mlsys("build", "lab00", "--check", cwd=handed_in)
-    assert done.returncode == 1 and "drivers.py differs" in flat(done)
+    assert done.returncode == 1 and "drivers.py differs" in flat(done) and "scores 100%" in flat(done)
     assert (handed_in / "labs" / STEM / "drivers.py").read_text() == ""
 
 
-def test_an_unproven_lab_fails_the_build(small_course):
-    path = small_course / "solutions" / STEM / "exercises.py"
-    path.write_text(path.read_text().replace("lambda x: x / factor", "lambda x: x * factor * (1 + 1e-7)"))
-    done = mlsys("build", cwd=small_course)
-    assert done.returncode == 1 and "times: divides" in flat(done) and "tolerances away" in flat(done)
-
-
-def test_a_solution_that_is_wrong_fails_the_build(small_course):
-    path = small_course / "solutions" / STEM / f"{STEM}.py"
-    path.write_text(path.read_text().replace("product = x * {{ factor }}", "product = x + {{ factor }}"))
-    done = mlsys("build", cwd=small_course)
-    assert done.returncode == 1 and "times: wrong 0/4" in flat(done)
-
-
-def test_an_answer_left_in_the_text_fails_the_build(small_course):
-    path = small_course / "solutions" / STEM / f"{STEM}.py"
-    leak = '# %% experiment="look"\ndef mine(x):\n    product = x * {{ factor }}\n    return product\n'
-    path.write_text(path.read_text().replace('# %% experiment="look"\n', leak))
-    done = mlsys("build", cwd=small_course)
-    assert done.returncode == 1 and "product = x *" in flat(done)
+@pytest.mark.parametrize(
+    ("file", "old", "new", "subject", "said"),
+    [
+        ("exercises.py", "x / factor", "x * factor * (1 + 1e-7)", "times: divides", "tolerances away"),
+        ("exercises.py", "x / factor", "x * factor", "times: divides", "loses nothing on sealed cases"),
+        ("exercises.py", "x / factor", "x + factor", "times: divides", "name ['adds'] instead"),
+        ("exercises.py", "n < 2", "n < 1", "times", "at least 2 public"),
+        (f"{STEM}.py", "product = x * {{ factor }}", "product = x + {{ factor }}", "solution", "times: wrong 0/4"),
+        (
+            f"{STEM}.py",
+            "    ### BEGIN",
+            "    y = 1 * x\n    return {{ factor }} * y\n    ### BEGIN",
+            "blank",
+            "times: ok 4/4",
+        ),
+        (f"{STEM}.py", "print(times(3))", "product = 2 * x\nx = 1", "edition", ""),
+        (f"{STEM}.py", "print(times(3))", "product = x * {{ factor }}\nreturn product", "edition", "product = x *"),
+    ],
+)
+def test_what_is_not_proven_is_named(small_course, file, old, new, subject, said):
+    path = small_course / "solutions" / STEM / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    course = load_course(small_course)
+    built = build(course.lab(STEM), small_course / "labs" / STEM)
+    if file == "exercises.py":
+        lines = prove_exercises(built.lab, Scorer.for_lab(built.lab))
+    elif subject == "edition":
+        edition = stage_edition(course, STEM, built.folder, small_course / "edition")
+        lines = [prove_stripped(course, built.lab, built.regions, edition)]
+    else:
+        lines = prove_built(course, built)
+    (line,) = [line for line in lines if line.subject == subject]
+    assert line.ok == (not said) and said in line.detail
 
 
 def test_exercises_as_json(small_course):

@@ -12,10 +12,10 @@ import nbformat
 import pytest
 from nbgrader.api import Gradebook
 
-from autograder.demo import cohort, expected_status, run_demo
+from autograder.demo import COHORT, expected_status, run_demo
 
 LAB = "lab02_attention"
-MEMBERS = {member.name: member for member in cohort()}
+MEMBERS = {member.name: member for member in COHORT}
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 pytestmark = pytest.mark.slow
 

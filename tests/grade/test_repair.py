@@ -30,7 +30,7 @@ def handed_in(notebook) -> bytes:
     return json.dumps(notebook).encode()
 
 
-def accepted(repaired, released) -> None:
+def check_accepted(repaired, released) -> None:
     """What must hold of every repaired notebook."""
     nbformat.validate(repaired.notebook)
     graded = [cell for cell in repaired.notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")]
@@ -49,7 +49,7 @@ def test_an_untouched_or_solved_notebook_stays_as_it_is(lab):
     released, solution = lab
     for notebook in (released, Student(released, solution).solve().notebook):
         repaired = repair(handed_in(notebook), released)
-        accepted(repaired, released)
+        check_accepted(repaired, released)
         assert [c.source for c in repaired.notebook.cells] == [c.source for c in notebook.cells]
         assert repaired.notes == {} and not repaired.unreadable
 
@@ -66,7 +66,7 @@ def test_an_untouched_or_solved_notebook_stays_as_it_is(lab):
 def test_a_graded_cell_is_mended_and_the_student_told(lab, work, note):
     released, solution = lab
     repaired = repair(work(Student(released, solution).solve()).hand_in(), released)
-    accepted(repaired, released)
+    check_accepted(repaired, released)
     assert note in " ".join(repaired.notes.values())
 
 
@@ -83,7 +83,7 @@ def test_points_and_locks_are_never_the_students(lab):
     for cell in notebook.cells:
         if "nbgrader" in cell.metadata:
             cell.metadata.nbgrader.update(points=1000, locked=False, schema_version=99, task=True)
-    accepted(repair(handed_in(notebook), released), released)
+    check_accepted(repair(handed_in(notebook), released), released)
 
 
 def test_a_notebook_without_any_metadata_is_known_by_its_text(lab):
@@ -92,7 +92,7 @@ def test_a_notebook_without_any_metadata_is_known_by_its_text(lab):
     for cell in notebook.cells:
         cell.metadata = {}
     repaired = repair(handed_in(notebook), released)
-    accepted(repaired, released)
+    check_accepted(repaired, released)
     assert repaired.notes == {"why": "This graded cell was missing; it was put back."}
 
 
@@ -125,7 +125,7 @@ def spoiled(cell_change=None, **change) -> bytes:
 )  # fmt: skip
 def test_odd_but_readable_notebooks_are_graded(lab, blob):
     repaired = repair(blob, lab[0])
-    accepted(repaired, lab[0])
+    check_accepted(repaired, lab[0])
     assert not repaired.unreadable
 
 
@@ -135,7 +135,7 @@ def test_odd_but_readable_notebooks_are_graded(lab, blob):
 )
 def test_what_cannot_be_read_says_so_and_is_graded_as_blank(lab, blob):
     repaired = repair(blob, lab[0])
-    accepted(repaired, lab[0])
+    check_accepted(repaired, lab[0])
     assert repaired.unreadable.startswith("The file is")
 
 
@@ -165,4 +165,4 @@ def test_any_spoiled_notebook_is_mended(lab, data, damage):
         elif isinstance(cells[at], dict):
             cells[at][{"type": "cell_type"}.get(how, how)] = data.draw(json_values)
     repaired = repair(json.dumps(notebook).encode(), lab[0])
-    accepted(repaired, lab[0])
+    check_accepted(repaired, lab[0])

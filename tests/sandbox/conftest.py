@@ -152,17 +152,15 @@ def run_as_ordinary_user() -> Callable[[Sequence[str]], subprocess.CompletedProc
         pytest.skip("needs setpriv and unshare of util-linux")
     if os.getuid() != 0:
         pytest.skip("needs root, to become another user")
-    steps = ["mount --make-rprivate /"]
-    if closed := closed_folder(Path(sys.base_prefix)):
-        python = Path(sys.base_prefix)
-        steps += [
-            "hold=$(mktemp -d)",
-            f'mount --bind "{python}" "$hold"',
-            f'mount -t tmpfs -o mode=755 cover "{closed}"',
-            f'mkdir -p "{python}"',
-            f'mount --move "$hold" "{python}"',
-            'rmdir "$hold"',
-        ]
+    needed = {Path(p).resolve() for p in (sys.base_prefix, sys.prefix, ROOT)}
+    closed = {folder for path in needed if (folder := closed_folder(path))}
+    behind = sorted(path for path in needed if any(path.is_relative_to(folder) for folder in closed))
+    steps = ["mount --make-rprivate /", "hold=$(mktemp -d)", 'chmod 755 "$hold"']
+    for n, path in enumerate(behind):
+        steps += [f'mkdir "$hold/{n}"', f'mount --bind "{path}" "$hold/{n}"']
+    steps += [f'mount -t tmpfs -o mode=755 cover "{folder}"' for folder in sorted(closed)]
+    for n, path in enumerate(behind):
+        steps += [f'mkdir -p "{path}"', f'mount --move "$hold/{n}" "{path}"']
     script = " && ".join([*steps, 'exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"'])
 
     def run(argv: Sequence[str]) -> subprocess.CompletedProcess:
