@@ -44,7 +44,7 @@ from mlsys_course.device import seed
 # ```
 #   q (T, D) ─┐
 #             ├─ scores (T, S) ─ ÷ √D ─ mask ─ softmax ─ weights (T, S) ─┐
-#   k (S, D) ─┘                                          row by row      ├─ (T, Dv)
+#   k (S, D) ─┘                              row by row                  ├─ (T, Dv)
 #   v (S, Dv) ───────────────────────────────────────────────────────────┘
 # ```
 # *In words: queries times keys is a table of scores, a row for each query; each row, scaled and masked, becomes weights
