@@ -22,8 +22,10 @@ def _row(lab: Lab, item: Item) -> dict:
             "evidence": evidence(lab, item, any(case.limits for case in sealed.cases)),
         }
     sealed_cases = 1 if isinstance(item, Choice) else 0
-    kinds = ["person"] if isinstance(item, Question) else ["values"]
-    return row | {"public_cases": 0, "sealed_cases": sealed_cases, "misconceptions": [], "evidence": kinds}
+    row |= {"public_cases": 0, "sealed_cases": sealed_cases, "misconceptions": [], "evidence": ["values"]}
+    if isinstance(item, Question):
+        row |= {"evidence": ["person"], "rubric": [{"points": points, "for": what} for points, what in item.rubric]}
+    return row
 
 
 def evidence(lab: Lab, item: Exercise, costs: bool) -> list[str]:
