@@ -8,12 +8,24 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 MOST_PIXELS = 40_000_000
+ACTIVE = (
+    r"<(?=[a-zA-Z/!?])",  # a tag
+    r"\](?=[(:])",  # a link, a picture, a reference
+    r"\\(?=(?:href|url|require|style|class|cssId|unicode)\b)",  # MathJax
+    r"(?:```|~~~)(?=\s*\w)",  # a fence that draws
+)
 ZERO_WIDTH_SPACE = "\u200b"
 
 
 def passive_text(source: str) -> str:
-    """Markdown or raw text in which no ``<`` opens a tag: HTML wants a letter right behind it."""
-    return re.sub(r"<(?=[a-zA-Z/!?])", f"<{ZERO_WIDTH_SPACE}", source)
+    """Markdown or raw text in which nothing is a tag, a link, a picture, a diagram or a macro that acts.
+
+    An invisible space parts what would make it one: HTML wants a letter right behind ``<``, Markdown a parenthesis
+    or a colon right behind ``]``.
+    """
+    for active in ACTIVE:
+        source = re.sub(active, lambda match: match[0] + ZERO_WIDTH_SPACE, source)
+    return source
 
 
 def passive(output: dict) -> NotebookNode | None:

@@ -24,6 +24,7 @@ class Leaf:
     largest: float = 0.0  # largest absolute difference
     where: tuple[int, ...] = ()
     error: float = 0.0
+    values: str = ""  # of a number: found and expected, for public cases
 
 
 def case_dtype(inputs: Tree) -> str:
@@ -79,7 +80,14 @@ def _number(path: str, label: str, got: float, want: float, tolerance: float) ->
     except OverflowError:
         difference = error = math.inf
     ok = error <= 1
-    return Leaf(path, ok, "" if ok else f"{label} is off", "number", largest=float(difference), error=float(error))
+    values = "" if ok else f"found {written(got)}, expected {written(want)}"
+    reason = "" if ok else f"{label} is off"
+    return Leaf(path, ok, reason, "number", largest=float(difference), error=float(error), values=values)
+
+
+def written(number: float) -> str:
+    """Whole numbers in full, others to six digits."""
+    return f"{number:,}" if isinstance(number, int) else f"{number:.6g}"
 
 
 def _tensor(path: str, label: str, got: Tree, want: torch.Tensor, tolerance: float) -> Leaf:

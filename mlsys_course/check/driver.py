@@ -126,7 +126,7 @@ def run_case(
     devices = {x.device.type for _, x in leaves(inputs) if isinstance(x, torch.Tensor)}
     try:
         # RuntimeError from "a leaf Variable that requires grad" is the student's own; nothing is hidden here.
-        with guarded(forbidden) if forbidden else contextlib.nullcontext():
+        with guarded(forbidden, liftable=parts is None) if forbidden else contextlib.nullcontext():
             outputs = driver(candidate, inputs, **(parts or {}))
         changed = _changed(before, inputs) if unchanged else ""
         if changed:

@@ -142,6 +142,9 @@ def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()
         for node in ast.walk(statement):
             if isinstance(node, ast.Attribute | ast.Name) and (found := dotted_name(node, aliases)):
                 result.dotted.add(found)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                named = {alias.name for alias in node.names if (alias.asname or alias.name) in seen}
+                result.dotted |= {f"{node.module}.{name}" for name in named}
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skip:
                 result.strings.add(node.value)
     return result

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from .verdict import Result, Verdict
 
 COLUMNS = ("case", "part", "", "shape", "dtype", "largest error", "at", "ms", "what is wrong")
-MOST_WORDS = 200  # of a message in the table
+SEALED_KINDS = {  # part of a public reason -> what is said of a sealed case, with nothing that a candidate can choose
+    "has shape": "has another shape",
+    "has dtype": "has another dtype",
+    "has NaN": "has NaN",
+    "is infinite": "is infinite",
+    "is missing": "is missing",
+    ", expected ": "is another kind of value",
+}
+MOST_WORDS, MOST_REASONS = 200, 2  # of a message in the table
 
 
 def rows(results: Sequence[Result], *, sealed: bool = False) -> list[tuple[str, ...]]:
@@ -22,18 +30,35 @@ def _row(result: Result) -> tuple[str, ...]:
         shape, dtype, error = worst.shape, worst.dtype, f"{worst.largest:.1e}"
         where = str(list(worst.where)) if worst.largest else ""
     milliseconds = f"{result.outcome.seconds * 1e3:.1f}"
-    wrong = "; ".join(result.wrong)[:MOST_WORDS]
-    return (result.case, result.aspect, "ok" if result.ok else "wrong", shape, dtype, error, where, milliseconds, wrong)
+    return (
+        result.case,
+        result.aspect,
+        "ok" if result.ok else "wrong",
+        shape,
+        dtype,
+        error,
+        where,
+        milliseconds,
+        _public_words(result),
+    )
+
+
+def _public_words(result: Result) -> str:
+    """The first two things that are wrong, numbers with what was found and expected."""
+    values = {leaf.reason: leaf.values for leaf in result.leaves if leaf.values}
+    words = [f"{wrong}: {values[wrong]}" if wrong in values else wrong for wrong in result.wrong]
+    more = f"; and {len(words) - MOST_REASONS} more" if len(words) > MOST_REASONS else ""
+    return "; ".join(words[:MOST_REASONS])[:MOST_WORDS] + more
 
 
 def _sealed_row(number: int, result: Result) -> tuple[str, ...]:
-    """No name, place or time, and a shape only where it is the expected one: a candidate chooses what these say."""
+    """No name, shape, place or time: they tell of sealed inputs, or are a candidate's own choice."""
     worst = max(result.leaves, key=lambda leaf: leaf.error, default=None)
-    shape, dtype, error = "", "", ""
+    dtype, error = "", ""
     if worst is not None and worst.shape and math.isfinite(worst.error):
-        shape, dtype, error = worst.shape, worst.dtype, power_of_ten(worst.largest)
+        dtype, error = worst.dtype, power_of_ten(worst.largest)
     mark = "ok" if result.ok else "wrong"
-    return (f"sealed {number}", result.aspect, mark, shape, dtype, error, "", "", sealed_words(result))
+    return (f"sealed {number}", result.aspect, mark, "", dtype, error, "", "", sealed_words(result))
 
 
 def power_of_ten(error: float) -> str:
@@ -53,12 +78,9 @@ def sealed_words(result: Result) -> str:
     if leaf is None or leaf.ok:
         return "; ".join(wrong.split(":")[0] for wrong in result.wrong)
     label = leaf.path or "result"
-    for said, kind in (("has shape", "has another shape"), ("has NaN", "has NaN"), ("is infinite", "is infinite")):
+    for said, kind in SEALED_KINDS.items():
         if said in leaf.reason:
             return f"{label} {kind}"
-    for said in ("has dtype", "is missing", ", expected "):
-        if said in leaf.reason:
-            return leaf.reason
     return "something else was returned too" if "was not expected" in leaf.reason else f"{label} is off"
 
 

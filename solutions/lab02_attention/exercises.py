@@ -17,6 +17,11 @@ FORBIDDEN = (
     "torch.nn.functional.scaled_dot_product_attention",
     "torch.nn.functional.multi_head_attention_forward",
     "torch._native_multi_head_attention",
+    "torch._scaled_dot_product_attention_math",
+    "torch.ops.aten._scaled_dot_product_flash_attention_for_cpu",
+    "torch.ops.aten._scaled_dot_product_efficient_attention",
+    "torch.ops.aten._scaled_dot_product_flash_attention",
+    "torch.ops.aten._scaled_dot_product_cudnn_attention",
     "torch.nn.MultiheadAttention",
     "torch.nn.TransformerEncoderLayer",
 )

@@ -7,7 +7,8 @@
 # good enough for a headline and not for a plan: 1% of LLaMA-2 70B in fp32, with its gradients and Adam's two
 # moments, is 11 GB.
 #
-# **Time:** about an hour and a half. **Prerequisites:** lab 2 (heads, grouped queries), lab 3 (blocks and norms).
+# **Time:** about an hour and a half. **Points:** 24.
+# **Prerequisites:** lab 2 (heads, grouped queries), lab 3 (blocks and norms).
 
 # %%
 import torch

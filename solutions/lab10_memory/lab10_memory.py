@@ -7,7 +7,8 @@
 # that with its range. You will write the piece that makes float16 trainable all the same:
 # a loss scale that finds itself while training.
 #
-# **Time:** about an hour and a half. **Prerequisites:** lab 5 (gradients), lab 7 (bytes of a training step).
+# **Time:** about an hour and a half. **Points:** 21.
+# **Prerequisites:** lab 5 (gradients), lab 7 (bytes of a training step).
 
 # %%
 import torch
@@ -50,7 +51,7 @@ from mlsys_course.plot import COLOURS, figure
 #   S/2             +------------------------------------------+
 #                   overflow: skip this step,                  growth_interval good steps in a row:
 #                   S * backoff_factor                         S * growth_factor
-#   good steps  6 7 0 1 2 3 4 ...                              0 1 2
+#   good steps  6 7 0 1 2 3 4 5 6 7                            0 1 2   (here growth_interval is 8)
 # ```
 #
 # ## 2. The scaler
@@ -177,8 +178,8 @@ for number in range(160):
     half.zero_grad()
     x, y = batch(192)
     scaler.scale(F.cross_entropy(half(x).float(), y)).backward()
-    gradients = scaler.step([parameter.grad for parameter in half.parameters()])
     scales.append(scaler.loss_scale)
+    gradients = scaler.step([parameter.grad for parameter in half.parameters()])
     if gradients is None:
         skipped.append(number)
         continue

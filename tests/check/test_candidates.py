@@ -163,3 +163,32 @@ def test_wrong_folder_and_damaged_cases_say_what_to_do(lab, tmp_path_factory):
 def test_nan_is_named(lab):
     verdict = verdict_on("square", lambda x: x * math.nan, lab)
     assert "y has NaN" in verdict.results[0].wrong[0]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import drivers\nf = drivers.stand_in",
+        "from drivers import stand_in as f",
+        "from mlsys_course.check import allowed\ndef f(x):\n    with allowed():\n        return x",
+        "import torch\ndef f(x):\n    with torch._C.DisableTorchFunction():\n        return x",
+    ],
+)
+def test_what_lifts_the_guard_is_no_candidates_business(body):
+    from mlsys_course.check.guard import forbidden_in
+    from mlsys_course.check.reach import reach
+
+    assert forbidden_in(reach([body], ["f"]), FORBIDDEN)
+    assert not forbidden_in(reach([body], ["f"]), [])
+
+
+def test_allowed_lifts_nothing_while_grading():
+    from mlsys_course.check import allowed
+
+    def lifts(x):
+        with allowed():
+            return F.scaled_dot_product_attention(x, x, x)
+
+    inputs = {"x": torch.full((2, 2, 2), 2.0)}
+    assert run_case(apply, lifts, inputs, forbidden=FORBIDDEN).problem == ""
+    assert run_case(apply, lifts, inputs, forbidden=FORBIDDEN, parts={}).problem == "forbidden"

@@ -89,6 +89,6 @@ def _answer(channel: Channel, outcome: Outcome) -> None:
 
 
 def _limit_cpu(seconds: int) -> None:
-    """An abandoned loop ends by itself."""
+    """An abandoned loop ends by itself; and who knows a sealed input writes no file."""
     spent = resource.getrusage(resource.RUSAGE_SELF)
-    set_limits({"CPU": int(spent.ru_utime + spent.ru_stime) + seconds + 1})
+    set_limits({"CPU": int(spent.ru_utime + spent.ru_stime) + seconds + 1, "FSIZE": 0})
