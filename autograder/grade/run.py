@@ -101,8 +101,9 @@ def _recorded(
         row = result()
         stage(submission, staged, session.lab.stem)
         recorder.record(submission.student, row.verdicts)
-    except (CourseProblem, OSError, RuntimeError, ValueError) as error:
-        return Row(submission.student, _unrecorded(session, str(error)), str(error))
+    except Exception as error:  # whatever it is, it stays this submission's
+        said = str(error) if isinstance(error, CourseProblem) else f"not graded: {type(error).__name__}: {error}"
+        return Row(submission.student, _unrecorded(session, said), said)
     return row
 
 

@@ -144,7 +144,7 @@ def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()
                 result.dotted.add(found)
             elif isinstance(node, ast.ImportFrom) and node.module:
                 named = {alias.name for alias in node.names if (alias.asname or alias.name) in seen}
-                result.dotted |= {f"{node.module}.{name}" for name in named}
+                result.dotted.update(f"{node.module}.{name}" for name in named)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skip:
                 result.strings.add(node.value)
     return result
