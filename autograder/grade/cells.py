@@ -5,7 +5,11 @@ from collections.abc import Mapping
 
 from nbformat import NotebookNode
 
+from mlsys_course.workbook import grade_id
+
 from ..sandbox import Cell
+
+__all__ = ["cells_of", "code_cells", "grade_id", "graded_cells"]
 
 
 def graded_cells(released: NotebookNode) -> dict[str, str]:
@@ -17,11 +21,6 @@ def graded_cells(released: NotebookNode) -> dict[str, str]:
             assert isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
             found[cell.metadata.nbgrader.grade_id] = ast.unparse(statement.value.args[1])
     return found
-
-
-def grade_id(cell: NotebookNode) -> str:
-    """nbgrader's id of a cell, or an empty string."""
-    return str(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
