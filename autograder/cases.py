@@ -5,13 +5,17 @@ from dataclasses import replace
 
 import torch
 
-from mlsys_course.check import Case, Outcome, Specification, encode, run_case
+from mlsys_course.check import Case, Outcome, Specification, encode
+from mlsys_course.check.meter import run_measured
+from mlsys_course.check.ranked import is_ranked
 from mlsys_course.check.tree import decode
-from mlsys_course.check.verdict import judge_case
+from mlsys_course.check.verdict import amount, judge_case
 from mlsys_course.errors import CourseProblem
 
 from .course import Lab
 from .exercise import Choice, Exercise, Given
+
+ROOM = {"peak_memory": 2.0}  # how many times what the reference takes a limit must be; counts are exact
 
 
 class CaseError(CourseProblem):
@@ -30,6 +34,7 @@ def sealed_specification(lab: Lab, item: Exercise | Choice) -> Specification:
     """What grades: every kind of case, drawn from the term's secret."""
     if isinstance(item, Choice):
         return choice_specification(item, sealed=True)
+    quiet_torch()
     return specification(lab, item, item.cases(lab.term.draw(lab.stem, item.id, "sealed")))
 
 
@@ -47,11 +52,19 @@ def specification(lab: Lab, item: Exercise, given: Sequence[Given]) -> Specifica
     for kind in given:
         if kind.aspect not in item.points:
             raise CaseError(f"{item.id}: case {kind.name!r} decides {kind.aspect!r}, which has no points")
+        if driver.ranks != is_ranked(kind.inputs):
+            raise CaseError(
+                f'{item.id}: case {kind.name!r} needs {{"ranks": [inputs of rank 0, ...]}} exactly if its driver has '
+                "ranks=True"
+            )
         inputs = decode(encode(dict(kind.inputs)))  # exactly what a candidate will receive
-        outcome = outcome_of(driver, item, item.reference, inputs, parts)
+        outcome = outcome_of(driver, item, item.reference, inputs, parts, kind.limits)
         if outcome.problem:
             raise CaseError(f"{item.id}: the reference {outcome.words} on case {kind.name!r}")
-        mistaken = {m.name: outcome_of(driver, item, m.candidate, inputs, parts) for m in item.misconceptions}
+        check_limits(item.id, kind, outcome)
+        mistaken = {
+            m.name: outcome_of(driver, item, m.candidate, inputs, parts, kind.limits) for m in item.misconceptions
+        }
         cases.append(Case(kind.name, kind.aspect, inputs, outcome.outputs, mistaken, dict(kind.limits)))
     hints = {m.name: m.hint for m in item.misconceptions}
     base = Specification(
@@ -66,9 +79,22 @@ def specification(lab: Lab, item: Exercise, given: Sequence[Given]) -> Specifica
     return replace(base, cases=[only_mistakes(base, case, driver) for case in cases])
 
 
-def outcome_of(driver, item: Exercise, candidate, inputs, parts) -> Outcome:
-    """One trusted candidate on a copy of the inputs."""
-    return run_case(driver, candidate, decode(encode(inputs)), parts=parts, unchanged=item.unchanged)
+def outcome_of(driver, item: Exercise, candidate, inputs, parts, limits) -> Outcome:
+    """One trusted candidate on a copy of the inputs, with the costs that ``limits`` bounds."""
+    return run_measured(driver, candidate, decode(encode(inputs)), limits, parts=parts, unchanged=item.unchanged)
+
+
+def check_limits(exercise: str, given: Given, reference: Outcome) -> None:
+    """A limit must leave room for another right way, and for what the system's reading of memory sees besides."""
+    for cost, limit in given.limits.items():
+        found = reference.costs.get(cost)
+        if found is None:
+            raise CaseError(f"{exercise}: case {given.name!r} limits {cost!r}, which nothing measures")
+        if found * ROOM.get(cost, 1.0) > limit:
+            raise CaseError(
+                f"{exercise}: case {given.name!r} allows {amount(cost, limit)} of {cost}; the reference takes "
+                f"{amount(cost, found)}, and the limit must be at least {ROOM.get(cost, 1.0):g} times that"
+            )
 
 
 def only_mistakes(specification: Specification, case: Case, driver) -> Case:
@@ -78,5 +104,5 @@ def only_mistakes(specification: Specification, case: Case, driver) -> Case:
 
 
 def quiet_torch() -> None:
-    """One thread, so that a built edition does not depend on the machine's cores."""
+    """One thread, so that expected outputs do not depend on the machine's cores; and small tensors are faster so."""
     torch.set_num_threads(1)

@@ -3,11 +3,14 @@
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -79,10 +82,15 @@ def grade(
     into: Into = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table here.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Submissions at a time; default: the cores.")] = None,
+    regrade: Annotated[bool, typer.Option("--regrade", help="All again, and say what changed and why.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: candidates run on the GPU.")] = "cpu",
     term: TermName = None,
     unsafe: Unsafe = False,
 ) -> None:
-    """Grade submissions in the sandbox, into nbgrader's gradebook."""
+    """Grade submissions in the sandbox, into nbgrader's gradebook. Stopped at any moment, it goes on when called again.
+
+    What is graded stays so, unless the submission changes or --regrade says so.
+    """
     course = load_course(term=term)
     stem = course.stem(lab)
     from .grade.run import grade as grade_lab
@@ -93,7 +101,7 @@ def grade(
 
         def started(count: int, session) -> None:
             bar.update(task, total=count)
-            bar.console.print(protections_line(session.engine.protections), highlight=False)
+            bar.console.print(protections_line(session), highlight=False)
 
         rows = grade_lab(
             course,
@@ -102,6 +110,8 @@ def grade(
             into or submitted.resolve().parent,
             jobs=jobs,
             unsafe=unsafe,
+            device=device,
+            regrade=regrade,
             started=started,
             progress=lambda row: bar.advance(task),
         )
@@ -109,9 +119,9 @@ def grade(
     if csv:
         write_csv(csv, stem, rows)
         console.print(f"written: {csv}", highlight=False)
+    for line in closing_lines(rows, into or submitted.resolve().parent):
+        console.print(line, highlight=False)
     problems = [row for row in rows if row.problem]
-    for row in problems:
-        console.print(f"[yellow]{row.student}:[/] {row.problem}", highlight=False)
     raise typer.Exit(1 if problems else 0)
 
 
@@ -122,12 +132,28 @@ def progress_bar() -> Progress:
     )
 
 
-def protections_line(protections: dict[str, bool]) -> str:
+def protections_line(session) -> str:
     """Which protections of the sandbox are active, in one line."""
-    off = [name for name, active in protections.items() if not active]
-    if off:
-        return f"[red]NOT SEALED[/]: without {', '.join(off)}"
-    return f"sealed: {', '.join(protections)}"
+    line = session.protections
+    return f"[red]{line}[/]" if session.unsafe else line
+
+
+def closing_lines(rows: list, into: Path) -> Iterator[str]:
+    """What a person should know beside the table: problems, changes, flags, what was done before."""
+    for row in rows:
+        if row.problem:
+            yield f"[yellow]{row.student}:[/] {escape(row.problem)}"
+        if row.change:
+            yield f"[yellow]{row.student} changed:[/] {escape(row.change)}"
+        if row.late_seconds > 0:
+            yield f"[yellow]{row.student}:[/] late by {timedelta(seconds=round(row.late_seconds))}"
+        for name, reasons in row.flags.items():
+            yield f"[yellow]{row.student}, {name}: for a person to look at:[/] {escape('; '.join(reasons))}"
+    if known := sum(bool(row.earlier) for row in rows):
+        yield f"{known} of {len(rows)} were graded before, and neither ran nor changed"
+    if outdated := sum(row.earlier == "outdated" for row in rows):
+        yield f"[yellow]{outdated} of them before the lab changed:[/] --regrade grades them again and says what changes"
+    yield f"everybody's points, logs and notebooks: {into / 'report'}"
 
 
 def results_table(stem: str, rows: list) -> Table:
@@ -172,7 +198,7 @@ def feedback(
         raise CourseError(f"no gradebook.db in {into.resolve()}; grade first, or name the folder with --into")
     from .grade.record import Recorder
 
-    with Recorder(into, stem, into.resolve() / "submitted") as recorder, progress_bar() as bar:
+    with Recorder(into, stem) as recorder, progress_bar() as bar:
         students = recorder.students()
         if not students:
             raise CourseError(f"no graded submission of {stem} in {into.resolve() / 'gradebook.db'}; grade first")

@@ -1,10 +1,11 @@
-"""The staff's half of ``mlsys doctor``: the pieces of the sandbox."""
+"""The staff's half of ``mlsys doctor``: the pieces of the sandbox, and half-graded submissions in this folder."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from mlsys_course.doctor import Finding
 
-from .sandbox import probe
+from .sandbox import gpu, probe
 
 
 def findings() -> Iterator[Finding]:
@@ -12,3 +13,20 @@ def findings() -> Iterator[Finding]:
     for piece, missing in probe().items():
         state = "missing" if missing else "ok"
         yield Finding(f"sandbox: {piece}", state, "not here" if missing else "there", missing)
+    missing = gpu.missing()
+    yield Finding("grading on a GPU", "optional" if missing else "ok", "not here" if missing else "there", missing)
+    yield from course_folder(Path.cwd())
+
+
+def course_folder(folder: Path) -> Iterator[Finding]:
+    """What an interrupted ``nbgrader autograde`` left in a course folder; nothing where this is none."""
+    if not (folder / "gradebook.db").is_file():
+        return
+    from .grade.interrupted import interrupted
+
+    found = list(interrupted(folder))
+    for one in found:
+        what = f"graded by halves: {one.student}, {one.stem}"
+        yield Finding(what, "missing", one.why, "mlsys doctor --mend, then grade again", one.mend)
+    if not found:
+        yield Finding("gradebook.db", "ok", "no submission is graded by halves")

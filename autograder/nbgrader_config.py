@@ -22,6 +22,7 @@ def configure(c: Config) -> Config:
     """Set nbgrader's extension points; everything else stays as nbgrader has it."""
     c.CourseDirectory.course_id = ""
     c.Autograde.exporter_class = "autograder.grade.execute.RepairingExporter"
+    c.Autograde.pre_convert_hook = "autograder.grade.quarantine.before_autograde"
     c.Autograde.sanitize_preprocessors = [
         "nbgrader.preprocessors.ClearOutput",
         "nbgrader.preprocessors.DeduplicateIds",

@@ -1,6 +1,7 @@
 """The command ``mlsys``: the student's commands, and the staff's where ``autograder`` is installed."""
 
 import sys
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -70,18 +71,23 @@ def carry(
 
 
 @app.command(epilog="Example: mlsys doctor")
-def doctor() -> None:
+def doctor(
+    mend: Annotated[bool, typer.Option("--mend", help="Mend what can be mended; nothing is deleted.")] = False,
+) -> None:
     """Look at this machine: what is there, what is missing, what to do."""
     from .doctor import findings
 
     found = list(findings())
     for point in entry_points(group="mlsys.doctor"):
         found += list(point.load()())
-    table = Table("what", "", "found", "what to do")
+    left, table = [], Table("what", "", "found", "what to do")
     for finding in found:
+        if mend and finding.mend:
+            finding = replace(finding, state="ok", remedy=finding.mend(), mend=None)
+        left.append(finding)
         table.add_row(finding.what, f"[{COLOURS[finding.state]}]{finding.state}[/]", finding.detail, finding.remedy)
     console.print(table)
-    raise typer.Exit(1 if any(finding.state == "missing" for finding in found) else 0)
+    raise typer.Exit(1 if any(finding.state == "missing" for finding in left) else 0)
 
 
 def main() -> None:

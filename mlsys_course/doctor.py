@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ class Finding:
     state: str
     detail: str
     remedy: str = ""
+    mend: Callable[[], str] | None = None  # does it; returns what was done
 
 
 def findings() -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from nbformat import NotebookNode
 
 from mlsys_course.check import Case, Outcome, Specification
 from mlsys_course.check.compare import compare, worst_error
-from mlsys_course.check.verdict import judge
+from mlsys_course.check.verdict import judge, over_limit
 
 from ..cases import public_specification
 from ..course import Course, Lab
@@ -20,6 +20,7 @@ from ..sandbox import Engine
 from .edition import answers_left
 
 FARTHEST = 10.0  # tolerances between a misconception and the expected output, on some sealed case
+SURE = {"peak_memory": 2.0}  # or how many times a cost's limit it takes there; counts are exact, so any excess is sure
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ def _misconceptions(lab: Lab, exercise: Exercise, sealed: Specification) -> list
     for mistake in exercise.misconceptions:
         wrong = []
         distance = max((distance_of(sealed, case, mistake.name) for case in sealed.cases), default=0.0)
-        if distance < FARTHEST:
-            wrong.append(f"only {distance:.1f} tolerances away on sealed cases")
+        excess = max((excess_of(case, mistake.name) for case in sealed.cases), default=0.0)
+        if distance < FARTHEST and excess < 1:
+            wrong.append(f"only {distance:.1f} tolerances away on sealed cases, and no cost")
         for where, specification in (("sealed", sealed), ("public", public)):
             outcomes = outcomes_of(specification, mistake.name)
             verdict = judge(specification, outcomes, lab.drivers[exercise.id])
@@ -95,6 +97,7 @@ def _misconceptions(lab: Lab, exercise: Exercise, sealed: Specification) -> list
             elif list(verdict.misconceptions[:1]) != [mistake.name]:
                 wrong.append(f"{where} cases name {list(verdict.misconceptions) or 'nothing'} instead")
         far = "another kind" if math.isinf(distance) else f"{distance:.0f} tolerances"
+        far = far if distance >= FARTHEST else f"told by cost, {excess:.1f} times what is needed"
         lines.append(Line(f"{exercise.id}: {mistake.name}", f"caught and named, {far}", not wrong, "; ".join(wrong)))
     return lines
 
@@ -112,6 +115,17 @@ def distance_of(specification: Specification, case: Case, name: str) -> float:
     if outcome.problem:
         return math.inf
     return worst_error(compare(outcome.outputs, case.expected, specification.tolerance_for(case.inputs)))
+
+
+def excess_of(case: Case, name: str) -> float:
+    """How far over a limit a misconception is on a case: at 1 as far as it must be for the verdict to be sure."""
+    outcome = case.misconceptions.get(name)
+    if outcome is None or outcome.problem:
+        return 0.0
+    shares = [
+        over / max(1.0, case.limits[cost] * SURE.get(cost, 1.0)) for cost, over in over_limit(case, outcome).items()
+    ]
+    return max(shares, default=0.0)
 
 
 def _counts(lab: Lab, exercise: Exercise, sealed: Specification) -> Line:

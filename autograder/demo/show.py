@@ -56,12 +56,12 @@ def run_demo(folder: Path, *, jobs: int | None = None) -> int:
             jobs=jobs,
             unsafe=unsafe,
             limits=QUICK,
-            started=lambda _, s: bar.console.print(protections_line(s.engine.protections), highlight=False),
+            started=lambda _, s: bar.console.print(protections_line(s), highlight=False),
             progress=lambda _: bar.advance(task),
         )
     write_csv(folder / "grades.csv", LAB, rows)
     console.print(results_table(LAB, rows))
-    with Recorder(folder, LAB, folder.resolve() / "submitted") as recorder, progress_bar() as bar:
+    with Recorder(folder, LAB) as recorder, progress_bar() as bar:
         pages = [recorder.feedback(row.student) for row in bar.track(rows, description="feedback")]
     surprises = unexpected(members, rows)
     for line in surprises:

@@ -1,5 +1,6 @@
 """nbgrader's extension points: what reads a submission, what runs it, what generates an assignment."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from mlsys_course.check.report import to_html, to_text
 
 from ..build.notebook import duplicate
 from .cells import code_cells, grade_id
-from .intake import read_files
+from .intake import read_parts, read_regular
 from .passive import passive, passive_text
-from .repair import repair
-from .session import Session, with_notes
+from .repair import MOST_BYTES, repair
+from .session import Graded, Session, with_notes
 
 _sessions: dict[str, Session] = {}
 
@@ -44,7 +45,10 @@ class RepairingExporter(NotebookExporter):
         if not getattr(converter, "_sanitizing", True):
             return super().from_filename(filename, resources, **kwargs)
         session = session_for(converter.coursedir.assignment_id)
-        repaired = repair(Path(filename).read_bytes(), session.released)
+        blob = read_regular(Path(filename), MOST_BYTES)  # quarantine has moved links away
+        repaired = repair(blob or b"", session.released)
+        if blob is None:
+            repaired.unreadable = f"No file {Path(filename).name} was handed in."
         return self.from_notebook_node(repaired.to_notebook(), resources, **kwargs)
 
 
@@ -53,24 +57,9 @@ class SealedExecute(Execute):
 
     def preprocess(self, nb: NotebookNode, resources: dict, *_: Any, **__: Any) -> tuple[NotebookNode, dict]:
         session = session_for(resources["nbgrader"]["assignment"])
-        graded = session.grade(nb, read_files(self._submission(resources)))
-        told = nb.metadata.get("mlsys", {})
-        verdicts = with_notes(graded.verdicts, told.get("notes", {}))
-        runs = iter(graded.run.cells)
-        for number, cell in enumerate(code_cells(nb), 1):
-            run = next(runs, None)
-            cell.execution_count = number
-            name = grade_id(cell)
-            if name in verdicts:
-                cell.outputs = result_outputs(verdicts[name], number)
-            else:
-                cell.outputs = [safe for o in (run.outputs if run else []) if (safe := passive(o)) is not None]
-        ours = {cell.source for cell in session.released.cells}
-        for cell in nb.cells:
-            if cell.cell_type != "code" and cell.source not in ours:
-                cell.source = passive_text(cell.source)
-        nb.metadata["mlsys"] = {**told, "unsafe": session.unsafe}
-        return nb, resources
+        graded = session.grade(nb, read_parts(self._submission(resources))[0])
+        notes = nb.metadata.get("mlsys", {}).get("notes", {})
+        return with_results(nb, graded, with_notes(graded.verdicts, notes), session), resources
 
     def _submission(self, resources: dict) -> Path:
         exporter: Any = self.parent
@@ -79,6 +68,25 @@ class SealedExecute(Execute):
             coursedir.submitted_directory, resources["nbgrader"]["student"], resources["nbgrader"]["assignment"]
         )
         return Path(path)
+
+
+def with_results(nb: NotebookNode, graded: Graded, verdicts: Mapping[str, Verdict], session: Session) -> NotebookNode:
+    """The notebook as it is recorded: our results in graded cells, what ran in the others, nothing active."""
+    runs = iter(graded.run.cells)
+    for number, cell in enumerate(code_cells(nb), 1):
+        run = next(runs, None)
+        cell.execution_count = number
+        name = grade_id(cell)
+        if name in verdicts:
+            cell.outputs = result_outputs(verdicts[name], number)
+        else:
+            cell.outputs = [safe for o in (run.outputs if run else []) if (safe := passive(o)) is not None]
+    ours = {cell.source for cell in session.released.cells}
+    for cell in nb.cells:
+        if cell.cell_type != "code" and cell.source not in ours:
+            cell.source = passive_text(cell.source)
+    nb.metadata["mlsys"] = {**nb.metadata.get("mlsys", {}), "unsafe": session.unsafe}
+    return nb
 
 
 def result_outputs(verdict: Verdict, number: int) -> list[NotebookNode]:

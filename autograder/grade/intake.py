@@ -1,18 +1,22 @@
 """Submissions on disk: what is looked for, copied by allow-list and size, never through a link."""
 
+import hashlib
 import os
 import re
-import shutil
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from nbgrader.utils import parse_utc
 
 from mlsys_course.errors import CourseProblem
 
 from .repair import MOST_BYTES
 
 STUDENT = re.compile(r"[\w@+\-. ]{1,100}")
+PART = re.compile(r"\w[\w.\-]{0,80}\.py", re.ASCII)
+TIMESTAMP = re.compile(rb"[\w :+.\-]{8,60}\s*")
 PART_FILES, PART_BYTES = 64, 1 << 20  # of my_mlsys/
 
 
@@ -22,12 +26,82 @@ class IntakeError(CourseProblem):
 
 @dataclass(frozen=True)
 class Submission:
-    """One student's folder, with the notebook's bytes; ``problem`` where there is none."""
+    """One student's folder for a lab; what it holds is read when its turn comes."""
 
     student: str
     folder: Path
+    stem: str
+
+    def read(self) -> "HandedIn":
+        """What may be handed in, at this moment."""
+        try:
+            return self._read()
+        except OSError as error:
+            return HandedIn(self.student, problem=f"The folder could not be read: {error.strerror}.")
+
+    def _read(self) -> "HandedIn":
+        if not STUDENT.fullmatch(self.student) or self.student in (".", ".."):
+            said = "The folder's name is no student id: letters, digits and @ . + - _ only."
+            return HandedIn(self.student, problem=said)
+        name = f"{self.stem}.ipynb"
+        blob, refused = read_regular(self.folder / name, MOST_BYTES), []
+        files, left_out = read_parts(self.folder)
+        refused += left_out
+        timestamp = read_regular(self.folder / "timestamp.txt", 200) or b""
+        problem = ""
+        if blob is None:
+            others = sorted(entry.name for entry in self.folder.iterdir() if entry.suffix == ".ipynb")
+            there = f"; there is {', '.join(others[:3])}" if others and name not in others else ""
+            problem = f"No file {name} was handed in{there}."
+            if name in others:
+                problem = f"{name} is a link, or a file with several names; hand in the notebook itself."
+        if timestamp and not _is_time(timestamp):
+            timestamp, refused = b"", [*refused, "timestamp.txt: no time in it"]
+        return HandedIn(self.student, blob or b"", files, timestamp, problem, tuple(refused))
+
+
+@dataclass(frozen=True)
+class HandedIn:
+    """The bytes of one submission: notebook, own parts, time; why there is none; what was left behind."""
+
+    student: str
     blob: bytes = b""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    timestamp: bytes = b""
     problem: str = ""
+    refused: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Names the content: equal for equal submissions, whoever hands them in."""
+        known = hashlib.sha256()
+        named = {"": self.blob, **self.files, "timestamp.txt": self.timestamp, "problem": self.problem.encode()}
+        for name, data in sorted(named.items()):
+            known.update(f"{name}\0{len(data)}\0".encode() + data)
+        return known.hexdigest()
+
+    def copy_to(self, folder: Path, stem: str) -> None:
+        """Write it below ``folder``, as nbgrader expects a submission."""
+        written = {f"{stem}.ipynb": self.blob, **self.files}
+        if self.timestamp:
+            written["timestamp.txt"] = self.timestamp
+        for name, data in written.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+
+
+def _writable(name: str) -> str:
+    """A file name that no table or text file can hold, since its bytes are no text, spelt out."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_time(text: bytes) -> bool:
+    if not TIMESTAMP.fullmatch(text):
+        return False
+    try:
+        return parse_utc(text.decode().strip()) is not None
+    except Exception:  # whatever dateutil makes of it
+        return False
 
 
 def read_regular(path: Path, most: int) -> bytes | None:
@@ -44,7 +118,7 @@ def read_regular(path: Path, most: int) -> bytes | None:
 
 
 def submissions(folder: Path, stem: str) -> list[Submission]:
-    """Every ``folder/<student>/<lab>/<lab>.ipynb``, in order of the students' names."""
+    """Every ``folder/<student>/<lab>/``, in order of the students' names."""
     if not folder.is_dir():
         raise IntakeError(f"{folder} is no folder; --submitted takes the one that holds <student>/{stem}/{stem}.ipynb")
     found = []
@@ -54,55 +128,25 @@ def submissions(folder: Path, stem: str) -> list[Submission]:
             continue
         if lab.is_symlink() or not lab.is_dir():
             continue
-        found.append(_submission(student.name, lab, stem))
+        found.append(Submission(_writable(student.name), lab, stem))
     if not found:
         raise IntakeError(f"no submission of {stem} in {folder}; looked for <student>/{stem}/{stem}.ipynb")
     return found
 
 
-def _submission(student: str, lab: Path, stem: str) -> Submission:
-    if not STUDENT.fullmatch(student):
-        return Submission(
-            student, lab, problem="The folder's name is no student id: letters, digits and @ . + - _ only."
-        )
-    path = lab / f"{stem}.ipynb"
-    blob = read_regular(path, MOST_BYTES)
-    if blob is None:
-        others = sorted(p.name for p in lab.glob("*.ipynb"))
-        said = f"; there is {', '.join(others[:3])}" if others else ""
-        return Submission(student, lab, problem=f"No file {path.name} was handed in{said}.")
-    return Submission(student, lab, blob)
-
-
-def read_files(lab: Path) -> dict[str, bytes]:
-    """The student's own parts, ``my_mlsys/*.py``: regular files of modest size."""
-    folder = lab / "my_mlsys"
-    if folder.is_symlink() or not folder.is_dir():
-        return {}
-    files = {}
-    for path in sorted(folder.glob("*.py"))[:PART_FILES]:
-        blob = read_regular(path, PART_BYTES)
-        if blob is not None and len(blob) <= PART_BYTES:
+def read_parts(lab: Path) -> tuple[dict[str, bytes], list[str]]:
+    """The student's own parts, ``my_mlsys/*.py``: regular files of modest size; and what was left behind."""
+    folder, files, refused = lab / "my_mlsys", {}, []
+    if folder.is_symlink():
+        return {}, ["my_mlsys: a link"]
+    if not folder.is_dir():
+        return {}, []
+    for path in sorted(folder.glob("*.py")):
+        blob = read_regular(path, PART_BYTES) if PART.fullmatch(path.name) else None
+        if blob is not None and len(blob) <= PART_BYTES and len(files) < PART_FILES:
             files[f"my_mlsys/{path.name}"] = blob
-    return files
-
-
-def stage(submission: Submission, destination: Path, stem: str) -> Path:
-    """Copy what may be handed in to ``destination/<student>/<lab>``, replacing what was there."""
-    folder = destination / submission.student / stem
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    (folder / f"{stem}.ipynb").write_bytes(submission.blob)
-    for name, blob in read_files(submission.folder).items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(blob)
-    for name, blob in _timestamp(submission.folder):
-        (folder / name).write_bytes(blob)
-    return folder
-
-
-def _timestamp(lab: Path) -> Iterator[tuple[str, bytes]]:
-    blob = read_regular(lab / "timestamp.txt", 200)
-    if blob is not None and re.fullmatch(rb"[\w :+.\-]{8,60}\s*", blob):
-        yield "timestamp.txt", blob
+        else:
+            refused.append(
+                f"my_mlsys/{_writable(path.name)}: no regular file of at most {PART_BYTES >> 20} MiB, or too many"
+            )
+    return files, refused

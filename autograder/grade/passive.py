@@ -11,7 +11,8 @@ MOST_PIXELS = 40_000_000
 ACTIVE = (
     r"<(?=[a-zA-Z/!?])",  # a tag
     r"\](?=[(:])",  # a link, a picture, a reference
-    r"\\(?=(?:href|url|require|style|class|cssId|unicode)\b)",  # MathJax
+    r"\\(?=(?:href|url|require|style|class|cssId|unicode|mmlToken|bbox|includegraphics)\b)",  # MathJax
+    r"&(?=#|\w+;)",  # an entity, such as a backslash or a dollar that MathJax sees and this function does not
     r"(?:```|~~~)(?=\s*\w)",  # a fence that draws
 )
 ZERO_WIDTH_SPACE = "\u200b"

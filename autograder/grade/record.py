@@ -1,25 +1,39 @@
-"""nbgrader as the system of record: the course folder, the gradebook, one submission at a time."""
+"""nbgrader as the system of record: the course folder, the gradebook, one submission at a time, safe to kill.
 
+A submission's results are written to a folder of their own in ``.mlsys/staged``, which appears whole or not at all;
+its grades and its journal entry enter the gradebook in one transaction; then the folder's parts are renamed to their
+places. ``recover`` takes up whatever a killed run had staged.
+"""
+
+import contextlib
+import hashlib
 import logging
 import os
 import shutil
 import sys
+import uuid
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
-from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.converters import Autograde, GenerateAssignment, GenerateFeedback
+from nbgrader.converters import GenerateAssignment, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
+from traitlets.config.loader import PyFileConfigLoader
 from traitlets.utils.importstring import import_item
 
-from mlsys_course.check import Verdict
 from mlsys_course.errors import CourseProblem
 
 from ..nbgrader_config import COURSE_FOLDER_CONFIG, configure
+from .gradebook import Book, Entry
+from .intake import HandedIn
+from .lock import only_one
+
+PLACES = ("submitted", "autograded", "logs")  # staged/<x>/<part> goes to <part>/<student>/<lab>
+READ_ONLY = 0o444  # nbgrader's for what is graded
 
 
 class RecordError(CourseProblem):
@@ -33,62 +47,54 @@ def _alembic_on_path() -> None:
 
 
 class Recorder:
-    """A course folder in nbgrader's layout: ``source/``, ``submitted/``, ``autograded/``, ``gradebook.db``."""
+    """A course folder in nbgrader's layout: ``source/``, ``submitted/``, ``autograded/``, ``gradebook.db``.
 
-    def __init__(self, root: Path, stem: str, submitted: Path):
+    One at a time for each lab; raises RecordError where another process has it.
+    """
+
+    def __init__(self, root: Path, stem: str):
         self.root, self.stem = root.resolve(), stem
-        _alembic_on_path()
-        self.root.mkdir(parents=True, exist_ok=True)
-        config = self.root / "nbgrader_config.py"
-        if not config.exists():
-            config.write_text(COURSE_FOLDER_CONFIG, encoding="utf-8")
-        (self.root / ".mlsys").mkdir(exist_ok=True)
-        self.log = logging.getLogger(f"mlsys.nbgrader.{stem}")
-        self.log.propagate = False
-        self.log.handlers = [logging.FileHandler(self.root / ".mlsys" / "nbgrader.log")]
-        self.submitted = submitted
-        self.db_url = f"sqlite:///{self.root / 'gradebook.db'}"
+        self.hidden = self.root / ".mlsys"
+        self.staged, self.trash = self.hidden / "staged" / stem, self.hidden / "trash"
+        self.hidden.mkdir(parents=True, exist_ok=True)
+        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> "Recorder":
+        with self._open as opened:
+            opened.enter_context(only_one(self.hidden / f"{self.stem}.lock", f"grading {self.stem} in {self.root}"))
+            self._prepare()
+            opened.callback(self._close)
+            self._open = opened.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def _prepare(self) -> None:
+        _alembic_on_path()
+        config = self.root / "nbgrader_config.py"
+        if not config.exists():
+            config.write_text(COURSE_FOLDER_CONFIG, encoding="utf-8")
+        self.log = logging.getLogger(f"mlsys.nbgrader.{self.stem}.{id(self)}")
+        self.log.propagate = False
+        self.log.handlers = [logging.FileHandler(self.hidden / "nbgrader.log")]
+        self.config = configure(Config())
+        self.config.merge(PyFileConfigLoader(config.name, str(self.root)).load_config())
+        url = self.config.CourseDirectory.get("db_url") or f"sqlite:///{self.root / 'gradebook.db'}"
+        self.book = Book(str(url), self.config, self.log)
+
+    def _close(self) -> None:
+        self.book.close()
         for handler in self.log.handlers:
             handler.close()
-
-    def _coursedir(self, student: str) -> CourseDirectory:
-        coursedir = CourseDirectory(config=self._config())
-        coursedir.root = str(self.root)
-        coursedir.assignment_id, coursedir.student_id = self.stem, student
-        coursedir.submitted_directory = str(self.submitted.relative_to(self.root))
-        coursedir.db_url = self.db_url
-        return coursedir
-
-    def _config(self) -> Config:
-        return configure(Config())
-
-    def _convert(self, kind: type, student: str, *, force: bool = True, **lists: str) -> None:
-        """One nbgrader converter on one student. Lists of classes are named in the configuration as text."""
-        converter = kind(coursedir=self._coursedir(student), config=self._config(), log=self.log)
-        converter.force = force
-        for trait in ("sanitize_preprocessors", "autograde_preprocessors", "preprocessors"):
-            classes = getattr(converter, trait, [])
-            setattr(converter, trait, [import_item(c) if isinstance(c, str) else c for c in classes])
-        try:
-            with warnings.catch_warnings():  # nbgrader's own use of its database and of nbconvert
-                warnings.simplefilter("ignore", SAWarning)
-                warnings.simplefilter("ignore", DeprecationWarning)
-                converter.start()
-        except (NbGraderException, SystemExit) as error:
-            log = self.root / ".mlsys" / "nbgrader.log"
-            raise RecordError(f"nbgrader refused {student or 'the assignment'}: {error}; see {log}") from error
 
     def generate(self, solution: nbformat.NotebookNode, edition: Path) -> None:
         """Put the assignment into the gradebook, once; again when the released notebook has changed."""
         source, release = self.root / "source" / self.stem, self.root / "release" / self.stem
         released = edition / f"{self.stem}.ipynb"
         there = release / f"{self.stem}.ipynb"
-        if there.is_file() and nbformat.read(there, 4).cells == nbformat.read(released, 4).cells and self._known():
+        same = there.is_file() and nbformat.read(there, 4).cells == nbformat.read(released, 4).cells
+        if same and self.book.has_assignment(self.stem):
             return
         if source.exists():
             shutil.rmtree(source)
@@ -96,23 +102,90 @@ class Recorder:
         nbformat.write(solution, source / f"{self.stem}.ipynb")
         self._convert(GenerateAssignment, "")
 
-    def _known(self) -> bool:
-        with Gradebook(self.db_url) as gradebook:
-            try:
-                gradebook.find_assignment(self.stem)
-            except MissingEntry:
-                return False
-        return True
+    def stage(self, entry: Entry, handed: HandedIn, notebook: str, log: str, *, copy: bool) -> Path:
+        """Write all that a graded submission leaves on disk to one folder, whole or not at all.
 
-    def record(self, student: str, verdicts: dict[str, Verdict]) -> None:
-        """Let nbgrader autograde one staged submission, and see that it wrote exactly our scores."""
-        self._convert(Autograde, student)
-        with Gradebook(self.db_url) as gradebook:
-            notebook = gradebook.find_submission_notebook(self.stem, self.stem, student)
-            scores = {grade.name: grade.auto_score for grade in notebook.grades}
-        for name, verdict in verdicts.items():
-            if scores.get(name) != verdict.score:
-                raise RecordError(f"{student}, {name}: the gradebook has {scores.get(name)}, scored {verdict.score:g}")
+        With ``copy`` the submission itself too: where it was handed in is not this course folder's ``submitted/``.
+        """
+        writing = self.hidden / "writing" / uuid.uuid4().hex
+        graded = writing / "autograded"
+        handed.copy_to(graded, self.stem)
+        if copy:
+            handed.copy_to(writing / "submitted", self.stem)
+        (graded / f"{self.stem}.ipynb").write_text(notebook, encoding="utf-8")
+        for path in (p for p in graded.rglob("*") if p.is_file()):
+            path.chmod(READ_ONLY)
+        (writing / "logs").mkdir()
+        (writing / "logs" / "log.txt").write_text(log, encoding="utf-8")
+        (writing / "entry.json").write_text(entry.to_json(), encoding="utf-8")
+        (writing / "timestamp").write_bytes(handed.timestamp)
+        folder = self.staged / entry.student
+        self._discard(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        writing.rename(folder)
+        return folder
+
+    def commit(self, folder: Path) -> Entry:
+        """The staged grades and their journal entry, in one transaction; see that they are exactly our scores."""
+        entry = Entry.from_json((folder / "entry.json").read_text(encoding="utf-8"))
+        places = (folder / "autograded", self.place("autograded", entry.student))
+        text = next(path for place in places if (path := place / f"{self.stem}.ipynb").is_file())
+        with _quiet():
+            self.book.save(entry, nbformat.reads(text.read_text(encoding="utf-8"), 4), _timestamp(folder))
+        saved = self.book.scores(self.stem, entry.student)
+        for name, verdict in entry.scores.items():
+            if saved.get(name) != verdict["score"]:
+                raise RecordError(
+                    f"{entry.student}, {name}: the gradebook has {saved.get(name)}, scored {verdict['score']:g}"
+                )
+        return entry
+
+    def publish(self, folder: Path) -> None:
+        """Rename what is staged to its places. Done halfway, it can be done again."""
+        for part in PLACES:
+            if (folder / part).is_dir():
+                target = self.place(part, folder.name)
+                self._discard(target)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (folder / part).rename(target)
+        self._discard(folder)
+
+    def place(self, part: str, student: str) -> Path:
+        """Where nbgrader has a student's folder for this lab, such as ``autograded/ann/lab02_attention``."""
+        return self.root / part / student / self.stem
+
+    def recover(self) -> list[str]:
+        """Finish what a killed run had staged: its score was decided. Returns the students."""
+        for half in (self.hidden / "writing", self.trash):
+            shutil.rmtree(half, ignore_errors=True)
+        finished = []
+        for folder in sorted(self.staged.iterdir()) if self.staged.is_dir() else []:
+            try:
+                self.commit(folder)
+                self.publish(folder)
+                finished.append(folder.name)
+            except Exception:  # the gradebook is another one now, say; the submission itself is graded again
+                self.log.exception("staged results of %s were dropped", folder.name)
+                self._discard(folder)
+        return finished
+
+    def done(self, handed: HandedIn, *, unsafe: bool) -> Entry | None:
+        """The journal's entry where this very submission was graded, not less safely, and all is in place."""
+        entry = self.book.entry(self.stem, handed.student)
+        if entry is None or entry.submission != handed.digest or (entry.run.get("unsafe") and not unsafe):
+            return None
+        return None if self.differs(entry) else entry
+
+    def differs(self, entry: Entry) -> str:
+        """How gradebook or folder differ from the journal; empty where all is as graded."""
+        path = self.place("autograded", entry.student) / f"{self.stem}.ipynb"
+        if not path.is_file():
+            return f"{path.relative_to(self.root)} is missing"
+        if digest_of(path.read_bytes()) != entry.notebook:
+            return f"{path.relative_to(self.root)} is not the file that was graded"
+        saved = self.book.scores(self.stem, entry.student)
+        wrong = [name for name, verdict in entry.scores.items() if saved.get(name) != verdict["score"]]
+        return f"the gradebook has other scores for {', '.join(wrong)}" if wrong else ""
 
     def feedback(self, student: str) -> Path:
         """nbgrader's HTML feedback of one student; the page's path."""
@@ -121,8 +194,46 @@ class Recorder:
 
     def students(self) -> list[str]:
         """Students whose submission of this lab is in the gradebook."""
-        with Gradebook(self.db_url) as gradebook:
-            try:
-                return sorted(s.student.id for s in gradebook.assignment_submissions(self.stem))
-            except MissingEntry:
-                return []
+        return self.book.students(self.stem)
+
+    def _discard(self, folder: Path) -> None:
+        """Take a folder away at once; a half-deleted one is never seen."""
+        if folder.exists():
+            self.trash.mkdir(parents=True, exist_ok=True)
+            gone = self.trash / uuid.uuid4().hex
+            folder.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def _convert(self, kind: type, student: str) -> None:
+        """One nbgrader converter on one student. Lists of classes are named in the configuration as text."""
+        coursedir = CourseDirectory(config=self.config)
+        coursedir.root, coursedir.db_url = str(self.root), self.book.url
+        coursedir.assignment_id, coursedir.student_id = self.stem, student
+        converter = kind(coursedir=coursedir, config=self.config, log=self.log)
+        converter.force = True
+        classes = getattr(converter, "preprocessors", [])
+        converter.preprocessors = [import_item(c) if isinstance(c, str) else c for c in classes]
+        try:
+            with _quiet():
+                converter.start()
+        except (NbGraderException, SystemExit) as error:
+            log = self.hidden / "nbgrader.log"
+            raise RecordError(f"nbgrader refused {student or 'the assignment'}: {error}; see {log}") from error
+
+
+def digest_of(data: bytes) -> str:
+    """Names a file's content."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _timestamp(folder: Path) -> bytes:
+    return (folder / "timestamp").read_bytes()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """nbgrader's own use of its database and of nbconvert warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SAWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield

@@ -1,12 +1,13 @@
-"""``mlsys grade``: find, stage, run in parallel, record in turn, and write the table."""
+"""``mlsys grade``: find, run in parallel, record in turn, take up what was interrupted, and write the table."""
 
 import csv
+import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -17,11 +18,15 @@ from ..build.notebook import notebooks_of, render
 from ..build.source import read_source
 from ..course import Course, Lab
 from ..sandbox import Limits
-from .execute import use_session
-from .intake import Submission, read_files, stage, submissions
-from .record import Recorder
+from .changes import change
+from .evidence import evidence
+from .execute import use_session, with_results
+from .gradebook import Entry
+from .intake import HandedIn, Submission, submissions
+from .record import Recorder, digest_of
 from .repair import repair
-from .session import UNSAFE, Session, with_notes
+from .report import write_report
+from .session import UNSAFE, Graded, Session, with_notes
 
 COLUMNS = ("student", "lab", "exercise", "score", "max_score", "status", "hint")
 
@@ -31,14 +36,28 @@ class Row:
     """One student's verdicts, or what kept the submission from being recorded."""
 
     student: str
-    verdicts: dict[str, Verdict]
+    verdicts: Mapping[str, Verdict]
     problem: str = ""
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
+    run: Mapping[str, Any] = field(default_factory=dict)  # seconds, CPU-seconds, peak of memory
+    late_seconds: float = 0.0
+    flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    earlier: str = ""  # "known": graded by an earlier run; "outdated": and the lab has changed since
+    change: str = ""  # against an earlier grade, and why
 
     @property
     def score(self) -> float:
         return sum(verdict.score for verdict in self.verdicts.values())
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A submission that has run: all that is to be recorded."""
+
+    handed: HandedIn
+    row: Row
+    entry: Entry
+    notebook: str
+    log: str
 
 
 def solution_notebook(lab: Lab) -> nbformat.NotebookNode:
@@ -56,70 +75,155 @@ def grade(
     *,
     jobs: int | None = None,
     unsafe: bool = False,
+    device: str = "cpu",
+    regrade: bool = False,
     limits: Limits | None = None,
     progress: Callable[[Row], None] = lambda row: None,
     started: Callable[[int, Session], None] = lambda count, session: None,
 ) -> list[Row]:
-    """Grade every submission of a lab; rows in the students' order. One bad submission never stops the others."""
+    """Grade every submission of a lab; rows in the students' order. One bad submission never stops the others.
+
+    What an earlier run has graded is not run again, unless the submission or the lab has changed or ``regrade``
+    says so. A submission that changes meanwhile is graded as it is in the end.
+    """
     found = submissions(submitted, stem)
-    staged = into.resolve() / "submitted"
-    if staged == submitted.resolve():
-        staged = into.resolve() / ".mlsys" / "submitted"
-    with Session(course, stem, unsafe=unsafe, limits=limits) as session:
+    copy = (into.resolve() / "submitted") != submitted.resolve()
+    jobs = jobs or os.cpu_count() or 1
+    session = functools.partial(Session, course, stem, unsafe=unsafe, device=device, jobs=jobs, limits=limits)
+    with Recorder(into, stem) as recorder, session() as session:
         use_session(session)
-        with Recorder(into, stem, staged) as recorder:
-            recorder.generate(solution_notebook(session.lab), session.folder)
-            started(len(found), session)
-            rows = []
-            for row in _graded(session, recorder, found, staged, jobs or os.cpu_count() or 1):
-                progress(row)
-                rows.append(row)
-    return sorted(rows, key=lambda row: row.student)
+        recorder.recover()
+        recorder.generate(solution_notebook(session.lab), session.folder)
+        started(len(found), session)
+        run = _GradingRun(session, recorder, copy, jobs)
+        rows = {}
+        for row in run.rows(found, again=regrade):
+            progress(row)
+            rows[row.student] = row
+        rows |= {row.student: row for row in run.rows(run.newer(found))}
+        write_report(recorder.root, stem, recorder.book.entries(stem))
+    return [rows[name] for name in sorted(rows)]
 
 
-def _graded(
-    session: Session, recorder: Recorder, found: Sequence[Submission], staged: Path, jobs: int
-) -> Iterator[Row]:
-    """Run in ``jobs`` threads, each waiting for a sandbox; record here, since the gradebook is one writer's."""
-    late: list[Submission] = []
-    with ThreadPoolExecutor(jobs) as pool:
-        futures: dict[Future, Submission] = {pool.submit(_run, session, s): s for s in found}
-        for future in as_completed(futures):
-            row = _recorded(session, recorder, futures[future], staged, future.result)
-            if jobs > 1 and any(verdict.status == "timeout" for verdict in row.verdicts.values()):
-                late.append(futures[future])
-            else:
-                yield row
-    for submission in late:  # once more, with the machine to itself: a neighbour may have been the cause
-        yield _recorded(session, recorder, submission, staged, partial(_run, session, submission, again=True))
+@dataclass
+class _GradingRun:
+    """``jobs`` threads, each waiting for a sandbox; recording here, since the gradebook is one writer's."""
 
+    session: Session
+    recorder: Recorder
+    copy: bool
+    jobs: int
+    seen: dict[str, str] = field(default_factory=dict)  # what was graded, by student
 
-def _recorded(
-    session: Session, recorder: Recorder, submission: Submission, staged: Path, result: Callable[[], Row]
-) -> Row:
-    try:
-        row = result()
-        stage(submission, staged, session.lab.stem)
-        recorder.record(submission.student, row.verdicts)
-    except Exception as error:  # whatever it is, it stays this submission's
+    def rows(self, found: Iterable[Submission], *, again: bool = False) -> Iterator[Row]:
+        """Graded submissions as they come; few are held at a time, however many there are."""
+        late: list[Submission] = []
+        with ThreadPoolExecutor(self.jobs) as pool:
+            waiting: dict[Future, Submission] = {}
+            turn = iter(found)
+            while True:
+                while len(waiting) < 2 * self.jobs and (submission := next(turn, None)):
+                    row, handed = self._taken(submission, again)
+                    if row is not None:
+                        yield row
+                    else:
+                        waiting[pool.submit(self._run, handed)] = submission
+                if not waiting:
+                    break
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    submission = waiting.pop(future)
+                    row = self._recorded(submission, future.result, last=self.jobs == 1)
+                    if row is None:
+                        late.append(submission)
+                    else:
+                        yield row
+        for submission in late:  # once more, with the machine to itself: a neighbour may have been the cause
+            row = self._recorded(submission, functools.partial(self._run_again, submission), last=True)
+            assert row is not None
+            yield row
+
+    def newer(self, found: Iterable[Submission]) -> list[Submission]:
+        """Those that were handed in anew while others were graded."""
+        return [s for s in found if s.read().digest != self.seen.get(s.student)]
+
+    def _taken(self, submission: Submission, again: bool) -> tuple[Row | None, HandedIn]:
+        """A row where there is nothing to run."""
+        handed = submission.read()
+        try:
+            self.seen[submission.student] = handed.digest
+            entry = None if again else self.recorder.done(handed, unsafe=self.session.unsafe)
+        except Exception as error:  # whatever it is, it stays this submission's
+            return self._failed(submission, error), handed
+        return (None if entry is None else self._row_of(entry)), handed
+
+    def _failed(self, submission: Submission, error: Exception) -> Row:
         said = str(error) if isinstance(error, CourseProblem) else f"not graded: {type(error).__name__}: {error}"
-        return Row(submission.student, _unrecorded(session, said), said)
-    return row
+        return Row(submission.student, self.session.unreadable(said), said)
+
+    def _row_of(self, entry: Entry) -> Row:
+        verdicts = {name: Verdict(name, **told) for name, told in entry.scores.items()}
+        late = self.recorder.book.late_seconds(self.recorder.stem, entry.student)
+        flags = entry.run.get("flags", {})
+        known = "known" if entry.edition == self.session.identity else "outdated"
+        return Row(entry.student, verdicts, entry.problem, entry.run, late, flags, known)
+
+    def _run_again(self, submission: Submission) -> Ran:
+        return self._run(submission.read())
+
+    def _run(self, handed: HandedIn) -> Ran:
+        session = self.session
+        repaired = repair(handed.blob, session.released)
+        if handed.problem:
+            repaired.unreadable = handed.problem
+        graded = session.grade(repaired.to_notebook(), handed.files)
+        verdicts = with_notes(graded.verdicts, repaired.notes)
+        facts = {**_facts(graded), "unsafe": session.unsafe}
+        row = Row(handed.student, verdicts, handed.problem, facts, flags=graded.flags)
+        log = evidence(handed, graded.cells, graded.run, verdicts, edition=session.identity,
+                       protections=session.protections, flags=graded.flags)  # fmt: skip
+        notebook = nbformat.v4.writes(with_results(repaired.notebook, graded, verdicts, session)) + "\n"
+        scores = {name: _told(verdict) for name, verdict in verdicts.items()}
+        entry = Entry(session.lab.stem, handed.student, handed.digest, session.identity,
+                      digest_of(notebook.encode()), scores, facts, handed.problem)  # fmt: skip
+        return Ran(handed, row, entry, notebook, log)
+
+    def _recorded(self, submission: Submission, result: Callable[[], Ran], *, last: bool) -> Row | None:
+        """The row, recorded; None where a time-out is to be tried once more."""
+        try:
+            ran = result()
+            if not last and any(verdict.status == "timeout" for verdict in ran.row.verdicts.values()):
+                return None
+            before = self.recorder.book.entry(self.recorder.stem, submission.student)
+            staged = self.recorder.stage(ran.entry, ran.handed, ran.notebook, ran.log, copy=self.copy)
+            self.recorder.commit(staged)
+            self.recorder.publish(staged)
+        except Exception as error:  # whatever it is, it stays this submission's
+            return self._failed(submission, error)
+        late = self.recorder.book.late_seconds(self.recorder.stem, submission.student)
+        return replace(ran.row, late_seconds=late, change=change(before, ran.entry))
 
 
-def _run(session: Session, submission: Submission, *, again: bool = False) -> Row:
-    repaired = repair(submission.blob, session.released)
-    if submission.problem:
-        repaired.unreadable = submission.problem
-    graded = session.grade(repaired.to_notebook(), read_files(submission.folder), again=again)
-    verdicts = with_notes(graded.verdicts, repaired.notes)
+def _facts(graded: Graded) -> dict[str, Any]:
     run = graded.run
-    return Row(submission.student, verdicts, submission.problem, run.wall_seconds, run.cpu_seconds)
+    return {
+        "status": run.status,
+        "seconds": round(run.wall_seconds, 3),
+        "cpu_seconds": round(run.cpu_seconds, 3),
+        "peak_mib": run.peak_memory_bytes >> 20,
+        "flags": {name: list(why) for name, why in graded.flags.items()},
+    }
 
 
-def _unrecorded(session: Session, message: str) -> dict[str, Verdict]:
-    specifications = session.scorer.specifications.items()
-    return {n: Verdict(n, s.kind, "unreadable", 0.0, s.max_score, note=message) for n, s in specifications}
+def _told(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "kind": verdict.kind,
+        "status": verdict.status,
+        "score": verdict.score,
+        "max_score": verdict.max_score,
+        "misconceptions": list(verdict.misconceptions),
+        "hints": list(verdict.hints),
+        "note": verdict.note,
+    }
 
 
 def write_csv(path: Path, stem: str, rows: Sequence[Row]) -> None:

@@ -1,11 +1,12 @@
 """The trusted side of a run: holds the references and sealed cases, answers parts, decides the score."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlsys_course.check import Driver, Outcome, Specification, Verdict, encode, judge
 from mlsys_course.check.compare import compare
 from mlsys_course.check.guard import forbidden_in
+from mlsys_course.check.ranked import rank_inputs
 from mlsys_course.check.reach import reach, used_names_of
 
 from ..cases import sealed_specification
@@ -34,8 +35,15 @@ class Scorer:
         if exercise not in self.calls_by_exercise:
             item, specification = self.exercises[exercise], self.specifications[exercise]
             seconds = item.seconds if isinstance(item, Exercise) else 6.0
+            ranked = exercise in self.drivers and self.drivers[exercise].ranks
             self.calls_by_exercise[exercise] = [
-                Call(case.name, encode(dict(case.inputs)), seconds, measure_memory="peak_memory" in case.limits)
+                Call(
+                    case.name,
+                    b"" if ranked else encode(dict(case.inputs)),
+                    seconds,
+                    measure_memory="peak_memory" in case.limits,
+                    ranks=[encode(own) for own in rank_inputs(case.inputs)] if ranked else (),
+                )
                 for case in specification.cases
             ]
         return self.calls_by_exercise[exercise]
@@ -47,6 +55,11 @@ class Scorer:
             raise ValueError(f"{exercise} has no part {name!r}")
         return evaluate(item.parts[name], request)
 
+    def parts(self, exercise: str) -> Collection[str]:
+        """The parts of a composite: exercises that ``part`` could solve for whoever may ask it."""
+        item = self.exercises[exercise]
+        return item.parts if isinstance(item, Exercise) else ()
+
     def verdicts(self, run: Run, cells: Sequence[Cell] = ()) -> dict[str, Verdict]:
         """One verdict for each graded exercise of the lab, in order, whatever the run came to."""
         return {name: self._verdict(name, run, cells) for name in self.specifications}
@@ -57,7 +70,8 @@ class Scorer:
         note = run.problems.get(name, "")
         if not outcomes:
             problem = run.status if run.status in ("timeout", "memory", "crashed") else "missing"
-            outcomes = {case.name: Outcome(problem=problem, detail=note) for case in specification.cases}
+            detail = note if problem == "missing" else ""
+            outcomes = {case.name: Outcome(problem=problem, detail=detail) for case in specification.cases}
         outcomes = {
             key: self._steady(specification, key, outcome, outcomes)
             for key, outcome in outcomes.items()

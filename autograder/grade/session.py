@@ -1,23 +1,25 @@
 """One grading run of one lab: engine and scorer are made once, and each notebook is graded once."""
 
 import hashlib
-import json
 import tempfile
-import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import nbformat
+import torch
 from nbformat import NotebookNode
 
+import mlsys_course
 from mlsys_course.check import Verdict
 
 from ..build.edition import stage_edition
 from ..build.pipeline import build
-from ..course import Course, CourseError
-from ..sandbox import Engine, Limits, Run
+from ..course import Course, CourseError, Lab
+from ..sandbox import Cell, Engine, Limits, Run, gpu
 from .cells import cells_of, graded_cells
+from .flags import flags
 from .score import Scorer
 
 UNSAFE = "Graded without the sandbox (--unsafe)."
@@ -30,6 +32,8 @@ class Graded:
 
     run: Run
     verdicts: Mapping[str, Verdict]
+    cells: Sequence[Cell] = ()
+    flags: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by exercise: why a person should look
 
     @property
     def score(self) -> float:
@@ -39,7 +43,16 @@ class Graded:
 class Session:
     """Grades repaired notebooks of one lab; any number of threads may call ``grade``."""
 
-    def __init__(self, course: Course, stem: str, *, unsafe: bool = False, limits: Limits | None = None):
+    def __init__(
+        self,
+        course: Course,
+        stem: str,
+        *,
+        unsafe: bool = False,
+        device: str = "cpu",
+        jobs: int = 1,
+        limits: Limits | None = None,
+    ):
         self.lab = course.lab(stem)
         self._scratch = tempfile.TemporaryDirectory(prefix="mlsys-grade-")
         scratch = Path(self._scratch.name)
@@ -51,12 +64,20 @@ class Session:
             build(self.lab, self.folder)
         self.released: NotebookNode = nbformat.read(self.folder / f"{stem}.ipynb", as_version=4)
         self.candidates = graded_cells(self.released)
-        self.scorer = Scorer.for_lab(self.lab)
         edition = stage_edition(course, stem, self.folder, scratch / "edition")
-        self.engine = Engine(edition, unsafe=unsafe, limits=limits or Limits())
+        limits = _shared(limits or Limits(), device, jobs)
+        self._threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # references are small, and the cores are busy with submissions
+        with ThreadPoolExecutor(1) as beside:  # both take seconds
+            engine = beside.submit(Engine, edition, unsafe=unsafe, device=device, limits=limits)
+            try:
+                self.scorer = Scorer.for_lab(self.lab)
+            except BaseException:
+                engine.result().close()
+                raise
+        self.engine = engine.result()
         self.unsafe = unsafe
-        self._known: dict[str, Graded] = {}
-        self._lock = threading.Lock()
+        self.identity = _identity(self.lab, self.folder)
 
     def __enter__(self) -> "Session":
         return self
@@ -66,32 +87,58 @@ class Session:
 
     def close(self) -> None:
         self.engine.close()
+        torch.set_num_threads(self._threads)
         self._scratch.cleanup()
 
-    def grade(self, notebook: NotebookNode, files: Mapping[str, bytes], *, again: bool = False) -> Graded:
-        """Run and score a repaired notebook, or return what an equal one came to, unless it is to run ``again``."""
+    @property
+    def protections(self) -> str:
+        """Which protections of the sandbox are active, in one line."""
+        off = [name for name, active in self.engine.protections.items() if not active]
+        return f"NOT SEALED: without {', '.join(off)}" if off else f"sealed: {', '.join(self.engine.protections)}"
+
+    def grade(self, notebook: NotebookNode, files: Mapping[str, bytes]) -> Graded:
+        """Run and score a repaired notebook."""
         if unreadable := notebook.metadata.get("mlsys", {}).get("unreadable"):
-            return Graded(UNREADABLE_RUN, self._all(unreadable))
+            return Graded(UNREADABLE_RUN, self.unreadable(unreadable))
         cells = cells_of(notebook, self.candidates)
-        text = json.dumps([[cell.source, cell.exercise, cell.skip] for cell in cells])
-        key = hashlib.sha256(text.encode() + repr(sorted(files.items())).encode()).hexdigest()
-        with self._lock:
-            if key in self._known and not again:
-                return self._known[key]
         run = self.engine.run(cells, self.scorer, files=files)
         verdicts = self.scorer.verdicts(run, cells)
         if self.unsafe:
             verdicts = with_notes(verdicts, dict.fromkeys(verdicts, UNSAFE))
-        graded = Graded(run, verdicts)
-        with self._lock:
-            self._known[key] = graded
-        return graded
+        return Graded(run, verdicts, cells, self._flags(cells, files))
 
-    def _all(self, message: str) -> dict[str, Verdict]:
+    def _flags(self, cells: Sequence[Cell], files: Mapping[str, bytes]) -> dict[str, list[str]]:
+        try:
+            found = flags(cells, self.scorer.specifications, self.scorer.drivers, files)
+        except Exception as error:  # whatever a text can do to a search of it, the grade stands
+            return {"notebook": [f"its text could not be searched for evasions: {type(error).__name__}"]}
+        return {name or "notebook": [str(flag) for flag in those] for name, those in found.items()}
+
+    def unreadable(self, message: str) -> dict[str, Verdict]:
+        """Nothing for anybody, and why."""
         return {
             name: Verdict(name, s.kind, "unreadable", 0.0, s.max_score, note=message)
             for name, s in self.scorer.specifications.items()
         }
+
+
+def _shared(limits: Limits, device: str, jobs: int) -> Limits:
+    """With a card: its memory in equal shares, as many as submissions run at once."""
+    if device != "cuda" or limits.gpu_memory_mib:
+        return limits
+    return replace(limits, gpu_memory_mib=gpu.share_mib(gpu.Nvml().smallest_bytes(), jobs))
+
+
+def _identity(lab: Lab, built: Path) -> str:
+    """Names all that a grade of this lab depends on, but for the submission: sources, term, edition, references."""
+    known = hashlib.sha256(hashlib.sha256(lab.term.secret).digest())
+    package = Path(mlsys_course.__file__).parent
+    folders = [lab.folder, built, package / "check", package / lab.component]
+    for path in sorted(path for folder in folders for path in folder.rglob("*") if path.is_file()):
+        if "__pycache__" not in path.parts:
+            data = path.read_bytes()
+            known.update(f"{path.name}\0{len(data)}\0".encode() + data)
+    return known.hexdigest()
 
 
 def with_notes(verdicts: Mapping[str, Verdict], notes: Mapping[str, str]) -> dict[str, Verdict]:

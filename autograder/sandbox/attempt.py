@@ -33,8 +33,10 @@ class Attempt:
     left_out: Mapping[int, str]
     runs: list[CellRun] = field(default_factory=list)
     parked: list[int] = field(default_factory=list)
+    tried: list[str] = field(default_factory=list)
     reached: int = 0
     out_of_time: bool = False
+    told: int = 0  # characters of outputs
 
     def mode(self, index: int) -> str:
         """What the sandbox is to do with a cell."""
@@ -60,6 +62,7 @@ class Attempt:
         modes = [{"mode": self.mode(i), "source": c.source} for i, c in enumerate(self.cells)]
         request = {
             "cells": modes,
+            "replay": self.sandbox.warm.replay,
             "files": {name: data.hex() for name, data in self.files.items()},
             "output_characters": self.limits.output_mib << 20,
         }
@@ -87,13 +90,20 @@ class Attempt:
         if head.get("cell") != index or head.get("kind") != ("parked" if mode == "graded" else "cell"):
             raise Ended("crashed", f"cell {index}: a message out of turn, {json.dumps(head)[:80]}")
         if self.out_of_time:
-            self.runs.append(CellRun("timeout", said.outputs(head.get("outputs")), time.monotonic() - start))
+            self.runs.append(CellRun("timeout", self._kept(head.get("outputs")), time.monotonic() - start))
             raise Ended("timeout", f"the notebook took longer than {self.limits.notebook_seconds:g} s")
         if mode == "graded":
             self.parked.append(index)
             return CellRun("ok", [], said.number(head.get("seconds")))
+        self.tried += [f"cell {index} tried: {words}" for words in said.words(head.get("tried"))]
         status = status or ("ok" if head.get("ok") is True else "error")
-        return CellRun(status, said.outputs(head.get("outputs")), time.monotonic() - start)
+        return CellRun(status, self._kept(head.get("outputs")), time.monotonic() - start)
+
+    def _kept(self, told: Any) -> list[dict[str, Any]]:
+        """A cell's outputs, while all together are of the size that the sandbox keeps to when nobody forges them."""
+        found = said.outputs(told)
+        self.told += len(json.dumps(found))
+        return found if self.told <= 2 * self.limits.output_mib << 20 else []
 
     def _ended(self, index: int, error: Exception) -> Ended:
         self.sandbox.ended.wait(0.2)

@@ -1,6 +1,6 @@
 """What the engine takes and gives: cells, sealed calls, limits, and what a run came to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -21,6 +21,7 @@ class Limits:
     notebook_seconds: float = 60.0
     cpu_seconds: float = 60.0
     memory_mib: int = 3072
+    gpu_memory_mib: int = 0  # with a card; 0: the card's memory shared by as many submissions as there are processors
     processes: int = 64
     scratch_mib: int = 64
     output_mib: int = 4
@@ -53,21 +54,28 @@ class Cell:
 class Call:
     """One sealed call: the bytes of an encoded tree of inputs, and a wall-clock limit (0: the engine's own).
 
-    With ``measure_memory`` it is made twice, and the smaller growth of the process counts.
+    With ``measure_memory`` it is made twice, and the smaller growth of the process counts. With ``ranks`` it is a call
+    to as many ranks at once, each in a sandbox of its own: their inputs in order, in place of ``inputs``.
     """
 
     key: str
     inputs: bytes
     seconds: float = 0.0
     measure_memory: bool = False
+    ranks: Sequence[bytes] = ()
 
 
 class Trusted(Protocol):
-    """Who draws the sealed inputs and holds the references. ``part`` raises ValueError to refuse."""
+    """Who draws the sealed inputs and holds the references. ``part`` raises ValueError to refuse.
+
+    ``parts`` names the exercises whose references ``part`` answers with.
+    """
 
     def calls(self, exercise: str) -> Sequence[Call]: ...
 
     def part(self, exercise: str, name: str, request: bytes) -> bytes: ...
+
+    def parts(self, exercise: str) -> Collection[str]: ...
 
 
 CellStatus = Literal["ok", "error", "timeout", "skipped", "notrun"]
@@ -90,7 +98,8 @@ class Run:
 
     ``outcomes`` by exercise and call, one call of each exercise again under its key with AGAIN;
     ``problems`` says of exercises what ended their calls, in the engine's own words, fit for students; ``log``,
-    which may quote the sandbox, is for staff. Of an outcome's costs, "part_calls" counts forward and backward.
+    which may quote the sandbox, is for staff. Of an outcome's costs, "part_calls" counts forward and backward, and
+    "rank_bytes", "rank_messages" are the most that any one rank sent, "total_bytes" what all sent.
     """
 
     status: RunStatus
@@ -101,18 +110,19 @@ class Run:
     cpu_seconds: float
     peak_memory_bytes: int
     log: list[str]
+    peak_card_bytes: int = 0
 
 
 AGAIN = "#again"
 
 
 class Ended(Exception):
-    """The sandbox, or a process in it, is gone: why, as a problem's word."""
+    """The sandbox, or a process in it, is gone: why, as a problem's word. ``detail`` is for students, in our words."""
 
-    def __init__(self, why: Stopped, log: str = ""):
+    def __init__(self, why: Stopped, log: str = "", detail: str = ""):
         super().__init__(log or why)
         self.why: Stopped = why
-        self.log = log
+        self.log, self.detail = log, detail
 
 
 def calls_by_key(calls: Sequence[Call]) -> Mapping[str, Call]:

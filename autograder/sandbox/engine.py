@@ -1,45 +1,52 @@
 """The engine: a warm process for an edition, and runs of submissions in sandboxes that it forks."""
 
-import random
-import time
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from mlsys_course.check import Outcome, Specification
+from mlsys_course.check import Specification
 from mlsys_course.check.edition import load_specification
 
-from .attempt import Attempt
-from .contract import Cell, CellRun, Ended, Limits, Run, RunStatus, SandboxUnavailable, Trusted
-from .inside.channel import Channel
-from .process import Sandbox, WarmProcess
-from .protections import measured, none_of_them
-from .sealed import Examination
+from .contract import Cell, Limits, Run, SandboxUnavailable, Trusted
+from .gpu import asked_for, find_cards, share_mib
+from .group import ranks_of
+from .process import WarmProcess
+from .protections import CARD_MEMORY, card_seen, measured, none_of_them
+from .submission import Submission
 from .watchdog import Watchdog
 
-RESTARTS = 3
 MOST_GRADED, MOST_FILES = 200, 200
-NOT_REACHED = {
-    "timeout": "The notebook took too long before this exercise's cell.",
-    "memory": "The notebook took too much memory before this exercise's cell.",
-    "crashed": "The notebook's process ended before this exercise's cell.",
-}
-WORST: tuple[RunStatus, ...] = ("ok", "crashed", "timeout", "memory")
 
 
 class Engine:
     """Runs submissions of one edition: a folder with ``python/mlsys_course`` and ``lab/`` (drivers and cases).
 
-    Raises SandboxUnavailable where this machine lacks a piece, unless ``unsafe``: then limits alone protect it.
+    Raises SandboxUnavailable where this machine lacks a piece, unless ``unsafe``: then limits alone protect it. With
+    ``device="cuda"`` candidates run on a card. That takes ``replay``: sealed calls are answered by processes that ran
+    the notebook again, not by copies of it.
     """
 
-    def __init__(self, edition: Path, *, unsafe: bool = False, limits: Limits | None = None):
+    def __init__(
+        self,
+        edition: Path,
+        *,
+        unsafe: bool = False,
+        device: str = "cpu",
+        replay: bool = False,
+        limits: Limits | None = None,
+    ):
         for needed in (edition / "python" / "mlsys_course", edition / "lab" / "drivers.py"):
             if not needed.exists():
                 raise FileNotFoundError(f"{needed} is missing; build the lab's edition first (mlsys build)")
         self.edition, self.unsafe, self.limits = edition, unsafe, limits or Limits()
-        self.warm = WarmProcess(edition, sealed=not unsafe)
+        self.specifications: dict[str, Specification] = {}  # read as they are asked for
+        cards = find_cards() if asked_for(device) else None
+        if cards and not self.limits.gpu_memory_mib:
+            share = share_mib(cards.nvml.smallest_bytes(), os.cpu_count() or 1)
+            self.limits = replace(self.limits, gpu_memory_mib=share)
+        self.warm = WarmProcess(edition, sealed=not unsafe, cards=cards, replay=replay)
         try:
             self.protections = self._self_test()
         except BaseException:
@@ -66,8 +73,15 @@ class Engine:
             raise ValueError(f"no place in the student's folder: {bad}; give relative paths, without '..'")
         if len(given) > MOST_FILES or sum(map(len, given.values())) > self.limits.scratch_mib << 19:
             raise ValueError(f"{len(given)} files; at most {MOST_FILES}, half of scratch_mib together")
-        known = {exercise: load_specification(self.edition / "lab", exercise) for exercise in graded}
-        return _Submission(self, cells, trusted, given, known).run()
+        if self.warm.cards and (measured := _judged_by_memory(trusted, graded)):
+            raise SandboxUnavailable(
+                f"{measured} is judged by peak memory, which nobody can measure on a card; grade with --device cpu"
+            )
+        for exercise in set(graded) - set(self.specifications):
+            self.specifications[exercise] = load_specification(self.edition / "lab", exercise)
+        known = {exercise: self.specifications[exercise] for exercise in graded}
+        ranks = ranks_of(trusted, graded)
+        return Submission(self.warm, self.limits, cells, trusted, given, known, ranks).run()
 
     def _self_test(self) -> dict[str, bool]:
         """Start one sandbox, and look at it from outside."""
@@ -78,6 +92,8 @@ class Engine:
             watchdog = Watchdog(sandbox, self.limits, self.limits.cpu_seconds)
             watchdog.look()
             found["watchdog"] = watchdog.peak_bytes > self.limits.scratch_mib << 20
+            if self.warm.cards:
+                found[CARD_MEMORY] = card_seen(sandbox, watchdog)
         finally:
             sandbox.close()
         off = [name for name, active in found.items() if not active]
@@ -86,126 +102,11 @@ class Engine:
         return found
 
 
+def _judged_by_memory(trusted: Trusted, exercises: Sequence[str]) -> str:
+    """The first exercise with a sealed call whose peak memory counts."""
+    return next((e for e in exercises if any(call.measure_memory for call in trusted.calls(e))), "")
+
+
 def _may_be_placed(name: str) -> bool:
     path = PurePosixPath(name)
     return bool(name) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
-
-
-@dataclass
-class _Submission:
-    """One run: attempts at the notebook, each without the cells that ended the ones before, then sealed calls."""
-
-    engine: Engine
-    cells: Sequence[Cell]
-    trusted: Trusted
-    files: Mapping[str, bytes]
-    specifications: Mapping[str, Specification]
-    left_out: dict[int, str] = field(default_factory=dict)
-    outcomes: dict[str, dict[str, Outcome]] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-    runs: list[CellRun] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
-    status: RunStatus = "ok"
-    cpu_seconds: float = 0.0
-    peak_bytes: int = 0
-
-    def run(self) -> Run:
-        start = time.monotonic()
-        for attempt in range(RESTARTS + 1):
-            if not self._again(last=attempt == RESTARTS):
-                break
-        for exercise in self.specifications:
-            if exercise not in self.outcomes:
-                self._give_up(exercise, self.status if self.status != "ok" else "crashed")
-        wall = time.monotonic() - start
-        return Run(
-            self.status, self.runs, self.outcomes, self.problems, wall, self.cpu_seconds, self.peak_bytes, self.log
-        )
-
-    def _again(self, *, last: bool) -> bool:
-        """One sandbox from start to end; whether another is to follow."""
-        left = self.engine.limits.cpu_seconds - self.cpu_seconds
-        if left <= 0:
-            return False
-        graded = [i for i, cell in enumerate(self.cells) if cell.exercise is not None and i not in self.left_out]
-        sandbox = self.engine.warm.spawn(self.engine.limits, len(graded))
-        try:
-            sandbox.begin()
-            watchdog = Watchdog(sandbox, self.engine.limits, left)
-            try:
-                return self._attempt(sandbox, graded, last)
-            finally:
-                watchdog.look()
-                self.cpu_seconds += watchdog.cpu_seconds
-                self.peak_bytes = max(self.peak_bytes, watchdog.peak_bytes)
-        finally:
-            sandbox.close()
-
-    def _attempt(self, sandbox: Sandbox, graded: list[int], last: bool) -> bool:
-        attempt = Attempt(sandbox, self.cells, self.engine.limits, self.files, self.left_out)
-        try:
-            attempt.run()
-        except Ended as error:
-            self._note(error.why, error.log)
-            if not (attempt.out_of_time or last) and attempt.reached < len(self.cells):
-                self._leave_out(attempt.reached, error.why)
-                return True
-            if len(attempt.runs) == attempt.reached:
-                attempt.runs.append(CellRun("timeout" if error.why == "timeout" else "error"))
-        self._keep(attempt.runs)
-        if any(run.status == "timeout" for run in self.runs):
-            self._note("timeout")
-        channels = dict(zip(graded, sandbox.graded, strict=True))
-        parked = [i for i in attempt.parked if self.cells[i].exercise not in self.outcomes]
-        return self._examine_all(sandbox, [self._examination(sandbox, i, channels[i]) for i in parked]) and not last
-
-    def _examine_all(self, sandbox: Sandbox, waiting: list[Examination]) -> bool:
-        """Sealed calls, one exercise after the other; whether the rest need theirs in another sandbox."""
-        sandbox.notebook.close()
-        for examination in waiting:
-            examination.greet()
-        random.SystemRandom().shuffle(waiting)
-        while waiting:
-            # Nobody else is there to see the inputs: no notebook, no process that it or a candidate left.
-            sandbox.keep_only([examination.pid for examination in waiting])
-            examination = waiting.pop()
-            try:
-                examination.run()
-            except Ended as error:
-                return bool(waiting) and error.why != "timeout"
-            finally:
-                self.outcomes[examination.exercise] = examination.outcomes
-                if examination.problem:
-                    self.problems[examination.exercise] = examination.problem
-                    self.log.append(examination.log)
-                for other in waiting if sandbox.over else ():
-                    other.close()
-        return False
-
-    def _examination(self, sandbox: Sandbox, index: int, channel: Channel) -> Examination:
-        cell, seconds = self.cells[index], self.engine.limits.call_seconds
-        exercise = cell.exercise or ""
-        specification = self.specifications[exercise]
-        return Examination(sandbox, channel, exercise, cell.candidate, specification, self.cells, self.trusted, seconds)
-
-    def _leave_out(self, index: int, why: str) -> None:
-        self.left_out[index] = why
-        exercise = self.cells[index].exercise
-        if exercise is not None:
-            self._give_up(exercise, why)
-
-    def _give_up(self, exercise: str, why: str) -> None:
-        self.outcomes[exercise] = {call.key: Outcome(problem=why) for call in self.trusted.calls(exercise)}
-        self.problems[exercise] = NOT_REACHED[why]
-        self.log.append(f"{exercise}: its cell was not reached: {why}")
-
-    def _keep(self, runs: list[CellRun]) -> None:
-        if not self.runs:
-            missing = len(self.cells) - len(runs)
-            self.runs = [*runs, *(CellRun("notrun") for _ in range(missing))]
-
-    def _note(self, why: RunStatus, log: str = "") -> None:
-        if WORST.index(why) > WORST.index(self.status):
-            self.status = why
-        if log:
-            self.log.append(log)

@@ -21,11 +21,11 @@ class Layout:
     paths: list[str]
 
 
-def layout() -> Layout:
-    """For the Python that runs now."""
+def layout(drivers: Iterable[str] = ()) -> Layout:
+    """For the Python that runs now, and for the libraries that the drivers of devices have in folders of their own."""
     packages = [_folder_of(name) for name in NEEDED]
     prefixes = [Path(p) for p in (sys.base_prefix, sys.base_exec_prefix, sys.prefix, sys.exec_prefix)]
-    shown = _outermost([SYSTEM, *(p for p in prefixes if p != Path("/")), *packages])
+    shown = _outermost([SYSTEM, *(p for p in prefixes if p != Path("/")), *packages, *map(Path, drivers)])
     site_folders = {*map(Path, site.getsitepackages()), *packages}
     hidden = {folder / name for folder in site_folders for name in OURS if (folder / name).is_dir()}
     hidden |= {folder for folder in _checkouts() if folder not in site_folders}

@@ -16,6 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .contract import Limits, SandboxUnavailable
+from .gpu import Cards
+from .handles import NO_HANDLES, close_handle, process_handle, send_signal
 from .inside import processes
 from .inside.channel import BadFrame, Channel, Closed, Late, send_with_descriptors
 from .layout import layout
@@ -23,6 +25,7 @@ from .layout import layout
 INSIDE = Path(__file__).parent / "inside"
 LAUNCH = "import sys; sys.path.insert(0, sys.argv[1]); from inside.warm import main; main(int(sys.argv[2]))"
 START_SECONDS, BEGIN_SECONDS, END_SECONDS = 120.0, 30.0, 30.0
+KILLS, HOLD_SECONDS = 50, 2.0
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "HOME": "/nonexistent",
@@ -32,14 +35,19 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": "65536",  # so that freed memory goes back, and peaks can be told
-    "CUDA_VISIBLE_DEVICES": "",  # autograd starts a thread for each GPU, and does not survive the fork then
 }
+# Autograd starts a thread for each card that it sees, and does not survive the fork then.
+WITHOUT_CARDS = {"CUDA_VISIBLE_DEVICES": ""}
 
 
 class WarmProcess:
-    """One for each edition, started with an empty environment."""
+    """One for each edition, started with an empty environment.
 
-    def __init__(self, edition: Path, *, sealed: bool):
+    With ``replay``, as ``cards`` need it, sealed calls are answered by processes that ran the notebook again.
+    """
+
+    def __init__(self, edition: Path, *, sealed: bool, cards: Cards | None = None, replay: bool = False):
+        self.cards, self.replay = cards, replay or cards is not None
         self.folder = tempfile.mkdtemp(prefix="mlsys-sandbox-")
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
@@ -47,7 +55,7 @@ class WarmProcess:
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-B", "-c", LAUNCH, str(INSIDE.parent), str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | ({} if cards else WITHOUT_CARDS),
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -68,9 +76,12 @@ class WarmProcess:
         self.reader.start()
 
     def _configure(self, edition: Path, sealed: bool) -> None:
-        shown = layout()
+        shown = layout(self.cards.folders if self.cards else ())
         config = {
             "sealed": sealed,
+            "devices": self.cards.files if self.cards else [],
+            "cards": len(self.cards.nvml.cards) if self.cards else 0,
+            "replay": self.replay,
             "root": self.folder,
             "edition": str(edition.resolve()),
             "inside": str(INSIDE),
@@ -186,10 +197,26 @@ class Sandbox:
 
     def keep_only(self, pids: Sequence[int]) -> None:
         """Kill the notebook's process, and all others but ``pids`` and the first."""
-        gone = self.over or self.ended.is_set()  # then its numbers may be somebody else's
-        for pid in [] if gone else processes.descendants(self.init):
-            if pid not in pids:
-                send_signal(-1, pid, signal.SIGKILL)
+        for _ in range(KILLS):  # who forks fast enough slips through one look
+            gone = self.over or self.ended.is_set()  # then its numbers may be somebody else's
+            others = [] if gone else [p for p in processes.descendants(self.init) if p not in pids]
+            for pid in others:
+                send_signal(NO_HANDLES, pid, signal.SIGKILL)
+            if not any(map(processes.alive, others)):
+                break
+            time.sleep(0.002)
+
+    def hold(self) -> bool:
+        """From now on no process in it starts another or a thread, or writes a file; whether all of them are held.
+
+        By the sandbox's first process, and looked at from here: what a process does to itself could be undone.
+        """
+        deadline = time.monotonic() + HOLD_SECONDS
+        while not (done := all(map(processes.held, processes.descendants(self.init)))) and time.monotonic() < deadline:
+            if not (self.over or self.ended.is_set()):
+                send_signal(NO_HANDLES, self.init, signal.SIGUSR1)
+            time.sleep(0.005)
+        return done
 
     def kill(self, why: str = "") -> None:
         """Kill everything in it."""
@@ -209,29 +236,6 @@ class Sandbox:
             channel.close()
         close_handle(self.handle)
         self.handle = -1
-
-
-def process_handle(pid: int) -> int:
-    """A descriptor that stays with this very process, however numbers are reused; -1 where there is no such thing."""
-    try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):
-        return -1
-
-
-def send_signal(handle: int, pid: int, number: signal.Signals) -> None:
-    """Signal a process by its handle, by its number where there is none."""
-    with contextlib.suppress(OSError):
-        if handle >= 0:
-            signal.pidfd_send_signal(handle, number)
-        else:
-            os.kill(pid, number)
-
-
-def close_handle(handle: int) -> None:
-    """Let a handle go."""
-    if handle >= 0:
-        os.close(handle)
 
 
 MISSING = (

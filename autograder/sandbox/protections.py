@@ -4,9 +4,19 @@ import os
 import re
 from pathlib import Path
 
+from .attempt import Attempt
+from .contract import Cell, Ended, SandboxUnavailable
 from .process import Sandbox
+from .watchdog import Watchdog
 
 NAMESPACES = ("user", "mnt", "pid", "net", "ipc", "uts")
+CARD_MEMORY = "card memory (soft limit)"  # looked at from outside: more can be had, for a moment
+ON_CARD = """
+import torch
+x = torch.ones(64, 64, device="cuda", requires_grad=True)
+(x @ x).sum().backward()
+assert x.grad.sum().item() == 64 * 64 * 128
+"""
 OTHERS = ("seccomp", "no capabilities", "no new privileges", "own uid", "rlimits", "watchdog")
 
 
@@ -33,3 +43,18 @@ def measured(sandbox: Sandbox) -> dict[str, bool]:
     # As an ordinary user there is only one's own uid outside; in the sandbox it is another all the same.
     found["own uid"] = os.getuid() != 0 or int(status["Uid"].split()[0]) >= 200_000
     return found
+
+
+def card_seen(sandbox: Sandbox, watchdog: Watchdog) -> bool:
+    """Whether NVML tells what a sandbox holds of a card; raises SandboxUnavailable where CUDA does not work in one."""
+    attempt = Attempt(sandbox, [Cell(ON_CARD)], sandbox.limits, {}, {})
+    try:
+        attempt.run()
+    except Ended as error:
+        raise SandboxUnavailable(f"CUDA ends a sandbox here ({error}); grade with --device cpu") from None
+    run = attempt.runs[0]
+    if run.status != "ok":
+        said = next((output["evalue"] for output in run.outputs if output["output_type"] == "error"), run.status)
+        raise SandboxUnavailable(f"CUDA does not work in a sandbox here ({said[:200]}); grade with --device cpu")
+    watchdog.look()
+    return watchdog.peak_card_bytes > 0

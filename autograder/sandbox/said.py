@@ -57,12 +57,18 @@ def _flat(data: Mapping[str, Any]) -> bool:
     return all(isinstance(value, str) or key.endswith("json") for key, value in data.items())
 
 
+def words(said: Any, most: int = 20, longest: int = 160) -> list[str]:
+    """Lines for the staff's log, with nothing in them that a terminal would act on."""
+    lines = [line for line in said if isinstance(line, str)] if isinstance(said, list) else []
+    return ["".join(c if c.isprintable() else "?" for c in line[:longest]) for line in lines[:most]]
+
+
 def number(said: Any, most: float = 1e6) -> float:
     """A number of seconds, or 0."""
     return float(said) if isinstance(said, int | float) and 0 <= said <= most else 0.0
 
 
-def outcome(head: Mapping[str, Any], blob: bytes, inputs: Any, specification: Specification,
+def outcome(head: Mapping[str, Any], blob: bytes, inputs: bytes, specification: Specification,
             cells: Sequence[Cell]) -> Outcome:  # fmt: skip
     """An outcome from its frame; raises ValueError when it is none."""
     problem, detail = head.get("problem"), head.get("detail")
@@ -80,7 +86,7 @@ def outcome(head: Mapping[str, Any], blob: bytes, inputs: Any, specification: Sp
         "raised": lambda: detail if detail in EXCEPTIONS else "Exception",
         "type": lambda: "a result of a wrong type",
         "device": lambda: "not where its inputs are",
-        "modified": lambda: _input_path(detail, inputs),
+        "modified": lambda: _input_path(detail, decode(inputs)),
         "forbidden": lambda: detail if detail in specification.forbidden else "something",
         "missing": lambda: detail if detail in MISSING else "it cannot be called",
     }

@@ -4,11 +4,12 @@ import threading
 import time
 
 from .contract import Limits
+from .gpu import held_by
 from .inside import processes
 from .process import Sandbox
 
 CROWDED = 5  # looks in a row
-POLL_SECONDS, REFRESH_SECONDS, REFRESH_BYTES = 0.03, 0.4, 48 << 20
+POLL_SECONDS, REFRESH_SECONDS, REFRESH_BYTES = 0.05, 0.4, 48 << 20
 
 
 class Watchdog:
@@ -19,7 +20,7 @@ class Watchdog:
 
     def __init__(self, sandbox: Sandbox, limits: Limits, cpu_seconds: float):
         self.sandbox, self.limits, self.most_cpu = sandbox, limits, cpu_seconds
-        self.cpu_seconds, self.peak_bytes = 0.0, 0
+        self.cpu_seconds, self.peak_bytes, self.peak_card_bytes = 0.0, 0, 0
         self.gone: dict[int, float] = {}  # the last that was seen of processes, by their number
         self.crowded, self.lock = 0, threading.Lock()
         self.shared_at, self.shared_upper, self.shared_bytes = 0.0, 0, 0
@@ -49,7 +50,13 @@ class Watchdog:
         waited = sum(found.own_seconds + found.waited_seconds for found in used.values())
         # Children that nobody waits for are in no parent's sum; those too short to be seen are in no list.
         self.cpu_seconds = max(self.cpu_seconds, waited, sum(self.gone.values()))
-        memory = self._memory(used)
+        # What only reads a large empty mapping holds no page, but the tables of them all.
+        memory = self._memory(used) + sum(processes.status_bytes(pid, "VmPTE") or 0 for pid in used)
+        if self.sandbox.warm.cards:
+            held = held_by(pids, self.sandbox.warm.cards.nvml.held())
+            self.peak_card_bytes = max(self.peak_card_bytes, held)
+            if held > self.limits.gpu_memory_mib << 20:
+                return "memory"
         self.peak_bytes = max(self.peak_bytes, memory)
         if memory > self.limits.memory_mib << 20:
             return "memory"
@@ -64,6 +71,8 @@ class Watchdog:
     def _memory(self, used: dict[int, processes.Usage]) -> int:
         """Bytes, from the cheapest measure that can tell: resident, then without files, then shares of shared pages."""
         scratch = self.limits.scratch_mib << 20
+        if self.sandbox.warm.cards:
+            scratch += processes.shared_anonymous_bytes(used)  # the filter lets CUDA have some, and so everybody
         most = self.limits.memory_mib << 20
         upper = scratch + sum(found.resident for found in used.values())
         if upper <= most // 2:

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from .driver import Candidate, Driver, Outcome, accepts, run_case
+from .driver import Candidate, Driver, Outcome, accepts
 from .edition import load_drivers, load_specification
 from .guard import forbidden_in
+from .meter import run_measured
 from .reach import reach
 from .report import to_html, to_text
 from .tree import Tree, map_tensors
@@ -68,9 +69,8 @@ def run_cases(
         # A fresh copy each time: what a candidate does to one case's inputs stays there.
         inputs: Mapping[str, Tree] = map_tensors(case.inputs, lambda x: x.clone().to(device))
         start = time.perf_counter()
-        outcome = run_case(
-            driver, candidate, inputs, forbidden=specification.forbidden, unchanged=specification.unchanged
-        )
+        watch = {"forbidden": specification.forbidden, "unchanged": specification.unchanged}
+        outcome = run_measured(driver, candidate, inputs, case.limits, **watch)
         outcomes[case.name] = replace(outcome, seconds=time.perf_counter() - start)
     return outcomes
 

@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 
+from ..ranks import Communicator
 from .guard import Forbidden, guarded
+from .outcome import Outcome
+from .ranked import run_ranks
 from .tree import Tree, TreeError, leaves, map_tensors, plain
 
 Candidate = Any
@@ -22,16 +25,21 @@ class Driver:
     """The one piece of code that turns a candidate and a case into comparable outputs.
 
     ``parts`` are the public stand-ins that a composite takes as parameters; while grading they are calls
-    to the trusted side. ``properties`` map (inputs, outputs) to None, or to what is violated.
+    to the trusted side. ``properties`` map (inputs, outputs) to None, or to what is violated. With ``ranks``
+    it is called once for each rank, all at the same time, with that rank's inputs and a communicator.
     """
 
     name: str
     function: Callable[..., Tree]
     parts: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     properties: Mapping[str, Property] = field(default_factory=dict)
+    ranks: bool = False
 
-    def __call__(self, candidate: Candidate, case: Mapping[str, Tree], **parts: Callable[..., Any]) -> Tree:
-        return self.function(candidate, case, **{**self.parts, **parts})
+    def __call__(
+        self, candidate: Candidate, case: Mapping[str, Tree], comm: Communicator | None = None, **parts: Any
+    ) -> Tree:
+        own = (comm,) if self.ranks else ()
+        return self.function(candidate, case, *own, **{**self.parts, **parts})
 
 
 def driver(
@@ -39,48 +47,18 @@ def driver(
     *,
     parts: Mapping[str, Callable[..., Any]] | None = None,
     properties: Mapping[str, Property] | None = None,
+    ranks: bool = False,
 ) -> Any:
     """Mark a function of ``drivers.py`` as the driver of the exercise of the same name.
 
     ``function(candidate, case, **parts)`` returns a tree: nested dicts and lists of tensors, numbers, strings.
+    With ``ranks`` it is ``function(candidate, case, comm, **parts)``, and a case's outputs are those by rank.
     """
 
     def mark(function: Callable[..., Tree]) -> Driver:
-        return Driver(function.__name__, function, parts or {}, properties or {})
+        return Driver(function.__name__, function, parts or {}, properties or {}, ranks)
 
     return mark if function is None else mark(function)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one call of a candidate came to: its outputs, or the problem that kept it from having any.
-
-    ``problem`` is one of "", "raised", "type", "device", "modified", "forbidden", "timeout", "memory",
-    "crashed", "missing"; ``detail`` says more, ``line`` is (file name, line number) in the student's code.
-    """
-
-    outputs: Tree = None
-    problem: str = ""
-    detail: str = ""
-    line: tuple[str, int] | None = None
-    seconds: float = 0.0
-    costs: Mapping[str, float] = field(default_factory=dict)  # measured by the trusted side, never told by a candidate
-
-    @property
-    def words(self) -> str:
-        """The problem as a student reads it."""
-        said = {
-            "raised": f"raised {self.detail}",
-            "type": f"returned {self.detail}",
-            "device": f"returned a result on another device: {self.detail}",
-            "modified": f"modified its input {self.detail}; work on a copy",
-            "forbidden": f"called {self.detail}, which this exercise forbids",
-            "timeout": "took too long",
-            "memory": "used too much memory",
-            "crashed": "ended the process",
-            "missing": f"is not there: {self.detail}",
-        }
-        return said.get(self.problem, self.problem)
 
 
 def built_in(kind: type[BaseException]) -> str:
@@ -116,18 +94,24 @@ def run_case(
     forbidden: Sequence[str] = (),
     unchanged: bool = True,
     messages: bool = True,
+    comm: Communicator | None = None,
 ) -> Outcome:
     """Call ``candidate`` through ``driver`` on ``inputs``, watching for what it must not do.
+
+    Of a driver with ranks, ``comm`` makes it one rank's call on its own inputs; without, all ranks run as threads.
 
     With ``unchanged`` a candidate that writes to its inputs is told so. ``messages=False`` leaves the text of an
     exception out, as for sealed inputs, which it could quote.
     """
+    if driver.ranks and comm is None:
+        watch = {"parts": parts, "forbidden": forbidden, "unchanged": unchanged, "messages": messages}
+        return run_ranks(lambda own, comm: run_case(driver, candidate, own, comm=comm, **watch), inputs)
     before = map_tensors(inputs, lambda x: x.detach().clone())
     devices = {x.device.type for _, x in leaves(inputs) if isinstance(x, torch.Tensor)}
     try:
         # RuntimeError from "a leaf Variable that requires grad" is the student's own; nothing is hidden here.
         with guarded(forbidden, liftable=parts is None) if forbidden else contextlib.nullcontext():
-            outputs = driver(candidate, inputs, **(parts or {}))
+            outputs = driver(candidate, inputs, comm, **(parts or {}))
         changed = _changed(before, inputs) if unchanged else ""
         if changed:
             return Outcome(problem="modified", detail=changed)

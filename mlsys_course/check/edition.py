@@ -19,7 +19,8 @@ class EditionError(CourseProblem):
 
 def outcome_to_tree(outcome: Outcome) -> dict[str, Any]:
     """An outcome without line and time, as a tree."""
-    return {"outputs": outcome.outputs, "problem": outcome.problem, "detail": outcome.detail}
+    told = {"outputs": outcome.outputs, "problem": outcome.problem, "detail": outcome.detail}
+    return {**told, "costs": dict(outcome.costs)}
 
 
 def specification_to_bytes(specification: Specification) -> bytes:

@@ -4,6 +4,7 @@ A policy, not a seal: it keeps honest students on the path and tells them at onc
 """
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ def guarded(names: Sequence[str], *, liftable: bool = True) -> Iterator[None]:
         try:
             yield
         finally:
-            _active.pop()
+            _active.remove(guard)  # not always the last: ranks run as threads
 
 
 @contextlib.contextmanager
@@ -63,18 +64,19 @@ def allowed() -> Iterator[None]:
 
 
 def forbidden_in(reached: Reached, names: Sequence[str]) -> str:
-    """The first of ``names`` that reached code mentions, by any import alias or as a string; else empty.
+    """The first of ``names`` that reached code mentions, by any import alias or as a (dotted) string; else empty.
 
     Names of methods (``torch.Tensor.backward``) are left to the guard at run time: text cannot tell whose they are.
     """
     if names and (ours := next((d for d in sorted(reached.dotted) if d.startswith(PRIVATE)), "")):
         return ours
+    said = {text.rsplit(".", 1)[-1] for text in reached.strings if re.fullmatch(r"[\w.]+", text)}
     for name in names:
         if name.startswith("torch.Tensor."):
             continue
         short = name.rsplit(".", 1)[-1]
         if name in reached.dotted or any(d.endswith("." + short) and d.startswith("torch") for d in reached.dotted):
             return name
-        if short in reached.strings:
+        if short in said:
             return name
     return ""

@@ -33,7 +33,7 @@ class Reached:
         return text + "\n"
 
 
-@functools.lru_cache(maxsize=4096)  # a notebook is searched once for each exercise
+@functools.lru_cache(maxsize=256)  # a notebook is searched once for each exercise, and most cells are everybody's
 def parse_cell(source: str) -> Sequence[ast.stmt]:
     """Statements of a cell, magics and shell lines left out; empty where it does not parse."""
     lines = [("pass" if line.lstrip().startswith(("%", "!", "?")) else line) for line in source.split("\n")]
@@ -48,31 +48,44 @@ def parse_cell(source: str) -> Sequence[ast.stmt]:
     return statements
 
 
+def nodes_of(statement: ast.AST) -> Sequence[ast.AST]:
+    """All nodes of a statement; walking it takes longer than looking at them, so it is done once."""
+    found = getattr(statement, "nodes", None)
+    if found is None:
+        found = statement.nodes = list(ast.walk(statement))  # type: ignore[attr-defined]
+    return found
+
+
 def bound_names(statement: ast.stmt) -> set[str]:
     """Names that a top-level statement binds in the notebook's namespace."""
     if isinstance(statement, DEFINITIONS):
         return {statement.name}
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return {(alias.asname or alias.name.split(".")[0]) for alias in statement.names}
-    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    named = (node for node in nodes_of(statement) if isinstance(node, ast.Name))
+    return {node.id for node in named if isinstance(node.ctx, ast.Store)}
 
 
 def used_names(statement: ast.AST) -> set[str]:
     """Names that a statement reads from the notebook's namespace; a function's own variables are none of them."""
-    found: set[str] = set()
+    found: set[str] | None = getattr(statement, "used", None)
+    if found is not None:
+        return found
+    found = set()
     tables = [symtable.symtable(ast.unparse(statement), "<cell>", "exec")]
     while tables:
         table = tables.pop()
         tables += table.get_children()
         top = table.get_type() == "module"
         found |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
+    statement.used = found  # type: ignore[attr-defined]
     return found
 
 
 def docstrings(tree: ast.AST) -> set[int]:
     """Ids of the constants that are docstrings, which mention without calling."""
     found = set()
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, DEFINITIONS) and node.body:
             first = node.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
@@ -95,7 +108,7 @@ def import_aliases(statements: Iterable[ast.stmt]) -> dict[str, str]:
     """Name in the notebook -> dotted name that it stands for, following plain assignments (``f = F.softmax``)."""
     aliases: dict[str, str] = {}
     for statement in statements:
-        for node in ast.walk(statement):
+        for node in nodes_of(statement):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     name = alias.asname or alias.name.split(".")[0]
@@ -110,17 +123,24 @@ def import_aliases(statements: Iterable[ast.stmt]) -> dict[str, str]:
     return aliases
 
 
-def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()) -> Reached:
-    """Follow ``roots`` through the cells' top-level statements; of two definitions the later one counts.
-
-    Names in ``stop`` are not followed: a composite's parts, which are exercises of their own.
-    """
+@functools.lru_cache(maxsize=8)
+def _program(sources: tuple[str, ...]) -> tuple[list[ast.stmt], dict[str, list[int]], dict[str, str]]:
+    """Statements of all cells, which of them bind a name in the end, and the imports' aliases."""
     statements = [statement for source in sources for statement in parse_cell(source)]
     binds: dict[str, list[int]] = {}
     for index, statement in enumerate(statements):
         for name in bound_names(statement):
             kept = [] if isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom) else None
             binds[name] = (binds.get(name, []) if kept is None else kept) + [index]
+    return statements, binds, import_aliases(statements)
+
+
+def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()) -> Reached:
+    """Follow ``roots`` through the cells' top-level statements; of two definitions the later one counts.
+
+    Names in ``stop`` are not followed: a composite's parts, which are exercises of their own.
+    """
+    statements, binds, aliases = _program(tuple(sources))
     wanted, seen, missing = list(roots), set(stop), set()
     indices: set[int] = set()
     while wanted:
@@ -134,12 +154,11 @@ def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()
             if index not in indices:
                 indices.add(index)
                 wanted.extend(used_names(statements[index]))
-    aliases = import_aliases(statements)
     chosen = [statements[i] for i in sorted(indices)]
     result = Reached(chosen, missing=missing)
     for statement in chosen:
         skip = docstrings(statement)
-        for node in ast.walk(statement):
+        for node in nodes_of(statement):
             if isinstance(node, ast.Attribute | ast.Name) and (found := dotted_name(node, aliases)):
                 result.dotted.add(found)
             elif isinstance(node, ast.ImportFrom) and node.module:

@@ -99,7 +99,7 @@ def decode(blob: bytes) -> Tree:
                 raise TreeError("a tree too deep or too large")
             if isinstance(value, dict):
                 if set(value) == {"t"}:
-                    return tensors[str(int(value["t"]))].clone()
+                    return tensors.pop(str(int(value["t"]))).clone()  # once: small bytes must not become many
                 return {str(key): build(item, depth + 1) for key, item in value["d"].items()}
             if isinstance(value, list):
                 return [build(item, depth + 1) for item in value]

@@ -9,6 +9,11 @@ from .tree import Tree
 
 STATUSES = ("ok", "wrong", "error", "timeout", "memory", "crashed", "missing", "forbidden", "unreadable")
 
+# By what factor the costs of one mistake may differ. Counts are exact, and another implementation of the same idea may
+# count a little more. Its peak memory may be a copy more or less of the tensor that should not be there: below 2, so
+# that one such tensor, two, and four are told apart. What the system's reading sees besides is small beside that.
+COUNTED, LIKENESS = 1.1, {"peak_memory": 1.75}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -83,27 +88,50 @@ def judge_case(specification: Specification, case: Case, outcome: Outcome, drive
     """Compare one outcome: problem first, then values, then properties, then costs."""
     if outcome.problem:
         return Result(case.name, case.aspect, outcome, (), (outcome.words,))
-    found = compare(outcome.outputs, case.expected, specification.tolerance_for(case.inputs))
-    wrong = list(problems(found))
+    leaves = compare(outcome.outputs, case.expected, specification.tolerance_for(case.inputs))
+    wrong = list(problems(leaves))
     if not wrong and driver:
         for name, holds in driver.properties.items():
             if said := holds(case.inputs, outcome.outputs):
                 wrong.append(f"{name}: {said}")
-    for cost, limit in case.limits.items():
-        if outcome.costs.get(cost, 0) > limit:
-            wrong.append(f"costs too much: {cost.replace('_', ' ')} {outcome.costs[cost]:,.0f}, at most {limit:,.0f}")
-    return Result(case.name, case.aspect, outcome, found, wrong)
+    wrong += [
+        f"costs too much ({cost.replace('_', ' ')}): {amount(cost, found)}, at most {amount(cost, case.limits[cost])}"
+        for cost, found in over_limit(case, outcome).items()
+    ]
+    return Result(case.name, case.aspect, outcome, leaves, wrong)
+
+
+def over_limit(case: Case, outcome: Outcome) -> dict[str, float]:
+    """The costs of an outcome that are more than its case allows."""
+    return {cost: outcome.costs[cost] for cost, most in case.limits.items() if outcome.costs.get(cost, 0) > most}
+
+
+def amount(cost: str, value: float) -> str:
+    """A cost as a person reads it."""
+    return f"{value / (1 << 20):.1f} MiB" if cost == "peak_memory" else f"{value:,.0f}"
 
 
 def explains(specification: Specification, case: Case, outcome: Outcome, name: str) -> bool:
-    """Whether ``outcome`` is what misconception ``name`` comes to on ``case``."""
+    """Whether ``outcome`` is what misconception ``name`` comes to on ``case``: by outputs, or by costs if right."""
     mistaken = case.misconceptions.get(name)
     if mistaken is None or mistaken.problem != outcome.problem:
         return False
     if outcome.problem:
         return mistaken.detail.split(":")[0] == outcome.detail.split(":")[0]
     tolerance = specification.tolerance_for(case.inputs)
-    return all(leaf.ok for leaf in compare(outcome.outputs, mistaken.outputs, tolerance))
+    if not all(leaf.ok for leaf in compare(outcome.outputs, mistaken.outputs, tolerance)):
+        return False
+    if not all(leaf.ok for leaf in compare(outcome.outputs, case.expected, tolerance)):
+        return True  # whatever it costs besides: that may be a mistake of its own
+    return alike(over_limit(case, outcome), over_limit(case, mistaken))
+
+
+def alike(found: Mapping[str, float], mistaken: Mapping[str, float]) -> bool:
+    """Whether two sets of costs over their limits are those of one mistake."""
+    return found.keys() == mistaken.keys() and all(
+        max(found[cost], mistaken[cost]) <= LIKENESS.get(cost, COUNTED) * min(found[cost], mistaken[cost])
+        for cost in found
+    )
 
 
 def recognise(specification: Specification, results: Sequence[Result]) -> list[str]:
@@ -138,7 +166,7 @@ def status_of(results: Sequence[Result]) -> str:
     for problem in ("forbidden", "missing", "memory", "timeout", "crashed"):
         if problem in failed:
             return problem
-    return "error" if all(problem == "raised" for problem in failed) else "wrong"
+    return "error" if all(problem in ("raised", "deadlock") for problem in failed) else "wrong"
 
 
 def judge(

@@ -233,9 +233,11 @@ def rotary_cases(draw: Draw) -> Sequence[Given]:
 
 
 def scores_elements(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> int:
-    """What a call of ``attention`` makes: elements of the scores and of the output."""
+    """What a call of ``attention`` makes: elements of the scores, as a mask may broadcast them, and of the output."""
     leading = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
-    return math.prod(leading) * q.shape[-2] * (k.shape[-2] + v.shape[-1])
+    scores = torch.Size([*leading, q.shape[-2], k.shape[-2]])
+    masked = scores if mask is None else torch.broadcast_shapes(scores, mask.shape)
+    return math.prod(masked) + math.prod(masked[:-1]) * v.shape[-1]
 
 
 def exercise(id: str, module: str, points: dict[str, float], cases: Any, wrong: Any, **rest: Any) -> Exercise:

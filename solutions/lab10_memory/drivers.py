@@ -1,4 +1,4 @@
-"""How lab 10's exercises are called. Read it to see what a case asks of your class."""
+"""How lab 10's exercises are called. Read it to see what a case asks of your class and your function."""
 
 import json
 import math
@@ -53,3 +53,13 @@ def DynamicLossScaler(candidate, case):
         resumed.load_state_dict(json.loads(json.dumps(state)))
         rows += run(resumed, steps[cut:])
     return {name: [row[name] for row in rows] for name in case["returns"]}
+
+
+@driver
+def chunked_cross_entropy(candidate, case):
+    """The results that the case names; of the gradients every so manieth row."""
+    results = candidate(case["hidden"], case["weight"], case["targets"], **case["settings"])
+    named = dict(zip(["loss", "grad_hidden", "grad_weight"], results, strict=True))
+    # The mean over many tokens makes gradients small, and outputs compare by an absolute tolerance too.
+    unit = len(case["targets"])
+    return {name: named[name] if name == "loss" else named[name][:: case["every"]] * unit for name in case["returns"]}

@@ -3,12 +3,15 @@
 #
 # Training GPT-3 in mixed precision keeps 16 bytes for every parameter: 2 for the weights and 2 for the gradients that
 # the tensor cores work on, 12 for the master weights and Adam's two moments in float32 (350 + 350 + 700 + 700 + 700
-# GB, before any activation). The 16-bit formats halve what moves through forward and backward, and float16 pays for
-# that with its range. You will write the piece that makes float16 trainable all the same:
-# a loss scale that finds itself while training.
+# GB, before any activation). You will write two pieces that make less do. The 16-bit formats halve what moves through
+# forward and backward, and float16 pays for that with its range: a loss scale that finds itself while training makes
+# float16 trainable all the same. And the largest single tensor of a small model's step is one that nobody looks at, the
+# logits: you will compute the loss and its gradients without ever holding them all.
 #
-# **Time:** about an hour and a half. **Points:** 21.
-# **Prerequisites:** lab 5 (gradients), lab 7 (bytes of a training step).
+# **Time:** about three hours. **Points:** 36.
+# **Prerequisites:** lab 0 (gradients by hand), lab 5 (gradients), lab 7 (bytes of a training step).
+#
+# None of your functions may change the tensors, lists and dictionaries that it is given; `check` looks for that too.
 
 # %%
 import torch
@@ -16,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mlsys_course.check import check
+from mlsys_course.check.meter import peak_bytes
 from mlsys_course.plot import COLOURS, figure
 
 # %% [markdown]
@@ -235,16 +239,142 @@ fig
 # ### END SOLUTION
 
 # %% [markdown]
+# ## 4. Logits that nobody needs at once
+#
+# A language model's head gives every token a number for every word: with $N$ tokens, width $C$ and $V$ words,
+#
+# $$ z = h W^\top, \qquad \mathcal{L} = -\frac{1}{n} \sum_{i\ \text{counts}} \log \mathrm{softmax}(z_i)_{y_i} $$
+#
+# where $n$ tokens count, those that are no padding. GPT-2 has $V = 50257$; 32 texts of 1024 tokens make $z$ a tensor of
+# 6.1 GiB in float32, thirteen times the model's weights, and PyTorch holds three or four like it when it computes the
+# loss and goes back. What comes out is one number, and two gradients of the shapes of $h$ and $W$.
+#
+# The loss is a sum over tokens, so a chunk of tokens can be done at a time. That alone saves nothing: backward needs
+# each chunk's softmax again, so autograd keeps all of them until it is asked. But nothing has to wait for that.
+# The gradient of one token's term for its logits is known as soon as they are,
+#
+# $$ \frac{\partial \mathcal{L}}{\partial z_i} = \frac{1}{n} \left( \mathrm{softmax}(z_i) - e_{y_i} \right),
+# \qquad \frac{\partial \mathcal{L}}{\partial h_i} = \frac{\partial \mathcal{L}}{\partial z_i} W,
+# \qquad \frac{\partial \mathcal{L}}{\partial W} =
+# \sum_i \left( \frac{\partial \mathcal{L}}{\partial z_i} \right)^{\!\top} h_i $$
+#
+# with $h_i$ a row and $e_y$ one-hot. So forward and backward of a chunk are done together, and its logits are let go:
+#
+# ```
+#     h (N, C)      logits (chunk, V)       gradients of them        results
+#     +------+      +-----------------+     +-----------------+      loss        += one number
+#     | 1st  | ---> |  made, used,    | --> |  used at once    | --->  grad_hidden  its own rows
+#     +------+      |  let go         |     +-----------------+      grad_weight += (V, C)
+#     | 2nd  |      +-----------------+
+#     | ...  |        the same memory again for the 2nd chunk, the 3rd, ...
+# ```
+#
+# ### Exercise `chunked_cross_entropy` (15 points)
+#
+# Points by part: the loss 4, gradients 5, padding 2, memory 4. All of PyTorch may be used, autograd too.
+#
+# The part about memory: on a text of 48 chunks, your function may hold at most $\frac{4}{3} N V$ bytes at any time, a
+# third of all logits in float32. Its arguments do not count; its results do, and are small there. In the notebook
+# `check` counts the bytes of the tensors that you make; in grading the operating system is asked.
+
+
+# %% exercise="chunked_cross_entropy"
+def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100):
+    """The mean cross-entropy of softmax(hidden @ weight.T) at the targets, and its gradients.
+
+    hidden: (N, C), weight: (V, C), both float32, float64 or bfloat16, on one device. targets: (N,), whole numbers
+        in [0, V), or ignore_index, whatever whole number that is: such a token counts in no sum and no mean.
+    chunk: of how many tokens logits may exist at one time. It need not divide N, and may be larger.
+    Returns (loss, grad_hidden, grad_weight). Until you have the gradients, return None in their places.
+        loss: a tensor without dimensions, float32, or float64 where hidden is float64. The logits of a chunk are
+            converted to that dtype before anything else, and sums over chunks are kept in it.
+        grad_hidden: of hidden's shape and dtype. grad_weight: of weight's shape and dtype.
+        Where no token counts, all three are 0.
+    """
+    ### BEGIN SOLUTION
+    wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    counts = targets != ignore_index
+    tokens = max(1, int(counts.sum()))
+    loss = torch.zeros((), dtype=wide, device=hidden.device)
+    grad_hidden = torch.zeros_like(hidden)
+    grad_weight = torch.zeros_like(weight, dtype=wide)
+    for places in torch.arange(len(targets), device=hidden.device).split(chunk):
+        places = places[counts[places]]
+        h, y = hidden[places], targets[places]
+        log_p = (h @ weight.T).to(wide).log_softmax(dim=-1)
+        at_target = (torch.arange(len(y), device=hidden.device), y)
+        loss -= log_p[at_target].sum() / tokens
+        gradient = log_p.exp()
+        gradient[at_target] -= 1
+        gradient = (gradient / tokens).to(hidden.dtype)
+        grad_hidden[places] = gradient @ weight
+        grad_weight += gradient.T @ h
+    return loss, grad_hidden, grad_weight.to(weight.dtype)
+    ### END SOLUTION
+
+
+# %% check="chunked_cross_entropy"
+check("chunked_cross_entropy", chunked_cross_entropy)
+
+# %% [markdown]
+# ## 5. Look at it: what a chunk costs
+#
+# Your function on 2,048 tokens of a width of 32 and 8,192 words, in 1 to 128 chunks. `peak_bytes` follows every tensor
+# that a call makes until nothing holds it any more.
+#
+# *The figure. Left: peak memory over the number of chunks, both axes in powers of two. The line (blue, circles) falls
+# like one over the number of chunks, from several times the dashed line, which is the size of all logits in float32,
+# and bends where it comes near the dotted line, the size of the results: no chunk can save those. Right: seconds of a
+# call. On a quiet machine they hardly change at first, and rise where chunks are so small that products of matrices no
+# longer keep it busy.*
+#
+# Which number of chunks would you take here? What would you look at first on another machine?
+
+# %% experiment="chunks"
+import time
+
+torch.manual_seed(0)
+tokens, words, width = 2048, 8192, 32
+h, w = torch.randn(tokens, width), torch.randn(words, width) / width**0.5
+y = torch.randint(words, (tokens,))
+numbers = [2**power for power in range(8)]
+peaks, seconds = [], []
+for number in numbers:
+    peaks.append(peak_bytes(chunked_cross_entropy, h, w, y, chunk=tokens // number) / 2**20)
+    start = time.perf_counter()
+    chunked_cross_entropy(h, w, y, chunk=tokens // number)
+    seconds.append(time.perf_counter() - start)
+    print(f"{number:4d} chunks  {peaks[-1]:6.1f} MiB  {seconds[-1]:.2f} s")
+
+fig, (left, right) = figure(2, width=5.0, height=3.6)
+left.plot(numbers, peaks, label="your function")
+left.axhline(4 * tokens * words / 2**20, color=COLOURS[1], linestyle="--", label="all logits in float32")
+left.axhline(4 * width * (tokens + words) / 2**20, color=COLOURS[2], linestyle=":", label="the results")
+left.set_yscale("log", base=2)
+left.set(ylabel="peak memory, MiB")
+left.legend()
+right.plot(numbers, seconds, color=COLOURS[0])
+right.set(ylabel="seconds of a call", ylim=(0, None))
+for axes in (left, right):
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("number of chunks")
+fig
+
+# %% [markdown]
 # ## What you built
 #
-# The state machine between a 16-bit backward pass and a 32-bit optimizer. `mlsys_course.memory.DynamicLossScaler` is
-# the reference, and its tests drive it side by side with `torch.amp.GradScaler`.
+# The state machine between a 16-bit backward pass and a 32-bit optimizer, and a loss whose memory does not grow with
+# tokens times words. `mlsys_course.memory.DynamicLossScaler` is the reference of the first, and its tests drive it side
+# by side with `torch.amp.GradScaler`; `mlsys_course.memory.chunked_cross_entropy` of the second, with a
+# `torch.autograd.Function` around it, so that `loss.backward()` goes on from `grad_hidden` into the model.
 #
 # **What real systems do differently.** `GradScaler` never waits for the answer: the flag for overflow stays on the GPU
 # and the fused optimizer reads it there. It starts at $2^{16}$ and tries to grow every 2,000 steps, and it stops
 # growing at the end of float32's range. With sharded training (lab 11) ranks must agree on the flag, or their weights
 # drift apart: one all-reduce of one number. Clipping by norm comes after unscaling. Most large models now train in
-# bfloat16 without any of this; float8 brought scales back, one for each tensor.
+# bfloat16 without any of this; float8 brought scales back, one for each tensor. The fastest losses go one step further
+# than yours: their kernels never write a chunk's logits to the GPU's main memory at all.
 #
-# **Papers.** Micikevicius et al. 2018, "Mixed precision training" (figure 3 is the left half of ours); Kalamkar et al.
-# 2019 (bfloat16); Micikevicius et al. 2022 (float8 formats).
+# **Papers.** Micikevicius et al. 2018, "Mixed precision training" (figure 3 is the left half of our first figure);
+# Kalamkar et al. 2019 (bfloat16); Micikevicius et al. 2022 (float8 formats); Hsu et al. 2024, "Liger Kernel" (a fused
+# loss in chunks, like yours); Wijmans et al. 2024, "Cut your losses in large-vocabulary language models".

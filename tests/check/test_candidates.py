@@ -147,7 +147,7 @@ def test_a_cost_over_its_limit_is_wrong(lab):
     specification = Specification("square", "core", {"all": 1}, [case])
     cheap = judge(specification, {"one": Outcome({"y": torch.ones(1)}, costs={"part_calls": 2})})
     dear = judge(specification, {"one": Outcome({"y": torch.ones(1)}, costs={"part_calls": 3})})
-    assert cheap.ok and not dear.ok and "part calls 3, at most 2" in dear.results[0].wrong[0]
+    assert cheap.ok and not dear.ok and "(part calls): 3, at most 2" in dear.results[0].wrong[0]
 
 
 def test_wrong_folder_and_damaged_cases_say_what_to_do(lab, tmp_path_factory):

@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,3 +142,10 @@ class TestCompare:
 
         got = decode(encode(torch.ones(3).as_subclass(Equal)))
         assert not compare(got, torch.zeros(3), 1e-5)[0].ok
+
+
+def test_a_tensor_named_twice_is_refused():
+    """Else a few bytes on the wire could become any number in the grader's memory."""
+    text = json.dumps({"d": {"a": {"t": 0}, "b": {"t": 0}}})
+    with pytest.raises(TreeError):
+        decode(safetensors.torch.save({"0": torch.ones(2)}, metadata={"tree": text}))

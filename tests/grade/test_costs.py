@@ -1,44 +1,148 @@
 """Costs, end to end: measured outside the candidate, and a right answer that costs too much loses those points."""
 
 import pytest
+import torch
 
-from autograder.build.pipeline import build
-from autograder.course import load_course
 from autograder.demo.student import Student
+from autograder.grade.run import solution_notebook
 from autograder.grade.session import Session
-from mlsys_course.check.report import to_text
+from mlsys_course.check.meter import run_measured
+from mlsys_course.check.report import to_html, to_text
 
-STEM = "lab00_foundations"
-THRIFTY = "def times(x):\n    return x * {factor}"
-WASTEFUL = (
-    "import torch\ndef times(x):\n    ballast = torch.ones(100 << 18)  # 100 MiB\n    return x * {factor} * ballast[0]"
+LAB, EXERCISE = "lab10_memory", "chunked_cross_entropy"
+AT_ONCE = """
+def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100):
+    wide = torch.promote_types(hidden.dtype, torch.float32)
+    h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+    logits = (h @ w.T).to(wide)
+    total = F.cross_entropy(logits, targets, ignore_index=ignore_index, reduction="sum")
+    loss = total / max(1, int((targets != ignore_index).sum()))
+    loss.backward()
+    return loss, h.grad, w.grad
+"""
+KEPT = """
+def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100):
+    wide = torch.promote_types(hidden.dtype, torch.float32)
+    h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+    loss, n = 0, max(1, int((targets != ignore_index).sum()))
+    for start in range(0, len(targets), chunk):
+        log_p = (h[start : start + chunk] @ w.T).to(wide).log_softmax(-1)
+        y = targets[start : start + chunk]
+        loss = loss + F.nll_loss(log_p, y, ignore_index=ignore_index, reduction="sum") / n
+    loss.backward()
+    return loss, h.grad, w.grad
+"""
+LIES = """
+import mlsys_course.check.driver, mlsys_course.check.meter, mlsys_course.check.outcome, mlsys_course.check.verdict
+import os, builtins, pathlib
+mlsys_course.check.outcome.Outcome.costs = {"peak_memory": 0.0}
+mlsys_course.check.meter.MemoryMeter.peak = property(lambda self: 0, lambda self, value: None)
+mlsys_course.check.verdict.over_limit = lambda case, outcome: {}
+mlsys_course.check.driver.run_case = lambda *args, **kwargs: mlsys_course.check.outcome.Outcome(costs={})
+really = builtins.open
+def status(path, *args, **kwargs):
+    return really("/dev/null" if "/proc/" in str(path) else path, *args, **kwargs)
+builtins.open = pathlib.Path.open = status
+for path in ("/proc/self/status", "/proc/self/clear_refs", "/proc/self/statm", "/proc/self/smaps"):
+    try:
+        with really(path, "w") as file:
+            file.write("VmHWM: 0 kB")
+    except OSError:
+        pass
+"""
+RESETS_WHILE_IT_RUNS = AT_ONCE.replace(
+    "    return loss,",
+    """    del logits, total
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        pass
+    return loss,""",
 )
-BOASTFUL = WASTEFUL + "\nimport mlsys_course.check.driver as d\nd.Outcome.costs = {{'peak_memory': 0.0}}"
+ELSEWHERE = (
+    AT_ONCE.replace("chunked_cross_entropy", "whole")
+    + """
+import os, torch
+def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100):
+    if len(targets) < 500:
+        return whole(hidden, weight, targets, chunk, ignore_index)
+    results = [torch.zeros((), dtype=torch.float32), torch.empty_like(hidden), torch.empty_like(weight)]
+    reading, writing = os.pipe()
+    if not os.fork():
+        for result in whole(hidden, weight, targets, chunk, ignore_index):
+            rest = result.detach().numpy().tobytes()
+            while rest:
+                rest = rest[os.write(writing, rest) :]
+        os._exit(0)
+    os.close(writing)
+    for n, result in enumerate(results):
+        data = b""
+        while len(data) < result.nbytes:
+            data += os.read(reading, result.nbytes - len(data))
+        results[n] = torch.frombuffer(bytearray(data), dtype=result.dtype).reshape(result.shape)
+    return tuple(results)
+"""
+)
 
 
-@pytest.fixture
-def session(small_course):
-    path = small_course / "solutions" / STEM / "exercises.py"
-    text = path.read_text()
-    text = text.replace('points={"values": 4}', 'points={"values": 4, "memory": 2}')
-    text = text.replace("    return [Given(", '    limits = {"peak_memory": 30 << 20}\n    large = Given("large", "memory", {"x": draw.normal(9)}, True, limits)\n    return [large] + [Given(')  # fmt: skip  # noqa: E501
-    path.write_text(text)
-    course = load_course(small_course)
-    built = build(course.lab(STEM), small_course / "labs" / STEM)
-    with Session(course, STEM) as session:
-        yield lambda source: session.grade(
-            Student(built.student, built.solution)
-            .write("times", source.format(factor=built.lab.variants["factor"]))
-            .notebook,
-            {},
-        ).verdicts["times"]
+@pytest.fixture(scope="module")
+def session(course):
+    with Session(course, LAB) as session:
+        yield session
 
 
-def test_peak_memory_is_judged_from_outside(session):
-    assert session(THRIFTY).score == 6
-    for source in (WASTEFUL, BOASTFUL):
-        verdict = session(source)
-        assert (verdict.status, verdict.score) == ("wrong", 4)
-        (large,) = [result for result in verdict.results if not result.ok]
-        assert 90e6 < large.outcome.costs["peak_memory"] < 400e6
-        assert "costs too much" in to_text(verdict, sealed=True)
+def student(session):
+    """A student who has solved all of the lab."""
+    return Student(session.released, solution_notebook(session.lab)).solve()
+
+
+def graded(session, source):
+    """The student's work with the exercise's cell replaced."""
+    return session.grade(student(session).write(EXERCISE, source).notebook, {})
+
+
+def test_the_solution_takes_little_memory_and_time(session):
+    found = session.grade(student(session).notebook, {})
+    assert {v.status for v in found.verdicts.values()} == {"ok"} and found.score == 30
+    assert found.run.cpu_seconds < 10
+
+
+WASTEFUL = {
+    "at once": (AT_ONCE, 4.0, "Print the shape of the largest tensor"),
+    "kept by autograd": (KEPT, 1.0, "who still holds what was made for the first"),
+    "lies to what measures": (LIES + AT_ONCE, 4.0, "Print the shape of the largest tensor"),
+    "resets the system's peak": (RESETS_WHILE_IT_RUNS, 4.0, "Print the shape of the largest tensor"),
+}
+
+
+@pytest.mark.parametrize(("source", "tensors", "hint"), WASTEFUL.values(), ids=WASTEFUL)
+def test_a_right_answer_that_is_not_thrifty_loses_exactly_the_memory_points(session, source, tensors, hint):
+    found = graded(session, source).verdicts
+    verdict = found[EXERCISE]
+    assert found["DynamicLossScaler"].ok
+    assert (verdict.status, verdict.score, verdict.max_score) == ("wrong", 11, 15)
+    (long,) = [result for result in verdict.results if not result.ok]
+    inputs = session.scorer.specifications[EXERCISE].cases[-1].inputs
+    whole = len(inputs["targets"]) * len(inputs["weight"]) * 4
+    assert abs(long.outcome.costs["peak_memory"] - tensors * whole) < 0.2 * whole
+    assert len(verdict.hints) == 1 and hint in verdict.hints[0]
+    for page in (to_text(verdict, sealed=True), to_html(verdict, sealed=True)):
+        assert "costs too much (peak memory)" in page and "MiB" not in page, "a sealed case tells no number"
+
+
+def test_memory_of_another_process_is_no_way_out(session):
+    verdict = graded(session, ELSEWHERE).verdicts[EXERCISE]
+    assert verdict.score == 11 and {r.aspect for r in verdict.results if not r.ok} == {"memory"}
+
+
+def test_the_system_and_the_meter_agree(session):
+    """Within a few MiB, where no kernel takes much for itself; what a process touches first is the system's alone."""
+    specification, driver = session.scorer.specifications[EXERCISE], session.scorer.drivers[EXERCISE]
+    (case,) = [case for case in specification.cases if case.limits]
+    for source in (student(session).answers[f"solution-{EXERCISE}"], AT_ONCE, KEPT):
+        namespace = {"torch": torch, "F": torch.nn.functional}
+        exec(source, namespace)
+        metered = run_measured(driver, namespace[EXERCISE], case.inputs, case.limits).costs["peak_memory"]
+        (result,) = [r for r in graded(session, source).verdicts[EXERCISE].results if r.case == case.name]
+        assert abs(result.outcome.costs["peak_memory"] - metered) < 3 << 20

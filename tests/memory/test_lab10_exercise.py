@@ -1,18 +1,21 @@
 """Lab 10's exercise: what it expects is what ``torch.amp.GradScaler`` does, and any right class passes it."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from autograder.cases import outcome_of
+from autograder.course import load_package
 from autograder.draw import Draw
 from autograder.exercise import Exercise
 from mlsys_course.check import Case, Specification, Verdict, judge, run_case
-from mlsys_course.check.edition import load_drivers, load_module
+from mlsys_course.check.edition import load_drivers
 
 LAB = Path(__file__).parents[2] / "solutions" / "lab10_memory"
-EXERCISE: Exercise = load_module(LAB / "exercises.py", "lab10_exercises_under_test").exercises({})[0]
+EXERCISE: Exercise = load_package(LAB).exercises({})[0]
 DRIVER = load_drivers(LAB)["DynamicLossScaler"]
 NAMES = {"initial_scale": "init_scale"}
 
@@ -75,15 +78,24 @@ class ScaleInATensor:
         self.loss_scale = torch.tensor(scale)
 
 
-def verdict(candidate: Any, secret: bytes) -> Verdict:
-    """The verdict on all sealed cases, where GradScaler says what is right."""
+@functools.cache
+def specification(secret: bytes) -> Specification:
+    """All sealed cases, where GradScaler says what is right."""
     cases = []
     for given in EXERCISE.cases(Draw(secret, "lab10_memory", "DynamicLossScaler", "sealed")):
         right = run_case(DRIVER, PyTorchsScaler, given.inputs)
         assert not right.problem, right.words
-        cases.append(Case(given.name, given.aspect, given.inputs, right.outputs))
-    specification = Specification(EXERCISE.id, EXERCISE.kind, EXERCISE.points, cases)
-    return judge(specification, {c.name: run_case(DRIVER, candidate, c.inputs) for c in cases}, DRIVER)
+        mistakes = {
+            m.name: outcome_of(DRIVER, EXERCISE, m.candidate, given.inputs, {}, {}) for m in EXERCISE.misconceptions
+        }
+        cases.append(Case(given.name, given.aspect, given.inputs, right.outputs, mistakes))
+    hints = {m.name: m.hint for m in EXERCISE.misconceptions}
+    return Specification(EXERCISE.id, EXERCISE.kind, EXERCISE.points, cases, hints)
+
+
+def verdict(candidate: Any, secret: bytes) -> Verdict:
+    cases = specification(secret).cases
+    return judge(specification(secret), {c.name: run_case(DRIVER, candidate, c.inputs) for c in cases}, DRIVER)
 
 
 @pytest.mark.parametrize("secret", [b"one term's", b"another term's"])
@@ -97,6 +109,47 @@ def test_a_right_class_scores_full_marks(candidate: Any, secret: bytes) -> None:
 def test_a_misconception_keeps_the_points_of_what_is_right(mistake: Any) -> None:
     found = verdict(mistake.candidate, b"one term's")
     assert 0 < found.score < found.max_score
+
+
+class SumsToSee(EXERCISE.reference):
+    """One way to look at a sum instead of at every entry."""
+
+    def step(self, gradients: list[torch.Tensor]) -> list[torch.Tensor] | None:
+        if all(bool(gradient.sum().isfinite()) for gradient in gradients):
+            return super().step(gradients)
+        self._back_off()
+        return None
+
+
+class CountsEveryStep(EXERCISE.reference):
+    """The count moves before the gradients are looked at, and an overflow does not touch it."""
+
+    def step(self, gradients: list[torch.Tensor]) -> list[torch.Tensor] | None:
+        used = self.loss_scale
+        overflow = any(bool(gradient.isfinite().logical_not().any()) for gradient in gradients)
+        if overflow:
+            self.loss_scale *= self.backoff_factor
+        self._count_good_step()
+        return None if overflow else [gradient.float() / used for gradient in gradients]
+
+
+class NeverResets(EXERCISE.reference):
+    def _count_good_step(self) -> None:
+        self.good_steps += 1
+        self.loss_scale *= self.growth_factor if self.good_steps == self.growth_interval else 1
+
+
+@pytest.mark.parametrize("secret", [b"one term's", b"another term's"])
+@pytest.mark.parametrize(
+    ("candidate", "name"),
+    [
+        (SumsToSee, "looks_at_the_norm"),
+        (CountsEveryStep, "overflow_counts_as_a_step"),
+        (NeverResets, "counter_runs_past_the_interval"),
+    ],
+)
+def test_another_way_to_make_a_mistake_gets_its_hint(candidate: Any, name: str, secret: bytes) -> None:
+    assert verdict(candidate, secret).misconceptions[0] == name
 
 
 def test_a_scale_that_is_no_power_of_two_is_told_though_it_is_within_tolerance() -> None:

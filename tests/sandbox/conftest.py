@@ -58,7 +58,8 @@ def make_edition(folder: Path) -> Path:
     for name in ("__init__.py", "errors.py"):
         shutil.copy(ROOT / "mlsys_course" / name, folder / "python" / "mlsys_course")
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "mlsys_course" / "check", folder / "python" / "mlsys_course" / "check", ignore=ignored)
+    for name in ("check", "ranks"):
+        shutil.copytree(ROOT / "mlsys_course" / name, folder / "python" / "mlsys_course" / name, ignore=ignored)
     (folder / "lab" / "drivers.py").write_text(DRIVERS)
     case = Case("public", "values", {"x": torch.ones(2)}, {"y": torch.ones(2)})
     specifications = [
@@ -70,6 +71,25 @@ def make_edition(folder: Path) -> Path:
     for specification in specifications:
         path = folder / "lab" / "cases" / f"{specification.id}.safetensors"
         path.write_bytes(specification_to_bytes(specification))
+    return folder
+
+
+RANKED_DRIVER = """
+
+@driver(ranks=True)
+def ring(candidate, case, comm):
+    return {"y": candidate(case["x"], comm)}
+"""
+
+
+def make_ranked_edition(folder: Path) -> Path:
+    """The same with a function for several ranks."""
+    make_edition(folder)
+    drivers = folder / "lab" / "drivers.py"
+    drivers.write_text(drivers.read_text() + RANKED_DRIVER)
+    case = Case("public", "values", {"ranks": [{"x": torch.ones(2)}]}, {"rank 0": {"y": torch.ones(2)}})
+    blob = specification_to_bytes(Specification("ring", "core", {"values": 1.0}, [case]))
+    (folder / "lab" / "cases" / "ring.safetensors").write_bytes(blob)
     return folder
 
 
@@ -89,6 +109,9 @@ class Teacher:
         if exercise == "pick":
             return [Call("answer", encode({}))]
         return [Call(f"case {n}", encode({"x": torch.full((n,), MARK)}), seconds=3.0) for n in (1, 2, 3)]
+
+    def parts(self, exercise: str) -> Sequence[str]:
+        return ("double",) if exercise == "sum_of_squares" else ()
 
     def part(self, exercise: str, name: str, request: bytes) -> bytes:
         if name != "square":
@@ -130,6 +153,16 @@ def sealed(edition: Path) -> Engine:
 def engine(edition: Path) -> Iterator[Engine]:
     with sealed(edition) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def ranked() -> Iterator[Engine]:
+    """An engine over an edition that has an exercise for several ranks too."""
+    folder = Path(tempfile.mkdtemp(prefix="mlsys-test-ranked-"))
+    folder.chmod(0o755)
+    with sealed(make_ranked_edition(folder / "edition")) as made:
+        yield made
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

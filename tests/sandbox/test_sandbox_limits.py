@@ -155,7 +155,9 @@ def test_memory_of_processes_that_share_pages(monkeypatch):
     monkeypatch.setattr(watchdog_module.time, "monotonic", lambda: now[0])
     ended = threading.Event()
     ended.set()
-    watchdog = Watchdog(SimpleNamespace(ended=ended, init=0, slot=0), Limits(memory_mib=1024), 60.0)
+    watchdog = Watchdog(
+        SimpleNamespace(ended=ended, init=0, slot=0, warm=SimpleNamespace(cards=None)), Limits(memory_mib=1024), 60.0
+    )
     for _ in range(100):
         now[0] += 0.03
         assert watchdog._memory(used) == (64 + 200) << 20

@@ -15,18 +15,21 @@ from typing import Any, NoReturn
 
 from . import kernel
 from .channel import Channel
+from .processes import hold_all_below
 
 FIRST_UID, UIDS = 200_000, 60_000  # as root: a uid for each sandbox, so that RLIMIT_NPROC counts it alone
 HOME = "/home/student"
+AWAITED = (signal.SIGCHLD, signal.SIGUSR1)  # by process 1: the second is the trusted side's wish to hold all others
 CHANNELS = 200  # descriptors from here on are ours: the notebook's, then one for each graded cell
 
 
 @dataclass(frozen=True)
 class Confinement:
-    """How sandboxes are made here. Without ``sealed`` there are limits only."""
+    """How sandboxes are made here. Without ``sealed`` there are limits only; ``cards`` opens what CUDA needs."""
 
     sealed: bool
     program: bytes  # of seccomp
+    cards: bool = False
 
 
 def start(slot: int, limits: Mapping[str, Any], descriptors: Sequence[int], how: Confinement,
@@ -102,11 +105,11 @@ def _init(limits: Mapping[str, Any], channels: list[int], how: Confinement,
         if sys.platform == "linux":
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
             kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        with contextlib.suppress(OSError):  # now, since the fresh /proc cannot be written
+            Path("/proc/self/oom_score_adj").write_text("1000")
         if how.sealed:
             _loopback_up()
-            _own_folders(limits["scratch_mib"])
-        with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text("1000")
+            _own_folders(limits["scratch_mib"], how.cards)
         kernel.set_limits(limits["resources"])
         if how.sealed:
             kernel.drop_capabilities()
@@ -117,13 +120,22 @@ def _init(limits: Mapping[str, Any], channels: list[int], how: Confinement,
         os.closerange(CHANNELS, CHANNELS + len(channels))
         if sys.platform == "linux":
             kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+        signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
         while True:
-            os.wait()
+            _reap()
+            if signal.sigwait(AWAITED) == signal.SIGUSR1:
+                hold_all_below(os.getpid())
     except ChildProcessError:
         os._exit(0)
     except BaseException:
         _report(channels)
     os._exit(1)
+
+
+def _reap() -> None:
+    """All children that have ended; raises ChildProcessError when none is left."""
+    while os.waitpid(-1, os.WNOHANG)[0]:
+        pass
 
 
 def _notebook(channels: list[int], how: Confinement, work: Callable[[list[int]], None]) -> NoReturn:
@@ -146,7 +158,7 @@ def _loopback_up() -> None:
         fcntl.ioctl(sock, 0x8914, struct.pack("16sh", b"lo", 1 | 64))  # SIOCSIFFLAGS: up and running
 
 
-def _own_folders(scratch_mib: int) -> None:
+def _own_folders(scratch_mib: int, cards: bool) -> None:
     """Fresh places to write, of one size limit together; a fresh /proc and terminals.
 
     A Python under /home or /tmp, as a student's or a CI's virtual environment is, shows again in the fresh folder.
@@ -165,7 +177,8 @@ def _own_folders(scratch_mib: int) -> None:
         kernel.mount(f"/proc/self/fd/{descriptor}", point, None, kernel.BIND | kernel.RECURSIVE)
         os.close(descriptor)
     kernel.mount("devpts", "/dev/pts", "devpts", kernel.NO_SUID | kernel.NO_EXEC, "newinstance,ptmxmode=0666,mode=620")
-    kernel.mount("proc", "/proc", "proc", safe | kernel.NO_EXEC)
+    # Read-only: who writes to /proc/self/clear_refs sets the peak of its memory back. But CUDA names threads there.
+    kernel.mount("proc", "/proc", "proc", safe | kernel.NO_EXEC | (0 if cards else kernel.READ_ONLY))
     kernel.set_host_name("sandbox")
 
 

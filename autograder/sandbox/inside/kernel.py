@@ -14,6 +14,7 @@ NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 READ_ONLY, NO_SUID, NO_DEV, NO_EXEC, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 DETACH = 2
+HUGE, MADV_COLLAPSE = 2 << 20, 25
 # statvfs(2) and mount(2) number the same property differently from here on.
 ACCESS_TIMES = {1024: 1024, 2048: 2048, 4096: 1 << 21}
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
@@ -87,6 +88,21 @@ def new_user_namespace(flags: int, inside: int) -> None:
     Path("/proc/self/gid_map").write_text(f"{inside} {gid} 1")
 
 
+def collapse_memory() -> None:
+    """Put this process's own memory into huge pages where the kernel can (6.1 and later).
+
+    A fork copies one entry of the page table for each 2 MiB then, not 512: a third of the time. Nothing is lost where
+    it cannot be had.
+    """
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        fields = line.split()
+        if "w" in fields[1] and (len(fields) < 6 or fields[5] == "[heap]"):
+            start, end = (int(number, 16) for number in fields[0].split("-"))
+            start, end = -(-start // HUGE) * HUGE, end // HUGE * HUGE
+            if end > start:
+                _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_COLLAPSE)
+
+
 def set_host_name(name: str) -> None:
     """Name this machine in its own namespace."""
     _checked(_libc.sethostname(name.encode(), len(name)), "sethostname")
@@ -125,7 +141,7 @@ reboot settimeofday clock_settime clock_adjtime adjtimex syslog vhangup personal
 memfd_create memfd_secret shmget shmat shmctl shmdt msgget semget mq_open
 """
 UNIX, INET, INET6, NETLINK = 1, 2, 10, 16  # the only families of sockets: gloo needs the last one
-MASKED, EQUAL = 7, 4
+MASKED, EQUAL, GREATER = 7, 4, 6
 
 
 class _Comparison(ctypes.Structure):
@@ -144,8 +160,12 @@ def seccomp_library() -> ctypes.CDLL:
     return library
 
 
-def seccomp_program() -> bytes:
-    """The filter as the kernel's own instructions: built once, loaded in each sandbox."""
+def seccomp_program(*, shared_piece: int = 0) -> bytes:
+    """The filter as the kernel's own instructions: built once, loaded in each sandbox.
+
+    ``shared_piece``, in bytes, is for CUDA, which cannot start without anonymous shared memory: as much in a piece, of
+    which the watchdog then counts each in full.
+    """
     library = seccomp_library()
     context = library.seccomp_init(0x7FFF0000)  # allow
 
@@ -163,10 +183,12 @@ def seccomp_program() -> bytes:
     refuse("clone3", errno.ENOSYS)  # its flags lie in memory, out of the filter's sight; libc then uses clone
     for flag in (NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWCGROUP):
         refuse("clone", errno.EPERM, (0, MASKED, flag, flag))
+    # A lease on a file that all sandboxes read would make a neighbour's open() wait.
+    refuse("fcntl", errno.EPERM, (1, MASKED, 0xFFFFFFFF, 1024))
     for request in (0x5412, 0x541C):  # TIOCSTI, TIOCLINUX: typing into a terminal
         refuse("ioctl", errno.EPERM, (1, MASKED, 0xFFFFFFFF, request))
     # Anonymous shared memory stays when no process maps it, so that nobody's resident set would show it.
-    refuse("mmap", errno.EPERM, (3, MASKED, 0x21, 0x21))
+    refuse("mmap", errno.EPERM, (3, MASKED, 0x21, 0x21), (1, GREATER, shared_piece, 0))
     for family in set(range(46)) - {UNIX, INET, INET6, NETLINK}:
         refuse("socket", errno.EAFNOSUPPORT, (0, EQUAL, family, 0))
     with tempfile.TemporaryFile() as file:

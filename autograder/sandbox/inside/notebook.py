@@ -9,10 +9,13 @@ import socket
 import sys
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from . import audit
 from .channel import Channel
+from .replay import wait_and_answer
 from .shell import NotebookShell, Outputs, direct_output, refuse_input
 from .snapshot import answer_calls
 
@@ -27,21 +30,31 @@ FORK_TRIES = 60
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def run_notebook(shell: NotebookShell, lab: Path, home: Path, descriptors: list[int]) -> None:
-    """Read the cells from the first channel and run them; the others are for the graded cells, in order."""
+def run_notebook(
+    shell: NotebookShell, lab: Path, home: Path, descriptors: list[int], environment: Mapping[str, str]
+) -> None:
+    """Read the cells from the first channel and run them; the others are for the graded cells, in order.
+
+    With "replay" the processes that will answer are forked before anything has run.
+    """
     gc.enable()
     channel = Channel(socket.socket(fileno=descriptors[0]))
     channel.send({"kind": "started", "pid": os.getpid()})
     request, _ = channel.receive()
     _settle(home, lab, request["files"])
+    os.environ.update(environment)
     shell.outputs = Outputs(request["output_characters"])
     direct_output(shell)
     refuse_input()
-    waiting, own = list(descriptors[1:]), os.getpid()
-    for index, cell in enumerate(request["cells"]):
+    waiting, own, cells = list(descriptors[1:]), os.getpid(), request["cells"]
+    for index, cell in enumerate(cells if request["replay"] else ()):
+        if cell["mode"] == "graded":
+            _park(shell, lab, channel, waiting, cells[:index])
+    for index, cell in enumerate(cells):
         start = time.perf_counter()
         if cell["mode"] == "graded":
-            _park(shell, lab, channel, waiting)
+            if not request["replay"]:
+                _park(shell, lab, channel, waiting)
             channel.send({"kind": "parked", "cell": index, "seconds": time.perf_counter() - start})
         elif cell["mode"] == "run":
             ok = _run(shell, index, cell["source"])
@@ -49,7 +62,8 @@ def run_notebook(shell: NotebookShell, lab: Path, home: Path, descriptors: list[
                 os._exit(0)  # a child that the cell forked and let return: only one process is the notebook
             taken = shell.outputs.take()
             seconds = time.perf_counter() - start
-            channel.send({"kind": "cell", "cell": index, "ok": ok, "outputs": taken, "seconds": seconds})
+            told = {"outputs": taken, "seconds": seconds, "tried": audit.taken()}
+            channel.send({"kind": "cell", "cell": index, "ok": ok, **told})
     channel.send({"kind": "end"})
     with contextlib.suppress(EOFError):
         channel.receive()  # the trusted side closes when it has read everything
@@ -59,12 +73,14 @@ def run_notebook(shell: NotebookShell, lab: Path, home: Path, descriptors: list[
 def _run(shell: NotebookShell, index: int, source: str) -> bool:
     """Run a cell, which alone may be interrupted."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    audit.watch(True)
     try:
         return shell.run(index, source)
     except KeyboardInterrupt:
         shell.outputs.text("stderr", "KeyboardInterrupt\n")
         return False
     finally:
+        audit.watch(False)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -87,14 +103,16 @@ def _settle(home: Path, lab: Path, files: dict[str, str]) -> None:
     sys.argv[:] = ["student"]
 
 
-def _park(shell: NotebookShell, lab: Path, channel: Channel, waiting: list[int]) -> None:
-    """Fork a copy that waits for sealed inputs until after this process has ended."""
+def _park(
+    shell: NotebookShell, lab: Path, channel: Channel, waiting: list[int], cells: Sequence[Any] | None = None
+) -> None:
+    """Fork a copy that waits for sealed inputs until after this process has ended; it may have to run cells first."""
     descriptor = waiting.pop(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python 3.12 warns when a student's thread is alive: the copy has only one
         copy = _fork()
     if copy == 0:
-        _become_snapshot(shell, lab, channel, waiting, descriptor)
+        _become_snapshot(shell, lab, channel, waiting, descriptor, cells)
     os.close(descriptor)
 
 
@@ -107,9 +125,8 @@ def _fork() -> int:
     return os.fork()
 
 
-def _become_snapshot(
-    shell: NotebookShell, lab: Path, channel: Channel, waiting: list[int], descriptor: int
-) -> NoReturn:
+def _become_snapshot(shell: NotebookShell, lab: Path, channel: Channel, waiting: list[int], descriptor: int,
+                     cells: Sequence[Any] | None) -> NoReturn:  # fmt: skip
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         channel.close()
@@ -120,7 +137,10 @@ def _become_snapshot(
         spent = resource.getrusage(resource.RUSAGE_SELF)
         own = Channel(socket.socket(fileno=descriptor))
         own.send({"kind": "parked", "pid": os.getpid(), "spent": spent.ru_utime + spent.ru_stime})
-        answer_calls(own, shell.user_ns, lab)
+        if cells is None:
+            answer_calls(own, shell.user_ns, lab)
+        else:
+            wait_and_answer(own, shell, lab, cells)
     except BaseException:  # whatever it is, this process must not go on as a second notebook
         os._exit(1)
     os._exit(0)

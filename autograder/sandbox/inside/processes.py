@@ -2,11 +2,15 @@
 
 import contextlib
 import os
+import resource
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+ANONYMOUS_SHARED = "/dev/zero (deleted)"
+SHARED_PIECE = 32 << 20  # bytes; CUDA takes some of 2 MiB and one of 8.3
 PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
@@ -75,6 +79,19 @@ def proportional_bytes(pid: int) -> int | None:
     return _sum_of(f"/proc/{pid}/smaps_rollup", ("Pss",))
 
 
+def shared_anonymous_bytes(pids: Iterable[int]) -> int:
+    """The most that anonymous shared memory can come to, where none was made larger than SHARED_PIECE.
+
+    Its pages stay while any of them is mapped, and no process need have them resident.
+    """
+    pieces: set[str] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            lines = _read(f"/proc/{pid}/maps").splitlines()
+            pieces |= {line.split()[4] for line in lines if line.endswith(ANONYMOUS_SHARED)}
+    return len(pieces) * SHARED_PIECE
+
+
 def _sum_of(path: str, names: tuple[str, ...]) -> int | None:
     try:
         text = _read(path)
@@ -84,6 +101,29 @@ def _sum_of(path: str, names: tuple[str, ...]) -> int | None:
     return sum(int(value.split()[0]) for name, _, value in rows if name in names) * 1024
 
 
+HELD = {"RLIMIT_NPROC": "Max processes", "RLIMIT_FSIZE": "Max file size"}  # and their names in /proc/PID/limits
+
+
+def hold_all_below(pid: int) -> None:
+    """Let no process below ``pid`` start another or a thread, or write a file, for good. Linux only."""
+    held: set[int] = set()
+    while new := set(descendants(pid)) - held:
+        for below in new:
+            with contextlib.suppress(OSError):
+                for name in HELD:
+                    resource.prlimit(below, getattr(resource, name), (0, 0))
+        held |= new
+
+
+def held(pid: int) -> bool:
+    """Whether ``pid`` is held, or gone."""
+    try:
+        rows = _read(f"/proc/{pid}/limits").splitlines()
+    except OSError:
+        return True
+    return all(any(row.split()[-3:-1] == ["0", "0"] for row in rows if row.startswith(name)) for name in HELD.values())
+
+
 def kill_all_below(pid: int) -> None:
     """Kill ``pid`` and what descends from it, for where no pid namespace does that."""
     for _ in range(50):
@@ -91,14 +131,15 @@ def kill_all_below(pid: int) -> None:
         for child in found:
             with contextlib.suppress(OSError):
                 os.kill(child, signal.SIGKILL)
-        if not [child for child in found if _alive(child)]:
+        if not [child for child in found if alive(child)]:
             break
         time.sleep(0.002)
     with contextlib.suppress(OSError):
         os.kill(pid, signal.SIGKILL)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether it still runs."""
     try:
         text = _read(f"/proc/{pid}/stat")
     except OSError:

@@ -44,7 +44,12 @@ class RemotePart:
         answer = decode(blob)
         if "raised" in answer:
             raise RAISED.get(answer["raised"], RuntimeError)(answer["message"])
-        return answer["result"]
+        return map_tensors(answer["result"], lambda x: x.to(_device_of(request)))
+
+
+def _device_of(request: Tree) -> torch.device:
+    """Where the call's tensors are, and so its result's."""
+    return next((x.device for _, x in leaves(request) if isinstance(x, torch.Tensor)), torch.device("cpu"))
 
 
 class _RemoteCall(torch.autograd.Function):

@@ -20,7 +20,8 @@ EDITION, SANDBOX, FONTS = "/edition", "/sandbox", "/var/cache/matplotlib"
 TREE_MIB = 256  # of the edition's copy and the font cache
 
 
-def enter_root(root: Path, edition: Path, inside: Path, shown: Sequence[str], hidden: Sequence[str]) -> None:
+def enter_root(root: Path, edition: Path, inside: Path, shown: Sequence[str], hidden: Sequence[str],
+               devices: Sequence[str] = ()) -> None:  # fmt: skip
     """Build the tree at the empty folder ``root`` and pivot into it; afterwards nothing else can be reached.
 
     Folders of ``shown`` appear under their own names, read-only; those of ``hidden`` are empty. The edition is
@@ -34,9 +35,9 @@ def enter_root(root: Path, edition: Path, inside: Path, shown: Sequence[str], hi
     _system_folders(root)
     _copy(edition, root / EDITION[1:])
     _copy(inside, root / SANDBOX[1:] / inside.name)
-    for name in DEVICES:
-        (root / "dev" / name).touch()
-        mount(f"/dev/{name}", str(root / "dev" / name), None, BIND)
+    for device in (*(f"/dev/{name}" for name in DEVICES), *devices):
+        (root / device[1:]).touch()
+        mount(device, str(root / device[1:]), None, BIND)
     (root / "dev/ptmx").symlink_to("pts/ptmx")
     mount("proc", str(root / "proc"), "proc", NO_SUID | NO_DEV | NO_EXEC)
     pivot(str(root))

@@ -169,11 +169,11 @@ def make_shell() -> NotebookShell:
     return shell
 
 
-def warm_up(shell: NotebookShell) -> None:
+def warm_up(shell: NotebookShell, *, gradients: bool = True) -> None:
     """Run what is imported or built on first use, then forget it: a result, a figure, a traceback, a gradient."""
     stdout, stderr = sys.stdout, sys.stderr
     direct_output(shell)
-    for number, source in enumerate(_WARM_UP):
+    for number, source in enumerate(_WARM_UP if gradients else _WARM_UP[1:]):
         shell.run(number, source)
         shell.outputs.take()
     sys.stdout, sys.stderr = stdout, stderr
@@ -181,12 +181,12 @@ def warm_up(shell: NotebookShell) -> None:
 
 
 _WARM_UP = (
-    "import torch\nimport matplotlib.pyplot as plt\nfrom IPython.display import display\n"
-    "x = torch.randn(4, 4, requires_grad=True)\n(x @ x).softmax(-1).sum().backward()\nx.grad\n"
+    "import torch\nx = torch.randn(4, 4, requires_grad=True)\n(x @ x).softmax(-1).sum().backward()\nx.grad\n"
     "torch.autograd.grad((x @ x).bfloat16(), x, torch.ones(4, 4).bfloat16())",  # a cotangent brings in sympy, 0.4 s
+    "import matplotlib.pyplot as plt\n"
     "figure, axes = plt.subplots(figsize=(2, 2))\naxes.imshow([[0, 1]])\naxes.set_title('$a$')\nplt.show()",
     "raise ValueError('expected')",
-    "%%time\ndisplay({'text/plain': '1'}, raw=True)",
+    "%%time\nfrom IPython.display import display\ndisplay({'text/plain': '1'}, raw=True)",
 )
 
 

@@ -1,6 +1,8 @@
 """Sealed calls in a parked copy of the notebook: inputs come in, outcomes go out, nothing else happens."""
 
+import contextlib
 import gc
+import os
 import resource
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,28 +16,64 @@ from mlsys_course.check.driver import Candidate, Driver, accepts
 from mlsys_course.check.edition import load_drivers
 from mlsys_course.check.tree import TreeError
 
+from . import card
 from .channel import Channel, Closed
 from .kernel import set_limits
+from .rank import RemoteCommunicator
 from .remote import RemotePart
 
+_drivers: dict[str, Driver] = {}  # of the edition, read once
 UNDEFINED = "its name is not defined"
+WARMING = 12  # calls; the interpreter specialises code that has run eight times, and writes that into it
+BROKEN = 75  # how a process ends that a call has left without CUDA
+
+
+def warm_up(lab: Path, *, gradients: bool) -> None:
+    """Read the edition's drivers, and take a call's whole path until the interpreter has settled on it."""
+    _drivers.update(load_drivers(lab))
+    inputs = {"x": torch.ones(3, 4), "h": torch.ones(4, 4).bfloat16(), "n": 1, "mask": torch.ones(3, 4).bool()}
+
+    def work(_: Candidate, case: Mapping[str, Any]) -> dict[str, Any]:
+        x = case["x"].clone().requires_grad_(gradients)
+        y = torch.where(case["mask"], x, 0.0).softmax(-1) @ case["h"].float()
+        if gradients:
+            y.sum().backward()
+        return {"y": y, "h": case["h"] @ case["h"], "gradient": x.grad if gradients else y}
+
+    for _ in range(WARMING):
+        outcome = run_case(Driver("warm", work), work, decode(encode(inputs)), parts={}, forbidden=["torch.nothing"])
+        encode(outcome.outputs)
 
 
 def answer_calls(channel: Channel, namespace: dict[str, Any], lab: Path) -> None:
     """Answer calls until the trusted side closes."""
-    try:
+    with contextlib.suppress(Closed):
         hello, _ = channel.receive()
+        answer(channel, hello, namespace, lab)
+
+
+def answer(channel: Channel, hello: Mapping[str, Any], namespace: dict[str, Any], lab: Path) -> None:
+    """The same, once the first word about the exercise is there. On a card it may end as BROKEN."""
+    try:
         _limit_cpu(int(hello["cpu_seconds"]))
         candidate, missing = _candidate(hello["candidate"], namespace)
-        driver = None if hello["kind"] == "choice" else load_drivers(lab)[hello["exercise"]]
+        driver = None if hello["kind"] == "choice" else (_drivers or load_drivers(lab))[hello["exercise"]]
         if driver is not None:
             driver = replace(driver, function=_memory_errors(driver.function))
         parts = {name: RemotePart(channel, name) for name in (driver.parts if driver else ())}
         while True:
-            _, blob = channel.receive()
+            call, blob = channel.receive()
             gc.collect(0)
             outcome = Outcome(problem="missing", detail=missing) if missing else None
-            _answer(channel, outcome or _call(driver, candidate, decode(blob), parts, hello))
+            comm = RemoteCommunicator(channel, call["rank"], call["world_size"]) if "rank" in call else None
+            on_card = hello["card_mib"] > 0 and driver is not None and comm is None
+            with card.default() if on_card else contextlib.nullcontext():
+                inputs = card.moved(decode(blob)) if on_card else decode(blob)
+                outcome = outcome or _call(driver, candidate, inputs, parts, hello, comm)
+            broken = on_card and card.is_broken()
+            _answer(channel, outcome, broken)
+            if broken:
+                os._exit(BROKEN)
     except Closed:
         return
 
@@ -50,7 +88,7 @@ def _candidate(expression: str, namespace: dict[str, Any]) -> tuple[Candidate, s
 
 
 def _call(driver: Driver | None, candidate: Candidate, inputs: Mapping[str, Any], parts: Mapping[str, RemotePart],
-          hello: Mapping[str, Any]) -> Outcome:  # fmt: skip
+          hello: Mapping[str, Any], comm: RemoteCommunicator | None) -> Outcome:  # fmt: skip
     if driver is None:
         is_answer = isinstance(candidate, str | int | float | bool)
         return Outcome({"answer": candidate}) if is_answer else Outcome(problem="type")
@@ -63,6 +101,7 @@ def _call(driver: Driver | None, candidate: Candidate, inputs: Mapping[str, Any]
         forbidden=hello["forbidden"],
         unchanged=hello["unchanged"],
         messages=False,
+        comm=comm,
     )
 
 
@@ -73,19 +112,20 @@ def _memory_errors(function: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except RuntimeError as error:
-            if "allocate memory" in str(error):
+            if "allocate memory" in str(error) or isinstance(error, torch.OutOfMemoryError):
                 raise MemoryError from error
             raise
 
     return called
 
 
-def _answer(channel: Channel, outcome: Outcome) -> None:
-    head = {"kind": "outcome", "problem": outcome.problem, "detail": outcome.detail, "line": outcome.line}
+def _answer(channel: Channel, outcome: Outcome, broken: bool) -> None:
+    told = {"problem": outcome.problem, "detail": outcome.detail, "line": outcome.line}
+    head = {"kind": "outcome", "broken": broken, **told}
     try:
         channel.send(head, b"" if outcome.problem else encode(outcome.outputs))
     except (TreeError, ValueError):  # too large, or something that no frame can carry
-        channel.send({"kind": "outcome", "problem": "type", "detail": "", "line": None})
+        channel.send({**head, "problem": "type", "detail": "", "line": None})
 
 
 def _limit_cpu(seconds: int) -> None:

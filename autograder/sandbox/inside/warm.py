@@ -18,13 +18,13 @@ from typing import Any, NoReturn
 
 from . import child, kernel, root
 from .channel import Channel, Closed, receive_with_descriptors
-from .processes import kill_all_below
+from .processes import SHARED_PIECE, kill_all_below
 
 PACKAGE = __name__.rpartition(".")[0]
 IMPORTS = (
     "torch", "torch.nn.functional", "torch.distributed", "numpy", "matplotlib", "matplotlib.pyplot",
     "matplotlib_inline.backend_inline", "matplotlib.backends.backend_agg", "IPython", "safetensors.torch",
-    "mlsys_course.check",
+    "mlsys_course.check", "torch.fx.experimental.symbolic_shapes",
 )  # fmt: skip
 
 
@@ -34,11 +34,12 @@ def main(descriptor: int) -> NoReturn:
     channel = Channel(socket.socket(fileno=descriptor))
     try:
         config, _ = channel.receive()
-        how = child.Confinement(config["sealed"], kernel.seccomp_program() if config["sealed"] else b"")
+        sealed, piece = config["sealed"], SHARED_PIECE if config["cards"] else 0
+        how = child.Confinement(sealed, kernel.seccomp_program(shared_piece=piece) if sealed else b"", piece > 0)
         if how.sealed:
             _become_first_process(channel)
             folders = {name: Path(config[name]) for name in ("root", "edition", "inside")}
-            root.enter_root(**folders, shown=config["shown"], hidden=config["hidden"])
+            root.enter_root(**folders, **{name: config[name] for name in ("shown", "hidden", "devices")})
             config |= {"edition": root.EDITION, "import_from": root.SANDBOX, "fonts": root.FONTS}
         shell = _imported(config)
         if how.sealed:
@@ -84,12 +85,18 @@ def _imported(config: dict[str, Any]) -> Any:
     shell_module = importlib.import_module(".shell", PACKAGE)
     importlib.import_module(".notebook", PACKAGE)
     shell = shell_module.make_shell()
-    shell_module.warm_up(shell)
+    # A process that ever ran backward has children that cannot run it on a card.
+    shell_module.warm_up(shell, gradients=not config["replay"])
     importlib.import_module("numpy").random.seed(0)
     torch.manual_seed(0)
+    importlib.import_module(".snapshot", PACKAGE).warm_up(
+        Path(config["edition"], "lab"), gradients=not config["replay"]
+    )
+    importlib.import_module(".audit", PACKAGE).install()
     gc.collect()
     gc.freeze()
     gc.disable()
+    kernel.collapse_memory()
     return shell
 
 
@@ -141,11 +148,13 @@ class Warm:
     def _work(self, slot: int) -> Any:
         home = Path(child.HOME) if self.how.sealed else Path(self.config["root"], f"home-{slot}")
         lab = Path(self.config["edition"], "lab")
+        cards = self.config["cards"]
+        environment = {"CUDA_VISIBLE_DEVICES": str(slot % cards), "CUDA_CACHE_DISABLE": "1"} if cards else {}
 
         def work(channels: list[int]) -> None:
             from .notebook import run_notebook
 
-            run_notebook(self.shell, lab, home, channels)
+            run_notebook(self.shell, lab, home, channels, environment)
 
         return work
 

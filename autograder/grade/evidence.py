@@ -1,0 +1,60 @@
+"""What happened to a submission, for the assistant who must answer a student: one text file each, for staff only."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from mlsys_course.check import Verdict
+from mlsys_course.check.report import headline, sealed_words
+from mlsys_course.check.verdict import Result
+
+from ..sandbox import Cell, Run
+from .intake import HandedIn
+
+WIDTH = 72  # of a cell's first line
+
+
+def evidence(
+    handed: HandedIn, cells: Sequence[Cell], run: Run, verdicts: Mapping[str, Verdict], *,
+    edition: str, protections: str, flags: Mapping[str, Sequence[str]],
+) -> str:  # fmt: skip
+    """What ran, how long, at which peak of memory, what was stopped or refused, and what deserves a look."""
+    lines = [
+        f"student      {handed.student}",
+        f"submission   {handed.digest[:16]}, {len(handed.blob)} bytes",
+        f"edition      {edition[:16]}",
+        f"sandbox      {protections}",
+        f"run          {run.status}: {run.wall_seconds:.2f} s, {run.cpu_seconds:.2f} CPU-seconds, "
+        f"peak {run.peak_memory_bytes >> 20} MiB",
+    ]
+    sections = {
+        "For a person to look at (costs no points by itself)": [f"{n}: {why}" for n in flags for why in flags[n]],
+        "Left behind at intake": handed.refused or ([handed.problem] if handed.problem else []),
+        "Stopped by the sandbox, or tried in it": run.log,
+        "Cells": list(_cells(cells, run)),
+        "Exercises": [line for verdict in verdicts.values() for line in _exercise(verdict)],
+    }
+    for title, body in sections.items():
+        lines += ["", title, *(f"  {line}" for line in body or ["nothing"])]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(cells: Sequence[Cell], run: Run) -> Iterator[str]:
+    for number, (cell, came) in enumerate(zip(cells, run.cells, strict=False)):
+        first = next((line for line in cell.source.splitlines() if line.strip()), "")[:WIDTH]
+        yield f"{number:3}  {came.status:8} {came.seconds:6.2f} s  {first}"
+
+
+def _exercise(verdict: Verdict) -> Iterator[str]:
+    yield f"{headline(verdict)}, {verdict.status}"
+    for name in verdict.misconceptions:
+        yield f"  recognised: {name}"
+    if verdict.note:
+        yield f"  note: {verdict.note}"
+    for result in verdict.results:
+        yield f"  {result.case}: {_result(result)}"
+
+
+def _result(result: Result) -> str:
+    costs = ", ".join(f"{name.replace('_', ' ')} {cost:,.0f}" for name, cost in result.outcome.costs.items() if cost)
+    words = "ok" if result.ok else sealed_words(result) or "wrong"
+    line = f" (cell {result.outcome.line[0]}, line {result.outcome.line[1]})" if result.outcome.line else ""
+    return f"{words}{line}, {result.outcome.seconds * 1e3:.0f} ms" + (f", {costs}" if costs else "")

@@ -1,0 +1,225 @@
+"""Signs of an evasion in a submission's text, for a person to judge. A flag costs no points.
+
+What an exercise forbids is refused while it runs, but by a guard in the student's own process: whoever switches it
+off, or reaches round it, writes something that honest solutions have no use for. That is what is looked for: in what
+the candidate of an exercise with forbidden calls reaches, and in the whole notebook, whatever patches what it runs on.
+"""
+
+import ast
+import builtins
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mlsys_course.check import Driver, Specification
+from mlsys_course.check.reach import (
+    Reached,
+    bound_names,
+    docstrings,
+    dotted_name,
+    import_aliases,
+    nodes_of,
+    parse_cell,
+    reach,
+    used_names_of,
+)
+
+from ..sandbox import Cell
+from .signs import DYNAMIC, HOOKS, INNARDS, KNOWN, PATCHABLE, PLACES, ROADS, STARS, WIDE_ROADS
+
+HARMLESS = ("__name__", "__qualname__", "__doc__", "__init__", "__call__", "__version__", "__file__")
+NAMED = ("getattr", "setattr", "delattr", "hasattr", "attrgetter", "methodcaller")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One line of the text that a person should look at: ``where`` is a cell ("cell 3") or a file handed in with it."""
+
+    where: str
+    line: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.where}, line {self.line}: {self.why}"
+
+
+def flags(
+    cells: Sequence[Cell],
+    specifications: Mapping[str, Specification],
+    drivers: Mapping[str, Driver],
+    files: Mapping[str, bytes] | None = None,
+) -> dict[str, list[Flag]]:
+    """Flags by exercise; under "" those that concern the whole notebook. Empty for honest work.
+
+    ``files`` are those handed in beside the notebook (``my_mlsys/attention.py`` -> its bytes). Cells count from 1,
+    code cells only, as in the run's log.
+    """
+    texts = {f"cell {n}": cell.source for n, cell in enumerate(cells, 1) if not cell.exercise and not cell.skip}
+    carried = {name: data.decode(errors="replace") for name, data in (files or {}).items()}
+    found = {"": list(_patches(texts))}
+    for name, specification in specifications.items():
+        expression = next((cell.candidate for cell in cells if cell.exercise == name), "")
+        if specification.forbidden and expression:
+            stop = drivers[name].parts if name in drivers else ()
+            found[name] = list(_evasions(texts, expression, stop, specification.forbidden, carried))
+    return {name: list(dict.fromkeys(those)) for name, those in found.items() if those}
+
+
+def _evasions(
+    texts: Mapping[str, str], expression: str, stop, forbidden: Sequence[str], carried: Mapping[str, str]
+) -> Iterator[Flag]:
+    """In what one candidate reaches, and in the carried files that it takes something from."""
+    roots = used_names_of(expression)
+    reached = reach(list(texts.values()), roots, stop)
+    statements = {id(s): where for where, text in texts.items() for s in parse_cell(text)}
+    everything = [s for text in texts.values() for s in parse_cell(text)]
+    aliases = import_aliases(everything)
+    short = {name.rsplit(".", 1)[-1] for name in forbidden if not name.startswith("torch.Tensor.")}
+    for statement in reached.statements:
+        yield from _signs(statement, statements.get(id(statement), "notebook"), aliases, short)
+    for name in sorted(reached.missing - roots - _from_stars(everything) - set(KNOWN)):
+        yield Flag("notebook", 0, f"the candidate uses `{name}`, which no cell defines in plain text")
+    for path, text in carried.items():
+        if _taken(path, reached):
+            tree = parse_cell(text)
+            own = import_aliases(tree)
+            for statement in tree:
+                yield from _signs(statement, path, own, short)
+                for node in nodes_of(statement):
+                    if isinstance(node, ast.Attribute | ast.Name) and _mentions(node, own, short):
+                        yield Flag(path, node.lineno, f"a carried part calls `{ast.unparse(node)[:60]}`")
+
+
+def _signs(statement: ast.stmt, where: str, aliases: Mapping[str, str], short: set[str]) -> Iterator[Flag]:
+    """What honest candidates have no use for."""
+    skip = docstrings(statement)
+    for node in nodes_of(statement):
+        line = getattr(node, "lineno", 0)
+        if why := _dynamic(node, aliases) or _innards(node) or _road(node, aliases, ROADS):
+            yield Flag(where, line, why)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skip:
+            if hidden := next((s for s in sorted(short) if s in node.value), ""):
+                yield Flag(where, line, f"a string holds `{hidden}`")
+        elif isinstance(node, ast.Attribute) and node.attr in short:
+            yield Flag(where, line, f"names `{node.attr}`")
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            for root in _roots(node) - set(KNOWN):
+                yield Flag(where, line, f"imports `{root}`, which is no part of the course")
+
+
+def _patches(texts: Mapping[str, str]) -> Iterator[Flag]:
+    """In any cell: changes to what everything runs on, and looks at where the notebook lives."""
+    aliases = import_aliases(s for text in texts.values() for s in parse_cell(text))
+    for where, text in texts.items():
+        statements = parse_cell(text)
+        skip = {i for s in statements for i in docstrings(s)}
+        for node in (node for s in statements for node in nodes_of(s)):
+            line = getattr(node, "lineno", 0)
+            if why := _patch(node, aliases) or _hook(node) or _road(node, aliases, WIDE_ROADS):
+                yield Flag(where, line, why)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skip:
+                yield from (Flag(where, line, f"names {p}") for p in PLACES if node.value.startswith(p))
+        for number, line_text in enumerate(text.split("\n"), 1):
+            if line_text.lstrip().startswith(("%%writefile", "%%file", "%run", "%load")):
+                yield Flag(where, number, "brings in code by a magic")
+
+
+def _dynamic(node: ast.AST, aliases: Mapping[str, str]) -> str:
+    """Code from data, and names that are computed."""
+    if isinstance(node, ast.Name) and node.id in DYNAMIC and node.id not in aliases:
+        return f"uses `{node.id}`"
+    if isinstance(node, ast.Call) and (name := _called(node)) in NAMED:
+        names = node.args[1:2] if name.endswith("attr") else node.args[:1]
+        if any(not isinstance(n, ast.Constant) for n in [*names, *(k.value for k in node.keywords if k.arg == "name")]):
+            return f"`{name}` with a name that is computed"
+    return ""
+
+
+def _innards(node: ast.AST) -> str:
+    """Attributes that lead from an object to the interpreter's own."""
+    if not isinstance(node, ast.Attribute):
+        return ""
+    if node.attr in INNARDS:
+        return f"looks into `{node.attr}`"
+    inner = node.value
+    if _dunder(node) and isinstance(inner, ast.Attribute) and _dunder(inner):
+        return f"a chain of `{inner.attr}.{node.attr}`"
+    return ""
+
+
+def _dunder(node: ast.Attribute) -> bool:
+    return node.attr.startswith("__") and node.attr.endswith("__") and node.attr not in HARMLESS
+
+
+def _road(node: ast.AST, aliases: Mapping[str, str], roads: Sequence[str]) -> str:
+    """Modules and functions by their full name, whatever they are called here."""
+    names: list[str] = []
+    if isinstance(node, ast.Attribute | ast.Name):
+        names = [dotted_name(node, dict(aliases))]
+    elif isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+    road = next((r for n in names for r in roads if n == r or n.startswith(f"{r}.")), "")
+    return f"uses `{road}`" if road else ""
+
+
+def _patch(node: ast.AST, aliases: Mapping[str, str]) -> str:
+    """An attribute of a module or a class of the course's ground that is given another value."""
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign | ast.Delete):
+        targets = [t for target in node.targets for t in getattr(target, "elts", [target])]
+    elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+        targets = [node.target]
+    elif isinstance(node, ast.Call) and _called(node) in ("setattr", "delattr") and node.args:
+        targets = [ast.Attribute(node.args[0], "?")]
+    for target in targets:
+        inner = target.value if isinstance(target, ast.Subscript) else target
+        name = dotted_name(inner, dict(aliases))
+        if name.startswith(PATCHABLE) and (isinstance(inner, ast.Attribute)):
+            return f"changes `{name.removesuffix('.?')}`"
+    return ""
+
+
+def _hook(node: ast.AST) -> str:
+    if isinstance(node, ast.Attribute) and node.attr in HOOKS:
+        return f"uses the shell's `{node.attr}`"
+    if isinstance(node, ast.Name) and node.id in ("eval", "exec", "compile", "globals", "__import__", "__builtins__"):
+        return f"uses `{node.id}`"
+    return ""
+
+
+def _called(node: ast.Call) -> str:
+    function = node.func
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+
+
+def _mentions(node: ast.AST, aliases: Mapping[str, str], short: set[str]) -> bool:
+    name = dotted_name(node, dict(aliases))
+    return name.startswith("torch") and name.rsplit(".", 1)[-1] in short
+
+
+def _roots(node: ast.Import | ast.ImportFrom) -> set[str]:
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or "."]
+    return {name.split(".")[0] for name in names}
+
+
+def _taken(path: str, reached: Reached) -> bool:
+    """Whether reached code takes something from a file handed in beside the notebook."""
+    module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    taken = {d for d in reached.dotted if d.startswith("my_mlsys")}
+    for statement in reached.statements:
+        for node in nodes_of(statement):
+            if isinstance(node, ast.Import):
+                taken |= {alias.name for alias in node.names if alias.name.startswith("my_mlsys")}
+    return (module == "my_mlsys" and bool(taken)) or any(t == module or t.startswith(f"{module}.") for t in taken)
+
+
+def _from_stars(statements: Sequence[ast.stmt]) -> set[str]:
+    """Names that ``from torch import *`` and its like bring, and those of an interactive session."""
+    found = {"In", "Out", "display", "get_ipython", "_"}
+    for statement in statements:
+        if isinstance(statement, ast.ImportFrom) and any(alias.name == "*" for alias in statement.names):
+            module = sys.modules.get(statement.module or "") if statement.module in STARS else None
+            found |= set(dir(module)) if module else set()
+    return found | set(dir(builtins)) | {n for s in statements for n in bound_names(s)}

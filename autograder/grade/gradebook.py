@@ -1,0 +1,188 @@
+"""nbgrader's gradebook through one connection: a submission's grades and its journal entry in one transaction."""
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nbconvert.exporters.exporter import ResourcesDict
+from nbformat import NotebookNode
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
+from nbgrader.utils import parse_utc
+from sqlalchemy import Column, MetaData, String, Table, Text, select
+from sqlalchemy.exc import OperationalError
+from traitlets.config import Config
+
+BUSY_SECONDS = 60  # formgrader writes to the same file
+
+_metadata = MetaData()
+_journal = Table(
+    "mlsys_journal",
+    _metadata,
+    Column("lab", String(128), primary_key=True),
+    Column("student", String(128), primary_key=True),
+    Column("entry", Text, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What was graded, against what, and what it came to: enough to know that nothing need be done again."""
+
+    lab: str
+    student: str
+    submission: str  # digest of what was handed in
+    edition: str  # digest of what it was graded against
+    notebook: str  # digest of the file in autograded/
+    scores: Mapping[str, Mapping[str, Any]]  # by exercise: kind, status, score, max_score, hints, note
+    run: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+    def to_json(self) -> str:
+        """As it is kept."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Entry":
+        """As it was kept."""
+        return cls(**json.loads(text))
+
+
+class Book:
+    """The gradebook of a course folder. Not for several threads at once."""
+
+    def __init__(self, url: str, config: Config, log: logging.Logger):
+        self.url, self.config, self.log = url, config, log
+        busy = f"{'&' if '?' in url else '?'}timeout={BUSY_SECONDS}" if url.startswith("sqlite") else ""
+        self.book = Gradebook(url + busy)
+        self._commit = self.book.db.commit
+        self.book.db.commit = self.book.db.flush  # what the API would commit by itself waits for `transaction`
+        _metadata.create_all(self.book.engine)
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self.book.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Gradebook]:
+        """All that is done inside, or nothing."""
+        try:
+            yield self.book
+            self._commit()
+        except BaseException:
+            self.book.db.rollback()
+            raise
+        finally:
+            self.book.db.expire_all()
+
+    def has_assignment(self, stem: str) -> bool:
+        """Whether nbgrader knows the lab."""
+        try:
+            self.book.find_assignment(stem)
+        except MissingEntry:
+            return False
+        finally:
+            self.book.db.rollback()
+        return True
+
+    def entry(self, stem: str, student: str) -> Entry | None:
+        """The journal's word on a student's submission."""
+        chosen = select(_journal.c.entry).where(_journal.c.lab == stem, _journal.c.student == student)
+        with self.transaction() as book:
+            text = book.db.execute(chosen).scalar()
+        return None if text is None else Entry.from_json(text)
+
+    def entries(self, stem: str) -> list[Entry]:
+        """The journal of a lab, in order of the students' names."""
+        chosen = select(_journal.c.entry).where(_journal.c.lab == stem).order_by(_journal.c.student)
+        with self.transaction() as book:
+            return [Entry.from_json(text) for text in book.db.execute(chosen).scalars()]
+
+    def forget(self, stem: str, student: str) -> None:
+        """Strike a journal entry out, so that the submission is graded again."""
+        with self.transaction() as book:
+            book.db.execute(_journal.delete().where(_journal.c.lab == stem, _journal.c.student == student))
+
+    def students(self, stem: str) -> list[str]:
+        """Students whose submission of the lab is in the gradebook."""
+        with self.transaction() as book:
+            try:
+                return sorted(s.student.id for s in book.assignment_submissions(stem))
+            except MissingEntry:
+                return []
+
+    def scores(self, stem: str, student: str) -> dict[str, float | None]:
+        """The automatic score of each graded cell, empty where there is no submission."""
+        with self.transaction() as book:
+            try:
+                notebook = book.find_submission_notebook(stem, stem, student)
+            except MissingEntry:
+                return {}
+            return {grade.name: grade.auto_score for grade in notebook.grades}
+
+    def late_seconds(self, stem: str, student: str) -> float:
+        """How late the submission was, by the assignment's due date and the student's extension."""
+        with self.transaction() as book:
+            try:
+                return float(book.find_submission(stem, student).total_seconds_late)
+            except MissingEntry:
+                return 0.0
+
+    def save(self, entry: Entry, notebook: NotebookNode, timestamp: bytes) -> None:
+        """One submission's grades, comments, late penalty and journal entry, in one transaction."""
+        for attempt in range(3):
+            try:
+                with self.transaction() as book:
+                    self._save(book, entry, notebook, timestamp)
+                return
+            except OperationalError:
+                if attempt == 2:
+                    raise
+                time.sleep(0.5)
+
+    def _save(self, book: Gradebook, entry: Entry, notebook: NotebookNode, timestamp: bytes) -> None:
+        book.update_or_create_student(entry.student)
+        when: dict[str, Any] = {"timestamp": parse_utc(timestamp.decode().strip())} if timestamp else {}
+        submission = book.update_or_create_submission(entry.lab, entry.student, **when)
+        _SaveGrades(book, self.config, self.log).save(notebook, entry)
+        saved = book.find_submission_notebook(entry.lab, entry.lab, entry.student)
+        _Penalties(self.config, self.log).apply(saved, submission.total_seconds_late, entry.student)
+        row = {"lab": entry.lab, "student": entry.student}
+        book.db.execute(_journal.delete().where(_journal.c.lab == entry.lab, _journal.c.student == entry.student))
+        book.db.execute(_journal.insert().values(entry=entry.to_json(), **row))
+
+
+class _SaveGrades(SaveAutoGrades):
+    """nbgrader's own preprocessor, in a transaction that is ours."""
+
+    def __init__(self, book: Gradebook, config: Config, log: logging.Logger):
+        super().__init__(config=config, log=log)
+        self.gradebook = book
+
+    def save(self, notebook: NotebookNode, entry: Entry) -> None:
+        """Scores and comments of all cells."""
+        self.notebook_id = self.assignment_id = entry.lab
+        self.student_id = entry.student
+        for index, cell in enumerate(notebook.cells):
+            self.preprocess_cell(cell, ResourcesDict(), index)
+
+
+class _Penalties(AssignLatePenalties):
+    """nbgrader's late policy, or the plugin that the course's configuration names."""
+
+    def __init__(self, config: Config, log: logging.Logger):
+        super().__init__(config=config, log=log)
+        self.init_plugin()
+
+    def apply(self, notebook: Any, seconds_late: float, student: str) -> None:
+        """Set the notebook's penalty; none when it was in time."""
+        notebook.late_submission_penalty = None
+        if seconds_late > 0:
+            plugin: Any = self.plugin_inst
+            penalty = plugin.late_submission_penalty(student, notebook.score, seconds_late)
+            if penalty is not None:
+                notebook.late_submission_penalty = self._check_late_penalty(notebook, penalty)

@@ -1,0 +1,127 @@
+"""The trusted end of one parked process: a copy of the notebook that waits for the sealed calls of one exercise."""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlsys_course.check import Specification
+
+from . import said
+from .contract import Cell, Ended
+from .handles import close_handle, process_handle, send_signal
+from .inside import processes
+from .inside.channel import BadFrame, Channel, Closed, Late
+from .process import Sandbox
+
+PARK_SECONDS, CARD_SECONDS = 5.0, 20.0
+
+
+@dataclass
+class Parked:
+    """``greet`` first, then ``meet``; then its channel takes calls. ``close`` ends it."""
+
+    sandbox: Sandbox
+    channel: Channel
+    candidate: str
+    specification: Specification
+    cells: Sequence[Cell]
+    replay: Sequence[float] = ()  # for how long each cell may run again, in the process that will answer
+    pid: int = 0
+    handle: int = -1
+    together: Sequence[int] = ()  # whose memory counts
+    failed: Exception | None = None
+
+    def greet(self) -> None:
+        """Read that it is parked, and which process it is; a failure waits for ``meet``."""
+        deadline = time.monotonic() + PARK_SECONDS
+        try:
+            if sys.platform == "linux":
+                self.pid = self.channel.sender(deadline)
+                self.handle = process_handle(self.pid)
+            head, _ = self.channel.receive(deadline)
+            self.pid = self.pid or int(said.number(head.get("pid"), 1e7))
+        except (Closed, Late, BadFrame) as error:
+            self.failed = error
+
+    def meet(self, seconds: float) -> None:
+        """Tell it what it will be asked about, for so many seconds in all."""
+        specification = self.specification
+        hello = {
+            "exercise": specification.id,
+            "candidate": self.candidate,
+            "kind": specification.kind,
+            "forbidden": list(specification.forbidden),
+            "unchanged": specification.unchanged,
+            "cpu_seconds": int(2 * seconds) + 5,
+            "replay": list(self.replay),
+            "card_mib": self.sandbox.limits.gpu_memory_mib if self.sandbox.warm.cards else 0,
+        }
+        try:
+            if self.failed:
+                raise self.failed
+            self.channel.send(hello, seconds=PARK_SECONDS)
+        except (Closed, Late, BadFrame) as error:
+            raise self.ended(error) from None
+        if self.replay:
+            self.follow()
+
+    def follow(self) -> None:
+        """Wait for the process that will answer, or for its follower, to have run the notebook again."""
+        start = CARD_SECONDS if self.sandbox.warm.cards else PARK_SECONDS
+        deadline = time.monotonic() + sum(self.replay) + start
+        try:
+            head, _ = self.channel.receive(deadline)
+            if head.get("kind") != "ready":
+                raise BadFrame(f"{str(head.get('kind'))[:20]!r} instead of being ready")
+        except (Closed, Late, BadFrame) as error:
+            raise self.ended(error) from None
+
+    def resident(self) -> float:
+        """Bytes that its sandbox holds, and the peak starts again from here; minus infinity where that cannot be had.
+
+        Of all processes, and no more of them: one that does the work for another would hide what it takes.
+        """
+        if not self.replay and not self.sandbox.hold():
+            return float("-inf")
+        self.together = processes.descendants(self.sandbox.init)
+        sizes = [processes.status_bytes(pid, "VmRSS") for pid in self.together]
+        with contextlib.suppress(OSError):
+            for pid in self.together:
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+            return sum(map(float, sizes)) if all(sizes) else float("-inf")  # type: ignore[arg-type]
+        return float("-inf")
+
+    def peak(self) -> float:
+        """The most bytes that those processes held since ``resident``; infinite where one is gone."""
+        sizes = [processes.status_bytes(pid, "VmHWM") for pid in self.together]
+        return sum(map(float, sizes)) if all(sizes) else float("inf")  # type: ignore[arg-type]
+
+    def ended(self, error: Exception) -> Ended:
+        """Why no answer came: the watchdog, the clock, or the process itself."""
+        exercise = self.specification.id
+        if isinstance(error, Closed):
+            self.sandbox.ended.wait(0.2)
+        over = self.sandbox.over
+        if over in ("memory", "timeout"):
+            return Ended(over, f"{exercise}: the sandbox was stopped: {over}")
+        if isinstance(error, Late):
+            return Ended("timeout", f"{exercise}: a sealed call took too long")
+        if isinstance(error, Closed):
+            return Ended("crashed", f"{exercise}: the process ended in a sealed call")
+        return Ended("crashed", f"{exercise}: {error}")
+
+    def kill(self) -> None:
+        """End it; whoever reads its channel sees that at once."""
+        if self.pid:
+            send_signal(self.handle, self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End it, and let go of it."""
+        self.kill()
+        close_handle(self.handle)
+        self.handle = -1
+        self.channel.close()

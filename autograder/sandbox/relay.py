@@ -1,0 +1,144 @@
+"""Between the ranks of one sealed call: every message goes through here, is checked, counted, and sent on.
+
+Each rank is a process in a sandbox of its own, and its channel to this side is all that it shares with anybody. What
+the trusted side says of ranks that fail holds ranks only, so it may be shown to students.
+"""
+
+import math
+import select
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from mlsys_course.check import Outcome
+from mlsys_course.check.ranked import combined
+from mlsys_course.ranks import Released, Switchboard
+from mlsys_course.ranks.traffic import message_bytes
+
+from . import said
+from .contract import Call, Ended
+from .inside.channel import BadFrame, Channel, Closed, Late
+from .inside.rank import DTYPES, MOST_MESSAGE
+from .parked import Parked
+from .parts import PartCalls
+
+MOST_FRAMES, MOST_WAITING = 20_000, 32 << 20  # frames of one rank; bytes in all mailboxes
+MOST_DIMENSIONS, MOST_SIZE, MOST_HEADER = 16, 1 << 32, 1 << 16
+RELEASE_SECONDS = 2.0  # for the other ranks, once it is clear that nobody can go on
+
+
+class Relay:
+    """One call to several ranks: a thread for each, and a switchboard between them."""
+
+    def __init__(self, members: Sequence[Parked], call: Call, parts: PartCalls, deadline: float):
+        self.members, self.call, self.parts, self.deadline = members, call, parts, deadline
+        self.board = Switchboard(len(members))
+        self.outcomes: list[Outcome | None] = [None] * len(members)
+        self.failure: Ended | None = None
+        self.broken: list[Parked] = []  # whose process ends with this call, and is followed by another
+        self.lock = threading.Lock()
+
+    def run(self) -> Outcome:
+        """The outcome of all ranks, with their traffic; raises Ended as soon as one does not do its part."""
+        for member in self.members:
+            member.channel.most_header, member.channel.most_blob = MOST_HEADER, MOST_MESSAGE
+        with ThreadPoolExecutor(len(self.members)) as pool:
+            for served in [pool.submit(self._serve, rank) for rank in range(len(self.members))]:
+                served.result()
+        if self.failure:
+            raise self.failure
+        for member in self.broken:
+            member.follow()
+        outcomes = [outcome for outcome in self.outcomes if outcome is not None]
+        assert len(outcomes) == len(self.members)
+        costs = self.board.traffic.costs
+        return replace(combined(outcomes, self.board.released, self.board.stuck), costs=costs)
+
+    def _serve(self, rank: int) -> None:
+        """From a rank's inputs to its outcome."""
+        member, inputs = self.members[rank], self.call.ranks[rank]
+        channel = member.channel
+        head = {"kind": "call", "rank": rank, "world_size": len(self.members), "on_cpu": self.call.measure_memory}
+        try:
+            channel.send(head, inputs, max(0.01, self.deadline - time.monotonic()))
+            for _ in range(MOST_FRAMES):
+                head, blob = channel.receive(self.deadline)
+                if head.get("kind") == "outcome":
+                    break
+                self._pass_on(rank, head, blob)
+            else:
+                raise BadFrame(f"more than {MOST_FRAMES} messages")
+            self.outcomes[rank] = said.outcome(head, blob, inputs, member.specification, member.cells)
+            if head.get("broken") is True and member.replay:
+                self.broken.append(member)
+        except (Closed, Late, BadFrame, ValueError) as error:
+            self._fail(rank, error)
+        finally:
+            self.board.leave(rank)
+
+    def _pass_on(self, rank: int, head: Mapping[str, Any], blob: bytes) -> None:
+        channel, kind = self.members[rank].channel, head.get("kind")
+        if kind == "part":
+            self.parts.answer(channel, head, blob)
+        elif kind == "send":
+            receiver, message = self._peer(rank, head.get("to")), _described(head, blob)
+            size = message_bytes(message["shape"], DTYPES[message["dtype"]].itemsize)
+            if self.board.waiting_bytes + len(blob) > MOST_WAITING:
+                raise BadFrame(f"more than {MOST_WAITING} bytes that nobody has received")
+            self.board.post(rank, receiver, (message, blob), size)
+        elif kind == "recv" and not blob:
+            try:
+                message, blob = self.board.take(rank, self._peer(rank, head.get("from")), self._watch(channel))
+            except Released:
+                self.deadline = min(self.deadline, time.monotonic() + RELEASE_SECONDS)
+                message, blob = {"kind": "released"}, b""
+            channel.send(message, blob, max(0.01, self.deadline - time.monotonic()))
+        else:
+            raise BadFrame(f"{str(kind)[:20]!r} instead of a message")
+
+    def _peer(self, rank: int, peer: Any) -> int:
+        if type(peer) is not int or not 0 <= peer < len(self.members) or peer == rank:
+            raise BadFrame(f"a message between {rank} and {str(peer)[:20]}")
+        return peer
+
+    def _watch(self, channel: Channel) -> Callable[[], None]:
+        """For a rank that waits: whether it is still there, and whether there is time."""
+        poll = select.poll()
+        poll.register(channel.sock, 0)
+
+        def watch() -> None:
+            if poll.poll(0):
+                raise Closed
+            if time.monotonic() > self.deadline:
+                raise Late
+
+        return watch
+
+    def _fail(self, rank: int, error: Exception) -> None:
+        """The first failure is the call's; the others are released by ending them."""
+        with self.lock:
+            if self.failure is not None:
+                return
+            found = self.members[rank].ended(error)
+            words = f"rank {rank} {'ended' if isinstance(error, Closed) else 'sent what is no message'}"
+            if found.why == "timeout":
+                words = self.board.unfinished() if isinstance(error, Late) else f"rank {rank} did not finish"
+            self.failure = Ended(found.why, f"{found.log}, rank {rank}", words)
+        self.board.stop()
+        for member in self.members:
+            member.kill()
+
+
+def _described(head: Mapping[str, Any], blob: bytes) -> dict[str, Any]:
+    """A message's own header, rebuilt from what was checked; raises BadFrame unless the bytes are what it says."""
+    dtype, shape = head.get("dtype"), head.get("shape")
+    if not isinstance(dtype, str) or dtype not in DTYPES or not isinstance(shape, list):
+        raise BadFrame("a message without dtype and shape")
+    if len(shape) > MOST_DIMENSIONS or not all(type(size) is int and 0 <= size < MOST_SIZE for size in shape):
+        raise BadFrame("a message of no possible shape")
+    if math.prod(shape) * DTYPES[dtype].itemsize != len(blob):
+        raise BadFrame("a message whose bytes are not its shape's")
+    return {"kind": "message", "dtype": dtype, "shape": list(shape)}

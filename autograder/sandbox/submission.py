@@ -1,0 +1,190 @@
+"""One run of a submission: its notebook, as often as it takes, then the sealed calls of its graded cells."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mlsys_course.check import Outcome, Specification
+
+from .attempt import Attempt
+from .contract import Cell, CellRun, Ended, Limits, Run, RunStatus, Trusted
+from .group import Group, only_graded
+from .inside.channel import Channel
+from .order import drawn_order
+from .parked import Parked
+from .process import Sandbox, WarmProcess
+from .sealed import Examination
+from .watchdog import Watchdog
+
+RESTARTS = 3
+HANG_SECONDS = 1.0  # to run a cell again that had to be interrupted
+NOT_REACHED = {
+    "timeout": "The notebook took too long before this exercise's cell.",
+    "memory": "The notebook took too much memory before this exercise's cell.",
+    "crashed": "The notebook's process ended before this exercise's cell.",
+}
+WORST: tuple[RunStatus, ...] = ("ok", "crashed", "timeout", "memory")
+
+
+@dataclass
+class Submission:
+    """One run: attempts at the notebook, each without the cells that ended the ones before, then sealed calls."""
+
+    warm: WarmProcess
+    limits: Limits
+    cells: Sequence[Cell]
+    trusted: Trusted
+    files: Mapping[str, bytes]
+    specifications: Mapping[str, Specification]
+    ranks: Mapping[str, int]  # of exercises for several ranks, how many
+    left_out: dict[int, str] = field(default_factory=dict)
+    outcomes: dict[str, dict[str, Outcome]] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    runs: list[CellRun] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    status: RunStatus = "ok"
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+    peak_card_bytes: int = 0
+
+    def run(self) -> Run:
+        start = time.monotonic()
+        for attempt in range(RESTARTS + 1):
+            if not self._again(last=attempt == RESTARTS):
+                break
+        for _ in range(RESTARTS + 1):
+            if not self._again_in_ranks():
+                break
+        for exercise in self.specifications:
+            if exercise not in self.outcomes:
+                self._give_up(exercise, self.status if self.status != "ok" else "crashed")
+        wall = time.monotonic() - start
+        took = (wall, self.cpu_seconds, self.peak_bytes, self.log, self.peak_card_bytes)
+        return Run(self.status, self.runs, self.outcomes, self.problems, *took)
+
+    def _again(self, *, last: bool) -> bool:
+        """One sandbox from start to end; whether another is to follow."""
+        left = self.limits.cpu_seconds - self.cpu_seconds
+        if left <= 0:
+            return False
+        cells = only_graded(self.cells, set(self.specifications) - set(self.ranks))
+        graded = [i for i, cell in enumerate(cells) if cell.exercise is not None and i not in self.left_out]
+        sandbox = self.warm.spawn(self.limits, len(graded))
+        try:
+            sandbox.begin()
+            watchdog = Watchdog(sandbox, self.limits, left)
+            try:
+                return self._attempt(sandbox, cells, graded, last)
+            finally:
+                watchdog.look()
+                self.cpu_seconds += watchdog.cpu_seconds
+                self.peak_bytes = max(self.peak_bytes, watchdog.peak_bytes)
+                self.peak_card_bytes = max(self.peak_card_bytes, watchdog.peak_card_bytes)
+        finally:
+            sandbox.close()
+
+    def _attempt(self, sandbox: Sandbox, cells: Sequence[Cell], graded: list[int], last: bool) -> bool:
+        attempt = Attempt(sandbox, cells, self.limits, self.files, self.left_out)
+        try:
+            attempt.run()
+        except Ended as error:
+            self._note(error.why, error.log)
+            if not (attempt.out_of_time or last) and attempt.reached < len(self.cells):
+                self._leave_out(attempt.reached, error.why)
+                return True
+            if len(attempt.runs) == attempt.reached:
+                attempt.runs.append(CellRun("timeout" if error.why == "timeout" else "error"))
+        self._keep(attempt.runs)
+        self.log += attempt.tried
+        if any(run.status == "timeout" for run in self.runs):
+            self._note("timeout")
+        channels = dict(zip(graded, sandbox.graded, strict=True))
+        parked = [i for i in attempt.parked if self.cells[i].exercise not in self.outcomes]
+        waiting = [self._examination([self._parked(sandbox, i, channels[i], attempt.runs)]) for i in parked]
+        return self._examine_all([sandbox], waiting) and not last
+
+    def _again_in_ranks(self) -> bool:
+        """One group of sandboxes for the exercises of several ranks that are left; whether another is to follow."""
+        pending = {e: size for e, size in self.ranks.items() if e not in self.outcomes}
+        left = self.limits.cpu_seconds - self.cpu_seconds
+        if not pending or left <= 0:
+            return False
+        cells = only_graded(self.cells, pending)
+        with Group(self.warm, self.limits, max(pending.values()), cells, self.left_out, left) as group:
+            try:
+                group.run(self.files)
+                for error in group.failures:
+                    self._note(error.why, error.log)
+                waiting = []
+                for index in [i for i, cell in enumerate(cells) if cell.exercise and i not in self.left_out]:
+                    exercise = cells[index].exercise or ""
+                    if channels := group.channels(index, pending[exercise]):
+                        runs = group.attempts[0].runs
+                        waiting.append(self._examination([self._parked(s, index, c, runs) for s, c in channels]))
+                    else:
+                        self._give_up(exercise, group.why)
+                return self._examine_all(group.sandboxes, waiting)
+            finally:
+                group.measure()
+                self.cpu_seconds += group.cpu_seconds
+                self.peak_bytes = max(self.peak_bytes, group.peak_bytes)
+                self.peak_card_bytes = max(self.peak_card_bytes, group.peak_card_bytes)
+
+    def _examine_all(self, sandboxes: Sequence[Sandbox], waiting: list[Examination]) -> bool:
+        """Sealed calls, one exercise after the other; whether the rest need theirs in other sandboxes."""
+        for sandbox in sandboxes:
+            sandbox.notebook.close()
+        for examination in waiting:
+            examination.greet()
+        order = drawn_order([examination.exercise for examination in waiting], self.trusted)
+        waiting.sort(key=lambda examination: order.index(examination.exercise), reverse=True)  # the last is asked first
+        while waiting:
+            # Nobody else is there to see the inputs: no notebook, no process that it or a candidate left.
+            members = [member for examination in waiting for member in examination.members]
+            for sandbox in sandboxes:
+                sandbox.keep_only([member.pid for member in members if member.sandbox is sandbox])
+            examination = waiting.pop()
+            try:
+                examination.run()
+            except Ended as error:
+                return bool(waiting) and error.why != "timeout"
+            finally:
+                self.outcomes[examination.exercise] = examination.outcomes
+                if examination.problem:
+                    self.problems[examination.exercise] = examination.problem
+                    self.log.append(examination.log)
+                for other in waiting if any(sandbox.over for sandbox in sandboxes) else ():
+                    other.close()
+        return False
+
+    def _parked(self, sandbox: Sandbox, index: int, channel: Channel, runs: Sequence[CellRun]) -> Parked:
+        cell = self.cells[index]
+        specification = self.specifications[cell.exercise or ""]
+        again = [HANG_SECONDS if run.status == "timeout" else 2 * run.seconds + 1 for run in runs]
+        replay = again if self.warm.replay else []
+        return Parked(sandbox, channel, cell.candidate, specification, self.cells, replay)
+
+    def _examination(self, members: Sequence[Parked]) -> Examination:
+        return Examination(members, members[0].specification, self.trusted, self.limits.call_seconds)
+
+    def _leave_out(self, index: int, why: str) -> None:
+        self.left_out[index] = why
+        exercise = self.cells[index].exercise
+        if exercise is not None:
+            self._give_up(exercise, why)
+
+    def _give_up(self, exercise: str, why: str) -> None:
+        self.outcomes[exercise] = {call.key: Outcome(problem=why) for call in self.trusted.calls(exercise)}
+        self.problems[exercise] = NOT_REACHED[why]
+        self.log.append(f"{exercise}: its cell was not reached: {why}")
+
+    def _keep(self, runs: list[CellRun]) -> None:
+        if not self.runs:
+            missing = len(self.cells) - len(runs)
+            self.runs = [*runs, *(CellRun("notrun") for _ in range(missing))]
+
+    def _note(self, why: RunStatus, log: str = "") -> None:
+        if WORST.index(why) > WORST.index(self.status):
+            self.status = why
+        if log:
+            self.log.append(log)

@@ -1,0 +1,39 @@
+"""What one call of a candidate came to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .tree import Tree
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call of a candidate came to: its outputs, or the problem that kept it from having any.
+
+    ``problem`` is one of "", "raised", "type", "device", "modified", "forbidden", "timeout", "memory",
+    "crashed", "missing", "deadlock"; ``detail`` says more, ``line`` is (file name, line number) in the student's code.
+    """
+
+    outputs: Tree = None
+    problem: str = ""
+    detail: str = ""
+    line: tuple[str, int] | None = None
+    seconds: float = 0.0
+    costs: Mapping[str, float] = field(default_factory=dict)  # measured by the trusted side, never told by a candidate
+
+    @property
+    def words(self) -> str:
+        """The problem as a student reads it."""
+        said = {
+            "raised": f"raised {self.detail}",
+            "type": f"returned {self.detail}",
+            "device": f"returned a result on another device: {self.detail}",
+            "modified": f"modified its input {self.detail}; work on a copy",
+            "forbidden": f"called {self.detail}, which this exercise forbids",
+            "timeout": "took too long" + (f": {self.detail}" if self.detail else ""),
+            "memory": "used too much memory",
+            "crashed": "ended the process" + (f": {self.detail}" if self.detail else ""),
+            "missing": f"is not there: {self.detail}",
+            "deadlock": f"waits forever: {self.detail}",
+        }
+        return said.get(self.problem, self.problem)

@@ -1,0 +1,102 @@
+"""What a rank holds in its hand: its number, and messages to and from the others."""
+
+from abc import ABC, abstractmethod
+from collections import defaultdict, deque
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+class Handle:
+    """A message under way; ``wait`` returns when it is through, and gives the buffer of a receive."""
+
+    def __init__(self, finish: Callable[[], None], buffer: Tensor | None = None):
+        self._finish, self._buffer, self._done = finish, buffer, False
+
+    def wait(self) -> Tensor | None:
+        """Block until the message is through."""
+        if not self._done:
+            self._finish()
+        return self._buffer
+
+    def _complete(self, message: Tensor) -> None:
+        self._done = True
+        if self._buffer is not None:
+            with torch.no_grad():
+                self._buffer.copy_(message)
+
+
+class Communicator(ABC):
+    """Point-to-point messages between ``world_size`` ranks, of which this is number ``rank``.
+
+    Messages from one rank to another arrive in the order in which they were sent. Names and meaning follow
+    ``torch.distributed``, except that sending is buffered: it copies the tensor and never blocks.
+    Lab 9 builds collectives from it.
+    """
+
+    def __init__(self, rank: int, world_size: int):
+        self.rank, self.world_size = rank, world_size
+        self._pending: dict[int, deque[Handle]] = defaultdict(deque)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(rank={self.rank}, world_size={self.world_size})"
+
+    def send(self, tensor: Tensor, to: int) -> None:
+        """Send a copy of ``tensor``. Raises ValueError for a rank that cannot be sent to."""
+        self._check("send to", to, tensor)
+        self._post(tensor.detach(), to)
+
+    def recv(self, buffer: Tensor, source: int) -> Tensor:
+        """Fill ``buffer`` with the next message from ``source``, and return it; blocks until there is one.
+
+        Raises ValueError unless shape and dtype of the message are the buffer's.
+        """
+        self.irecv(buffer, source).wait()
+        return buffer
+
+    def isend(self, tensor: Tensor, to: int) -> Handle:
+        """``send``, with a handle as ``torch.distributed`` gives one: there, wait before you write to ``tensor``."""
+        self.send(tensor, to)
+        return Handle(lambda: None)
+
+    def irecv(self, buffer: Tensor, source: int) -> Handle:
+        """Promise ``buffer`` to the next message from ``source`` that no earlier receive has; ``wait`` fills it."""
+        self._check("receive from", source, buffer)
+        handle = Handle(lambda: self._fill_until(handle, source), buffer)
+        self._pending[source].append(handle)
+        return handle
+
+    def _fill_until(self, last: Handle, source: int) -> None:
+        """Messages go to receives in the order in which these were asked for."""
+        while not last._done:
+            handle = self._pending[source].popleft()
+            buffer = handle._buffer
+            assert buffer is not None
+            message = self._take(source, buffer)
+            if message.shape != buffer.shape or message.dtype != buffer.dtype:
+                raise ValueError(
+                    f"rank {self.rank} got {_described(message)} from rank {source}, and its buffer is for "
+                    f"{_described(buffer)}; give a buffer of the message's shape and dtype"
+                )
+            handle._complete(message)
+
+    def _check(self, doing: str, other: int, tensor: Tensor) -> None:
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"messages are tensors, and this is a {type(tensor).__name__}; wrap it in torch.tensor")
+        if isinstance(other, bool) or not isinstance(other, int) or not 0 <= other < self.world_size:
+            raise ValueError(f"rank {self.rank} cannot {doing} {other!r}; ranks are 0 to {self.world_size - 1}")
+        if other == self.rank:
+            raise ValueError(f"rank {self.rank} cannot {doing} itself; it has the tensor already")
+
+    @abstractmethod
+    def _post(self, tensor: Tensor, to: int) -> None:
+        """Send a copy."""
+
+    @abstractmethod
+    def _take(self, source: int, buffer: Tensor) -> Tensor:
+        """The next message from ``source``; blocks. ``buffer`` tells what is expected, where messages do not say it."""
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

@@ -1,0 +1,71 @@
+"""The ring against gloo's ``all_reduce`` in real processes, and its traffic against the formula."""
+
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mlsys_course.all_reduce import ring_all_reduce, ring_reduce_scatter
+from mlsys_course.check.compare import TOLERANCE
+from mlsys_course.ranks import run_in_threads
+from tests.conftest import ROOT
+
+from .gloo_ranks import DTYPES, LENGTHS, given
+
+KINDS = list(itertools.product(DTYPES, LENGTHS))
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_it_is_what_gloo_says_also_over_gloos_own_messages(world_size, tmp_path):
+    command = [sys.executable, "-m", "tests.all_reduce.gloo_ranks", str(world_size), str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(world_size)]
+    for number, (dtype, length) in enumerate(KINDS):
+        ours, _ = run_in_threads(
+            lambda comm, n=length, d=dtype: ring_all_reduce(given(comm.rank, n, d), comm), world_size
+        )
+        tolerance = TOLERANCE[str(dtype).removeprefix("torch.")]
+        for rank in range(world_size):
+            gloo, ours_on_gloo = (torch.tensor(values, dtype=torch.float64) for values in told[rank][number])
+            assert ours[rank].dtype == dtype and ours[rank].shape == (length,)
+            assert torch.allclose(ours[rank].double(), gloo, rtol=tolerance, atol=tolerance)
+            assert torch.equal(ours[rank].double(), ours_on_gloo)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("length", [0, 1, 5, 8, 1000])
+def test_no_rank_sends_more_than_a_ring_must(world_size, length):
+    results, traffic = run_in_threads(
+        lambda comm: ring_all_reduce(torch.full((length,), float(comm.rank)), comm), world_size
+    )
+    want = torch.full((length,), world_size * (world_size - 1) / 2)
+    assert all(torch.equal(result, want) for result in results)
+    steps = 2 * (world_size - 1)
+    assert traffic.messages_sent == [steps] * world_size
+    assert max(traffic.bytes_sent) <= steps * math.ceil(length / world_size) * 4
+    assert sum(traffic.bytes_sent) == steps * length * 4  # the least that there is
+    assert {(m.receiver - m.sender) % world_size for m in traffic.messages} <= {1}
+
+
+def test_the_input_stays_and_all_ranks_end_with_the_same_bits():
+    inputs = [given(rank, 1001, torch.float32) for rank in range(4)]
+    before = [x.clone() for x in inputs]
+    results, _ = run_in_threads(lambda comm: ring_all_reduce(inputs[comm.rank], comm), 4)
+    assert all(map(torch.equal, inputs, before))
+    assert all(torch.equal(result, results[0]) for result in results)
+
+
+def test_after_the_first_half_each_rank_holds_the_sum_of_the_chunk_after_its_own():
+    def half(comm):
+        chunks = torch.full((8,), 10.0**comm.rank).tensor_split(4)
+        ring_reduce_scatter(chunks, comm)
+        return chunks[(comm.rank + 1) % 4].tolist()
+
+    assert run_in_threads(half, 4)[0] == [[1111.0, 1111.0]] * 4

@@ -1,0 +1,281 @@
+"""A grading run that is killed: nothing lost, nothing graded twice, nothing half written."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autograder.build.pipeline import build
+from autograder.course import load_course
+from autograder.demo.student import Student
+from autograder.grade.gradebook import Entry
+from autograder.grade.record import Recorder
+
+STEM = "lab00_foundations"
+ROOT = Path(__file__).resolve().parents[2]
+STUDENTS = ("ann", "bob", "cleo", "dan")
+
+
+@pytest.fixture(scope="module")
+def course_folder(tmp_path_factory) -> Path:
+    """A small course with four submissions, to be graded into ``course/``."""
+    from tests.conftest import write_small_course
+
+    root = write_small_course(tmp_path_factory.mktemp("kill") / "here")
+    built = build(load_course(root).lab(STEM), root / "labs" / STEM)
+    work = {
+        "ann": Student(built.student, built.solution).solve(),
+        "bob": Student(built.student, built.solution).write("times", "def times(x):\n    return x + 1"),
+        "cleo": Student(built.student, built.solution),
+        "dan": Student(built.student, built.solution).solve().insert_after("times", "print('careful')"),
+    }
+    for name, student in work.items():
+        folder = root / "submitted" / name / STEM
+        folder.mkdir(parents=True)
+        (folder / f"{STEM}.ipynb").write_bytes(student.hand_in())
+    return root
+
+
+@pytest.fixture
+def here(course_folder, tmp_path) -> Path:
+    """A copy of that course, not yet graded."""
+    target = tmp_path / "here"
+    subprocess.run(["cp", "-r", str(course_folder), str(target)], check=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def graders() -> Iterator["Graders"]:
+    """Runs of ``mlsys grade``, each a process of its own."""
+    with Graders() as started:
+        yield started
+
+
+class Graders:
+    """A process that has imported all that grading needs, and forks one grading run after the other."""
+
+    def __enter__(self) -> "Graders":
+        argv = [sys.executable, "-m", "tests.grade.forked_grader"]
+        self.server = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.communicate()
+
+    def ask(self, **question: object) -> int:
+        assert self.server.stdin and self.server.stdout
+        print(json.dumps(question), file=self.server.stdin, flush=True)
+        return int(self.server.stdout.readline())
+
+    def start(self, here: Path, *words: str, point: str = "") -> int:
+        """Start ``mlsys grade``, which ends itself at ``point``; its process id."""
+        command = ["grade", "00", "--submitted", "submitted", "--into", "course", "--csv", "grades.csv", "--jobs", "1"]
+        return self.ask(here=str(here), words=[*command, *words], point=point)
+
+    def end(self, here: Path, pid: int) -> tuple[int, str]:
+        """Wait for its end: exit code, and what was printed."""
+        code = self.ask(wait=pid)
+        return code, (here / f"said-{pid}").read_text()
+
+    def finish(self, here: Path, *words: str) -> str:
+        """Grade to the end; what was printed, in one line."""
+        code, said = self.end(here, self.start(here, *words))
+        assert code == 0, said
+        return " ".join(said.split())
+
+    def die(self, here: Path, point: str) -> None:
+        """Grade until it kills itself there."""
+        code, said = self.end(here, self.start(here, point=point))
+        assert code == -signal.SIGKILL, said
+
+
+def entries(here: Path) -> dict[str, Entry]:
+    if not (here / "course" / "gradebook.db").exists():
+        return {}
+    with Recorder(here / "course", STEM) as recorder:
+        return {entry.student: entry for entry in recorder.book.entries(STEM)}
+
+
+def assert_all_in_order(here: Path, earlier: dict[str, Entry]) -> None:
+    """Everybody has a grade, on paper and in the book; those who had one were not graded again."""
+    with Recorder(here / "course", STEM) as recorder:
+        now = {entry.student: entry for entry in recorder.book.entries(STEM)}
+        assert sorted(now) == sorted(recorder.students()) == list(STUDENTS)
+        assert [recorder.differs(entry) for entry in now.values()] == [""] * len(STUDENTS)
+        assert recorder.recover() == []
+    assert {name: now[name] for name in earlier} == earlier  # seconds and all: a second run would differ in them
+    assert {name: entry.scores["times"]["score"] for name, entry in now.items()} == {
+        "ann": 4, "bob": 0, "cleo": 0, "dan": 4
+    }  # fmt: skip
+    rows = (here / "grades.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == list(STUDENTS)
+    for name in STUDENTS:
+        paths = [path for path in (here / "course").rglob("*") if path.is_file() and name in path.parts]
+        graded, handed = f"autograded/{name}/{STEM}/{STEM}.ipynb", f"submitted/{name}/{STEM}/{STEM}.ipynb"
+        assert {str(path.relative_to(here / "course")) for path in paths} == {
+            graded,
+            handed,
+            f"logs/{name}/{STEM}/log.txt",
+        }
+        handed, kept = here / "submitted" / name / STEM, here / "course" / "submitted" / name / STEM
+        assert (handed / f"{STEM}.ipynb").read_bytes() == (kept / f"{STEM}.ipynb").read_bytes()
+
+
+def written(here: Path) -> dict[Path, tuple[int, bytes]]:
+    """Notebooks of the course folder, when they were written and what they hold."""
+    found = (here / "course").rglob("*.ipynb")
+    return {path: (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).digest()) for path in found}
+
+
+@pytest.mark.parametrize(
+    ("point", "graded"),
+    [
+        ("before the run", (0, 1)),
+        ("after the score", (0, 1)),
+        ("while staging", (0,)),
+        ("before the commit", (1,)),
+        ("in the commit", (1,)),
+        ("before the rename", (2,)),
+        ("between the renames 3", (1,)),
+        ("between the renames 7", (2,)),
+        ("between the renames 8", (2,)),
+    ],
+)
+def test_killed_at(here, graders, point, graded):
+    graders.die(here, point)
+    earlier = entries(here)
+    assert len(earlier) in graded
+    graders.finish(here)
+    assert_all_in_order(here, earlier)
+
+
+def test_what_was_scored_before_the_kill_is_not_run_again(here, graders):
+    graders.die(here, "before the commit")
+    staged = Entry.from_json((here / "course" / ".mlsys" / "staged" / STEM / "bob" / "entry.json").read_text())
+    graders.finish(here)
+    assert entries(here)["bob"] == staged
+
+
+@pytest.mark.slow
+def test_killed_at_random(here, graders):
+    """Twenty times, at moments drawn with a seed, and what is graded stays so."""
+    draw, start = random.Random(20), time.monotonic()
+    graders.die(here, "before the run")
+    longest = 1.5 * (time.monotonic() - start)
+    for _ in range(20):
+        before = entries(here)
+        pid = graders.start(here)
+        time.sleep(draw.uniform(0.1, longest))
+        os.kill(pid, signal.SIGKILL)
+        graders.end(here, pid)
+        now = entries(here)
+        assert {name: now[name] for name in before} == before
+    graders.finish(here)
+    assert_all_in_order(here, before)
+
+
+def test_grading_again_runs_nothing_and_regrade_says_what_changed(here, graders):
+    graders.finish(here)
+    earlier = entries(here)
+    files = written(here)
+    assert "4 of 4 were graded before" in graders.finish(here)
+    assert entries(here) == earlier
+    assert written(here) == files
+
+    said = graders.finish(here, "--regrade")
+    assert "changed:" not in said
+    assert {n: e.scores for n, e in entries(here).items()} == {n: e.scores for n, e in earlier.items()}
+
+    exercises = here / "solutions" / STEM / "exercises.py"
+    exercises.write_text(exercises.read_text().replace('points={"values": 4}', 'points={"values": 6}'))
+    build(load_course(here).lab(STEM), here / "labs" / STEM)
+    said = graders.finish(here)
+    assert "4 of them before the lab changed" in said
+    assert entries(here)["ann"].scores["times"]["score"] == 4
+    said = graders.finish(here, "--regrade")
+    assert "ann changed: times ok 4 -> ok 6 (the lab has changed since)" in said
+    assert "cleo changed" not in said
+
+
+def test_a_newer_submission(here, graders):
+    graders.finish(here)
+    earlier = entries(here)
+    right = (here / "submitted" / "ann" / STEM / f"{STEM}.ipynb").read_bytes()
+    (here / "submitted" / "bob" / STEM / f"{STEM}.ipynb").write_bytes(right)
+    said = graders.finish(here)
+    assert "bob changed: times wrong 0 -> ok 4 (a newer submission)" in said
+    assert {n: e for n, e in entries(here).items() if n != "bob"} == {n: e for n, e in earlier.items() if n != "bob"}
+
+
+def test_a_newer_submission_while_grading(here, graders):
+    """It comes after its older one was read, and before the run has ended."""
+    graders.end(here, graders.start(here, point="a newer submission of bob"))
+    assert entries(here)["bob"].scores["times"]["score"] == 4
+    kept = here / "course" / "submitted" / "bob" / STEM / f"{STEM}.ipynb"
+    assert kept.read_bytes() == (here / "submitted" / "bob" / STEM / f"{STEM}.ipynb").read_bytes()
+
+
+def test_two_graders_at_once(here, graders):
+    first = graders.start(here)
+    lock = here / "course" / ".mlsys" / f"{STEM}.lock"
+    end = time.monotonic() + 60
+    while not (lock.exists() and lock.read_text()) and time.monotonic() < end:
+        time.sleep(0.01)
+    code, said = graders.end(here, graders.start(here))
+    assert code == 2 and f"process {first}" in said and "wait until it has ended" in " ".join(said.split())
+    code, said = graders.end(here, first)
+    assert code == 0, said
+    assert_all_in_order(here, {})
+
+
+def test_a_late_submission(here, graders):
+    from nbgrader.api import Gradebook
+
+    graders.finish(here)
+    with Gradebook(f"sqlite:///{here / 'course' / 'gradebook.db'}") as book:
+        book.update_or_create_assignment(STEM, duedate="2026-11-20 12:00:00 UTC")
+    (here / "course" / "nbgrader_config.py").write_text(
+        (here / "course" / "nbgrader_config.py").read_text() + "c.LateSubmissionPlugin.penalty_method = 'zero'\n"
+    )
+    for name, when in (("ann", "2026-11-20 13:30:00 UTC"), ("dan", "2026-11-20 11:59:00 UTC"), ("bob", "x" * 20)):
+        (here / "submitted" / name / STEM / "timestamp.txt").write_text(when)
+    said = graders.finish(here)
+    assert "ann: late by 1:30:00" in said and "dan: late" not in said
+    with Gradebook(f"sqlite:///{here / 'course' / 'gradebook.db'}") as book:
+        scores = {name: book.find_submission(STEM, name) for name in ("ann", "dan")}
+        assert (scores["ann"].late_submission_penalty, scores["dan"].late_submission_penalty) == (4, 0)
+        assert scores["ann"].score == 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills processes")
+def test_what_an_interrupted_nbgrader_left_is_found_and_mended(here, graders):
+    graders.finish(here)
+    course = here / "course"
+    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    command = [sys.executable, "-m", "nbgrader", "autograde", STEM, "--force"]
+    null = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=course, env=environment, stdout=null, stderr=null)
+    file = course / "autograded" / "ann" / STEM / f"{STEM}.ipynb"
+    before = file.stat().st_mtime_ns
+    end = time.monotonic() + 90
+    while time.monotonic() < end and (not file.exists() or file.stat().st_mtime_ns == before):
+        time.sleep(0.001)
+    process.kill()  # ann's notebook is sanitized, and not yet run
+    process.wait()
+    doctor = [sys.executable, "-m", "mlsys_course.cli", "doctor"]
+    environment["COLUMNS"] = "200"
+    said = subprocess.run(doctor, cwd=course, capture_output=True, text=True, timeout=120, env=environment)
+    assert said.returncode == 1 and f"graded by halves: ann, {STEM}" in said.stdout, said.stdout
+    mended = subprocess.run([*doctor, "--mend"], cwd=course, capture_output=True, text=True, timeout=120)
+    assert mended.returncode == 0, mended.stdout
+    assert not file.exists() and list((course / ".mlsys" / "quarantine" / "interrupted" / "ann").iterdir())
+    graders.finish(here)
+    assert_all_in_order(here, {})
