@@ -21,6 +21,7 @@ from mlsys_course.check.reach import (
     nodes_of,
     parse_cell,
     reach,
+    searched,
     used_names_of,
 )
 
@@ -54,15 +55,32 @@ def flags(
     ``files`` are those handed in beside the notebook (``my_mlsys/attention.py`` -> its bytes). Cells count from 1,
     code cells only, as in the run's log.
     """
-    texts = {f"cell {n}": cell.source for n, cell in enumerate(cells, 1) if not cell.exercise and not cell.skip}
+    given = {f"cell {n}": cell.source for n, cell in enumerate(cells, 1) if not cell.exercise and not cell.skip}
+    texts = dict(zip(given, searched(given.values()), strict=True))
     carried = {name: data.decode(errors="replace") for name, data in (files or {}).items()}
-    found = {"": list(_patches(texts))}
+    unread = [
+        Flag(where, 0, "is too long to be searched") for where, text in given.items() if text and not texts[where]
+    ]
+    found = {"": [*unread, *_patches(texts)]}
     for name, specification in specifications.items():
         expression = next((cell.candidate for cell in cells if cell.exercise == name), "")
         if specification.forbidden and expression:
             stop = drivers[name].parts if name in drivers else ()
             found[name] = list(_evasions(texts, expression, stop, specification.forbidden, carried))
+        if expression and any("peak_memory" in case.limits for case in specification.cases):
+            found[name] = [*found.get(name, []), *_kept_outside(texts, expression)]
     return {name: list(dict.fromkeys(those)) for name, those in found.items() if those}
+
+
+def _kept_outside(texts: Mapping[str, str], expression: str) -> Iterator[Flag]:
+    """What a candidate whose memory counts has set aside before it is called: that is part of no peak."""
+    reached = reach(list(texts.values()), used_names_of(expression))
+    statements = {id(s): where for where, text in texts.items() for s in parse_cell(text)}
+    for statement in reached.statements:
+        value = getattr(statement, "value", None) if isinstance(statement, ast.Assign | ast.AnnAssign) else None
+        if value is not None and any(isinstance(node, ast.Call) for node in nodes_of(value)):
+            where = statements.get(id(statement), "notebook")
+            yield Flag(where, statement.lineno, "is set aside outside the function, where its memory does not count")
 
 
 def _evasions(

@@ -54,7 +54,9 @@ class Submission:
             there = f"; there is {', '.join(others[:3])}" if others and name not in others else ""
             problem = f"No file {name} was handed in{there}."
             if name in others:
-                problem = f"{name} is a link, or a file with several names; hand in the notebook itself."
+                problem = (
+                    f"{name} is a link, a file with several names, or no file at all; hand in the notebook itself."
+                )
         if timestamp and not _is_time(timestamp):
             timestamp, refused = b"", [*refused, "timestamp.txt: no time in it"]
         return HandedIn(self.student, blob or b"", files, timestamp, problem, tuple(refused))

@@ -14,6 +14,7 @@ ACTIVE = (
     r"\\(?=(?:href|url|require|style|class|cssId|unicode|mmlToken|bbox|includegraphics)\b)",  # MathJax
     r"&(?=#|\w+;)",  # an entity, such as a backslash or a dollar that MathJax sees and this function does not
     r"(?:```|~~~)(?=\s*\w)",  # a fence that draws
+    r":(?=//)|\bwww(?=\.)|@(?=\w)|\bmailto(?=:)",  # an address, which Markdown makes a link by itself
 )
 ZERO_WIDTH_SPACE = "\u200b"
 

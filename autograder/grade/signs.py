@@ -56,7 +56,8 @@ INNARDS = frozenset(
 # Modules and functions that lead round a guard on PyTorch's Python functions.
 ROADS = (
     "sys._getframe", "sys._current_frames", "sys.modules", "sys.meta_path", "sys.settrace", "sys.setprofile",
-    "gc", "ctypes", "_ctypes", "cffi", "inspect.currentframe", "inspect.stack", "inspect.trace", "inspect.getmembers",
+    "gc", "ctypes", "_ctypes", "cffi", "threading", "_thread", "concurrent.futures", "asyncio",  # a guard is a thread's
+    "inspect.currentframe", "inspect.stack", "inspect.trace", "inspect.getmembers",
     "inspect.getouterframes", "inspect.getinnerframes", "inspect.getclosurevars", "importlib", "imp", "pkgutil",
     "runpy", "code", "codeop", "types", "builtins", "marshal", "pickle", "shelve", "base64", "binascii", "codecs",
     "os", "posix", "subprocess", "multiprocessing", "socket", "mmap", "signal", "threading.settrace", "IPython",

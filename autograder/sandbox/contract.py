@@ -99,7 +99,8 @@ class Run:
     ``outcomes`` by exercise and call, one call of each exercise again under its key with AGAIN;
     ``problems`` says of exercises what ended their calls, in the engine's own words, fit for students; ``log``,
     which may quote the sandbox, is for staff. Of an outcome's costs, "part_calls" counts forward and backward, and
-    "rank_bytes", "rank_messages" are the most that any one rank sent, "total_bytes" what all sent.
+    "rank_bytes", "rank_messages" are the most that any one rank sent, "total_bytes" what all sent, and
+    "off_ring_bytes" what did not go to the next rank.
     """
 
     status: RunStatus

@@ -23,7 +23,11 @@ from .inside.channel import BadFrame, Channel, Closed, Late, send_with_descripto
 from .layout import layout
 
 INSIDE = Path(__file__).parent / "inside"
-LAUNCH = "import sys; sys.path.insert(0, sys.argv[1]); from inside.warm import main; main(int(sys.argv[2]))"
+# What is on a command line can be read inside, so no path of this machine is.
+LAUNCH = (
+    "import os, sys; sys.path.insert(0, os.getcwd()); os.chdir('/'); "
+    "from inside.warm import main; main(int(sys.argv[1]))"
+)
 START_SECONDS, BEGIN_SECONDS, END_SECONDS = 120.0, 30.0, 30.0
 KILLS, HOLD_SECONDS = 50, 2.0
 ENVIRONMENT = {
@@ -53,10 +57,10 @@ class WarmProcess:
         self.channel = Channel(ours)
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-B", "-c", LAUNCH, str(INSIDE.parent), str(theirs.fileno())],
+            [sys.executable, "-I", "-B", "-c", LAUNCH, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env=ENVIRONMENT | ({} if cards else WITHOUT_CARDS),
-            cwd="/",
+            cwd=INSIDE.parent,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self.errors,

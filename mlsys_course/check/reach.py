@@ -4,9 +4,11 @@ import ast
 import builtins
 import functools
 import symtable
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+LONGEST_CELL, LONGEST_NOTEBOOK = 100_000, 400_000  # characters that are searched; parsing takes a thousand times that
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -36,16 +38,32 @@ class Reached:
 @functools.lru_cache(maxsize=256)  # a notebook is searched once for each exercise, and most cells are everybody's
 def parse_cell(source: str) -> Sequence[ast.stmt]:
     """Statements of a cell, magics and shell lines left out; empty where it does not parse."""
+    if len(source) > LONGEST_CELL:
+        return []
     lines = [("pass" if line.lstrip().startswith(("%", "!", "?")) else line) for line in source.split("\n")]
     try:
         statements = ast.parse("\n".join(lines)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
-    for statement in statements:  # its own lines, where it shares none with another statement
-        first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
-        alone = sum(s.lineno <= (statement.end_lineno or 0) and (s.end_lineno or 0) >= first for s in statements) == 1
-        statement.text = "\n".join(lines[first - 1 : statement.end_lineno]) if alone else ""  # type: ignore[attr-defined]
+    ends = [0, *(s.end_lineno or 0 for s in statements)]
+    starts = [*map(_first_line, statements), len(lines) + 1]
+    for n, statement in enumerate(statements):  # its own lines, where it shares none with a neighbour
+        alone = ends[n] < starts[n] and ends[n + 1] < starts[n + 1]
+        statement.text = "\n".join(lines[starts[n] - 1 : ends[n + 1]]) if alone else ""  # type: ignore[attr-defined]
     return statements
+
+
+def searched(sources: Iterable[str]) -> list[str]:
+    """The sources, with those left empty that are too long to be searched, or come after too much."""
+    found, length = [], 0
+    for source in sources:
+        length += len(source)
+        found.append(source if len(source) <= LONGEST_CELL and length <= LONGEST_NOTEBOOK else "")
+    return found
+
+
+def _first_line(statement: ast.stmt) -> int:
+    return min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
 
 
 def nodes_of(statement: ast.AST) -> Sequence[ast.AST]:
@@ -93,6 +111,12 @@ def docstrings(tree: ast.AST) -> set[int]:
     return found
 
 
+def messages(tree: ast.AST) -> set[int]:
+    """Ids of the constants in ``raise`` and ``assert``: words for people."""
+    spoken = (node for node in nodes_of(tree) if isinstance(node, ast.Raise | ast.Assert))
+    return {id(inner) for node in spoken for inner in ast.walk(node) if isinstance(inner, ast.Constant)}
+
+
 def dotted_name(node: ast.AST, aliases: dict[str, str]) -> str:
     """``F.softmax`` as ``torch.nn.functional.softmax``; empty where the base is no import."""
     parts: list[str] = []
@@ -104,9 +128,9 @@ def dotted_name(node: ast.AST, aliases: dict[str, str]) -> str:
     return ".".join([aliases[node.id], *reversed(parts)])
 
 
-def import_aliases(statements: Iterable[ast.stmt]) -> dict[str, str]:
+def import_aliases(statements: Iterable[ast.stmt], known: Mapping[str, str] | None = None) -> dict[str, str]:
     """Name in the notebook -> dotted name that it stands for, following plain assignments (``f = F.softmax``)."""
-    aliases: dict[str, str] = {}
+    aliases: dict[str, str] = dict(known or {})
     for statement in statements:
         for node in nodes_of(statement):
             if isinstance(node, ast.Import):
@@ -115,12 +139,32 @@ def import_aliases(statements: Iterable[ast.stmt]) -> dict[str, str]:
                     aliases[name] = alias.name if alias.asname else name
             elif isinstance(node, ast.ImportFrom) and node.module:
                 for alias in node.names:
-                    aliases[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                    names = _stars(node.module) if alias.name == "*" else [alias.name]
+                    aliases |= {alias.asname or name: f"{node.module}.{name}" for name in names}
             elif isinstance(node, ast.Assign) and (target := dotted_name(node.value, aliases)):
                 for name in node.targets:
                     if isinstance(name, ast.Name):
                         aliases[name.id] = target
     return aliases
+
+
+def _stars(module: str) -> list[str]:
+    """What ``from module import *`` brings, of PyTorch's own modules; nobody else's is asked."""
+    found = sys.modules.get(module) if module.split(".")[0] == "torch" else None
+    public = [name for name in dir(found) if not name.startswith("_")] if found else []
+    return list(getattr(found, "__all__", public))
+
+
+def _own_aliases(statement: ast.stmt, aliases: Mapping[str, str]) -> dict[str, str]:
+    """The aliases that hold inside a statement: the notebook's, but for names that are a function's own there."""
+    inside = import_aliases([statement], aliases)
+    known = used_names(statement) | bound_names(statement)
+    for node in nodes_of(statement):
+        if isinstance(node, ast.Import | ast.ImportFrom) or (
+            isinstance(node, ast.Assign) and dotted_name(node.value, inside)
+        ):
+            known |= bound_names(node)
+    return {name: target for name, target in inside.items() if name in known}
 
 
 @functools.lru_cache(maxsize=8)
@@ -130,8 +174,10 @@ def _program(sources: tuple[str, ...]) -> tuple[list[ast.stmt], dict[str, list[i
     binds: dict[str, list[int]] = {}
     for index, statement in enumerate(statements):
         for name in bound_names(statement):
-            kept = [] if isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom) else None
-            binds[name] = (binds.get(name, []) if kept is None else kept) + [index]
+            if isinstance(statement, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom):
+                binds[name] = [index]
+            else:
+                binds.setdefault(name, []).append(index)
     return statements, binds, import_aliases(statements)
 
 
@@ -140,7 +186,7 @@ def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()
 
     Names in ``stop`` are not followed: a composite's parts, which are exercises of their own.
     """
-    statements, binds, aliases = _program(tuple(sources))
+    statements, binds, aliases = _program(tuple(searched(sources)))
     wanted, seen, missing = list(roots), set(stop), set()
     indices: set[int] = set()
     while wanted:
@@ -157,9 +203,9 @@ def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()
     chosen = [statements[i] for i in sorted(indices)]
     result = Reached(chosen, missing=missing)
     for statement in chosen:
-        skip = docstrings(statement)
+        skip, own = docstrings(statement) | messages(statement), _own_aliases(statement, aliases)
         for node in nodes_of(statement):
-            if isinstance(node, ast.Attribute | ast.Name) and (found := dotted_name(node, aliases)):
+            if isinstance(node, ast.Attribute | ast.Name) and (found := dotted_name(node, own)):
                 result.dotted.add(found)
             elif isinstance(node, ast.ImportFrom) and node.module:
                 named = {alias.name for alias in node.names if (alias.asname or alias.name) in seen}

@@ -43,8 +43,10 @@ class Traffic:
 
     @property
     def costs(self) -> Mapping[str, float]:
-        """What limits are about: most bytes and messages that any one rank sent, and the sum of all bytes."""
+        """What limits are about: most bytes and messages that any one rank sent, all bytes, and those off the ring."""
+        ring = [(m.receiver - m.sender) % self.world_size == 1 for m in self.messages]
         return {
+            "off_ring_bytes": float(sum(m.bytes for m, on in zip(self.messages, ring, strict=True) if not on)),
             "rank_bytes": float(max(self.bytes_sent)),
             "rank_messages": float(max(self.messages_sent)),
             "total_bytes": float(sum(self.bytes_sent)),

