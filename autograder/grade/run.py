@@ -118,7 +118,8 @@ class _GradingRun:
     def rows(self, found: Iterable[Submission], *, again: bool = False) -> Iterator[Row]:
         """Graded submissions as they come; few are held at a time, however many there are."""
         late: list[Submission] = []
-        with ThreadPoolExecutor(self.jobs) as pool:
+        # One thread more than sandboxes: what is done before and after one is done while others run.
+        with ThreadPoolExecutor(self.jobs + 1) as pool:
             waiting: dict[Future, Submission] = {}
             turn = iter(found)
             while True:

@@ -1,7 +1,10 @@
 """One grading run of one lab: engine and scorer are made once, and each notebook is graded once."""
 
+import contextlib
 import hashlib
+import os
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -50,7 +53,7 @@ class Session:
         *,
         unsafe: bool = False,
         device: str = "cpu",
-        jobs: int = 1,
+        jobs: int | None = None,
         limits: Limits | None = None,
     ):
         self.lab = course.lab(stem)
@@ -65,7 +68,8 @@ class Session:
         self.released: NotebookNode = nbformat.read(self.folder / f"{stem}.ipynb", as_version=4)
         self.candidates = graded_cells(self.released)
         edition = stage_edition(course, stem, self.folder, scratch / "edition")
-        limits = _shared(limits or Limits(), device, jobs)
+        limits = _shared(limits or Limits(), device, jobs or os.cpu_count() or 1)
+        self._turn = threading.Semaphore(jobs) if jobs else contextlib.nullcontext()  # at most so many sandboxes
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)  # references are small, and the cores are busy with submissions
         with ThreadPoolExecutor(1) as beside:  # both take seconds
@@ -101,7 +105,8 @@ class Session:
         if unreadable := notebook.metadata.get("mlsys", {}).get("unreadable"):
             return Graded(UNREADABLE_RUN, self.unreadable(unreadable))
         cells = cells_of(notebook, self.candidates)
-        run = self.engine.run(cells, self.scorer, files=files)
+        with self._turn:
+            run = self.engine.run(cells, self.scorer, files=files)
         verdicts = self.scorer.verdicts(run, cells)
         if self.unsafe:
             verdicts = with_notes(verdicts, dict.fromkeys(verdicts, UNSAFE))

@@ -1,9 +1,11 @@
 """The ring against gloo's ``all_reduce`` in real processes, and its traffic against the formula."""
 
+import contextlib
 import itertools
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 
@@ -24,8 +26,14 @@ KINDS = list(itertools.product(DTYPES, LENGTHS))
 def test_it_is_what_gloo_says_also_over_gloos_own_messages(world_size, tmp_path):
     command = [sys.executable, "-m", "tests.all_reduce.gloo_ranks", str(world_size), str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
+    pipe = subprocess.PIPE
+    ranks = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=pipe, text=True, start_new_session=True)
+    try:
+        _, said = ranks.communicate(timeout=120)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(ranks.pid, signal.SIGKILL)  # a rank that hangs must not stay
+    assert ranks.returncode == 0, said[-2000:]
     told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(world_size)]
     for number, (dtype, length) in enumerate(KINDS):
         ours, _ = run_in_threads(

@@ -159,9 +159,10 @@ def test_killed_at(here, graders, point, graded):
 
 def test_what_was_scored_before_the_kill_is_not_run_again(here, graders):
     graders.die(here, "before the commit")
-    staged = Entry.from_json((here / "course" / ".mlsys" / "staged" / STEM / "bob" / "entry.json").read_text())
+    (folder,) = (here / "course" / ".mlsys" / "staged" / STEM).iterdir()
+    staged = Entry.from_json((folder / "entry.json").read_text())
     graders.finish(here)
-    assert entries(here)["bob"] == staged
+    assert entries(here)[folder.name] == staged
 
 
 @pytest.mark.slow
