@@ -7,8 +7,12 @@ A course folder's own ``nbgrader_config.py`` is three lines:
     configure(c)
 """
 
-from traitlets.config import Config
+from pathlib import Path
 
+from traitlets.config import Config
+from traitlets.config.loader import PyFileConfigLoader
+
+CONFIG_FILE = "nbgrader_config.py"
 COURSE_FOLDER_CONFIG = '''"""nbgrader in this folder grades on the sealed engine, by hand or by formgrader's buttons."""
 
 from autograder.nbgrader_config import configure
@@ -45,3 +49,16 @@ def configure(c: Config) -> Config:
     ]
     c.HTMLExporter.sanitize_html = True  # feedback and formgrader show students' text
     return c
+
+
+def folder_config(course: Path) -> Config:
+    """Our configuration, with what the course folder's own file sets on top."""
+    config = configure(Config())
+    if (course / CONFIG_FILE).is_file():
+        config.merge(PyFileConfigLoader(CONFIG_FILE, str(course)).load_config())
+    return config
+
+
+def gradebook_url(course: Path, config: Config) -> str:
+    """Where a course folder's gradebook is."""
+    return str(config.CourseDirectory.get("db_url") or f"sqlite:///{course / 'gradebook.db'}")

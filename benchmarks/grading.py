@@ -9,6 +9,7 @@ case, so that the peer's public tests and our sealed ones come to the same grade
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -70,6 +72,17 @@ def hand_in(course: Course, folder: Path, count: int) -> None:
         (place / f"{LAB}.ipynb").write_bytes(student.hand_in())
 
 
+@contextlib.contextmanager
+def scratch_course(count: int) -> Iterator[tuple[Course, Path]]:
+    """A course with ``count`` submissions in ``submitted/``, and a folder to work in, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="mlsys-benchmark-") as folder:
+        root = Path(folder)
+        root.chmod(0o755)  # the sandbox's own user reads it
+        course = course_without_experiments(root / "course")
+        hand_in(course, course.root / "submitted", count)
+        yield course, root
+
+
 def grades(db: Path) -> dict[str, float]:
     """Every automatic score in a gradebook."""
     from nbgrader.api import Gradebook
@@ -84,12 +97,11 @@ def grades(db: Path) -> dict[str, float]:
         }
 
 
-def timed(argv: list[str], cwd: Path, cores: int | None = None) -> tuple[float, float]:
+def timed(argv: list[str], cwd: Path) -> tuple[float, float]:
     """Seconds and CPU-seconds of a command with all that it started."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
-    pin = (lambda: os.sched_setaffinity(0, range(cores))) if cores else None
-    subprocess.run(argv, cwd=cwd, env=ENVIRONMENT, check=True, capture_output=True, preexec_fn=pin)
+    subprocess.run(argv, cwd=cwd, env=ENVIRONMENT, check=True, capture_output=True)
     seconds = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -113,7 +125,7 @@ def stock(course: Course, scratch: Path) -> tuple[float, float]:
 def ours(course: Course, into: Path, jobs: int, cores: int | None = None) -> dict:
     """``mlsys grade``: the whole command, and the part of it after the first submission was taken."""
     script = (
-        "import json, sys, time, resource; from pathlib import Path\n"
+        "import json, sys, time; from pathlib import Path\n"
         "from autograder.course import load_course; from autograder.grade.run import grade\n"
         "start, ends, memory = [], [], []\n"
         "def note(row):\n"
@@ -121,9 +133,8 @@ def ours(course: Course, into: Path, jobs: int, cores: int | None = None) -> dic
         "    memory.append(int(open('/proc/self/statm').read().split()[1]) * 4096)\n"
         "rows = grade(load_course(Path('.'), term='sample'), sys.argv[1], Path('submitted'), Path(sys.argv[2]),\n"
         "    jobs=int(sys.argv[3]), started=lambda *_: start.append(time.perf_counter()), progress=note)\n"
-        "own = resource.getrusage(resource.RUSAGE_SELF)\n"
         "print(json.dumps({'seconds': ends[-1] - start[0], 'ends': [e - start[0] for e in ends], 'memory': memory,\n"
-        "    'sandbox': sum(r.run['cpu_seconds'] for r in rows), 'wall': [r.run['seconds'] for r in rows]}))\n"
+        "    'sandbox': sum(r.run['cpu_seconds'] for r in rows)}))\n"
     )
     pin = (lambda: os.sched_setaffinity(0, range(cores))) if cores else None
     start = time.perf_counter()
@@ -135,11 +146,7 @@ def ours(course: Course, into: Path, jobs: int, cores: int | None = None) -> dic
 
 def against_stock(count: int) -> None:
     """The table of docs/benchmarks.md."""
-    with tempfile.TemporaryDirectory(prefix="mlsys-benchmark-") as folder:
-        root = Path(folder)
-        root.chmod(0o755)
-        course = course_without_experiments(root / "course")
-        hand_in(course, course.root / "submitted", count)
+    with scratch_course(count) as (course, root):
         (root / "stock").mkdir()
         peer, peer_cpu = stock(course, root / "stock")
         two = ours(course, root / "two", jobs=2, cores=2)
@@ -172,11 +179,7 @@ def overhead(runs: int) -> None:
     from autograder.grade.session import Session
     from mlsys_course.check import decode, encode, run_case
 
-    with tempfile.TemporaryDirectory(prefix="mlsys-benchmark-") as folder:
-        root = Path(folder)
-        root.chmod(0o755)
-        course = course_without_experiments(root / "course")
-        build(course.lab(LAB), course.built(LAB))
+    with scratch_course(0) as (course, _):
         with Session(course, LAB) as session:
             student = Student(session.released, solution_notebook(session.lab)).solve()
             cells = cells_of(student.notebook, session.candidates)
@@ -233,11 +236,7 @@ def main() -> None:
 
 def many(count: int) -> None:
     """Memory, throughput and what stays behind, over one long run."""
-    with tempfile.TemporaryDirectory(prefix="mlsys-benchmark-") as folder:
-        root = Path(folder)
-        root.chmod(0o755)
-        course = course_without_experiments(root / "course")
-        hand_in(course, course.root / "submitted", count)
+    with scratch_course(count) as (course, root):
         processes, files = _processes(), set(Path(tempfile.gettempdir()).glob("mlsys-*"))
         run = ours(course, root / "into", jobs=2)
         ends, memory = run["ends"], run["memory"]

@@ -8,7 +8,7 @@ the candidate of an exercise with forbidden calls reaches, and in the whole note
 import ast
 import builtins
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlsys_course.check import Driver, Specification
@@ -61,40 +61,62 @@ def flags(
     unread = [
         Flag(where, 0, "is too long to be searched") for where, text in given.items() if text and not texts[where]
     ]
-    found = {"": [*unread, *_patches(texts)]}
+    work = _Notebook.of(texts)
+    found = {"": [*unread, *_patches(work)]}
     for name, specification in specifications.items():
         expression = next((cell.candidate for cell in cells if cell.exercise == name), "")
         if specification.forbidden and expression:
             stop = drivers[name].parts if name in drivers else ()
-            found[name] = list(_evasions(texts, expression, stop, specification.forbidden, carried))
+            found[name] = list(_evasions(work, expression, stop, specification.forbidden, carried))
         if expression and any("peak_memory" in case.limits for case in specification.cases):
-            found[name] = [*found.get(name, []), *_kept_outside(texts, expression)]
+            found[name] = [*found.get(name, []), *_kept_outside(work, expression)]
     return {name: list(dict.fromkeys(those)) for name, those in found.items() if those}
 
 
-def _kept_outside(texts: Mapping[str, str], expression: str) -> Iterator[Flag]:
+@dataclass(frozen=True)
+class _Notebook:
+    """What is searched, read once for all exercises: each cell's text and statements, and the imports' aliases."""
+
+    texts: Mapping[str, str]
+    statements: Mapping[str, Sequence[ast.stmt]]
+    aliases: Mapping[str, str]
+    places: Mapping[int, str]  # in which cell a statement stands, by its id
+
+    @classmethod
+    def of(cls, texts: Mapping[str, str]) -> "_Notebook":
+        statements = {where: parse_cell(text) for where, text in texts.items()}
+        places = {id(s): where for where, cell in statements.items() for s in cell}
+        return cls(texts, statements, import_aliases(s for cell in statements.values() for s in cell), places)
+
+    def reach(self, roots: Iterable[str], stop: Iterable[str] = ()) -> Reached:
+        return reach(list(self.texts.values()), roots, stop)
+
+    def place(self, statement: ast.stmt) -> str:
+        return self.places.get(id(statement), "notebook")
+
+
+def _kept_outside(work: _Notebook, expression: str) -> Iterator[Flag]:
     """What a candidate whose memory counts has set aside before it is called: that is part of no peak."""
-    reached = reach(list(texts.values()), used_names_of(expression))
-    statements = {id(s): where for where, text in texts.items() for s in parse_cell(text)}
-    for statement in reached.statements:
+    for statement in work.reach(used_names_of(expression)).statements:
         value = getattr(statement, "value", None) if isinstance(statement, ast.Assign | ast.AnnAssign) else None
         if value is not None and any(isinstance(node, ast.Call) for node in nodes_of(value)):
-            where = statements.get(id(statement), "notebook")
-            yield Flag(where, statement.lineno, "is set aside outside the function, where its memory does not count")
+            yield Flag(
+                work.place(statement),
+                statement.lineno,
+                "is set aside outside the function, where its memory does not count",
+            )
 
 
 def _evasions(
-    texts: Mapping[str, str], expression: str, stop, forbidden: Sequence[str], carried: Mapping[str, str]
+    work: _Notebook, expression: str, stop, forbidden: Sequence[str], carried: Mapping[str, str]
 ) -> Iterator[Flag]:
     """In what one candidate reaches, and in the carried files that it takes something from."""
     roots = used_names_of(expression)
-    reached = reach(list(texts.values()), roots, stop)
-    statements = {id(s): where for where, text in texts.items() for s in parse_cell(text)}
-    everything = [s for text in texts.values() for s in parse_cell(text)]
-    aliases = import_aliases(everything)
+    reached = work.reach(roots, stop)
+    everything = [s for cell in work.statements.values() for s in cell]
     short = {name.rsplit(".", 1)[-1] for name in forbidden if not name.startswith("torch.Tensor.")}
     for statement in reached.statements:
-        yield from _signs(statement, statements.get(id(statement), "notebook"), aliases, short)
+        yield from _signs(statement, work.place(statement), work.aliases, short)
     for name in sorted(reached.missing - roots - _from_stars(everything) - set(KNOWN)):
         yield Flag("notebook", 0, f"the candidate uses `{name}`, which no cell defines in plain text")
     for path, text in carried.items():
@@ -125,15 +147,14 @@ def _signs(statement: ast.stmt, where: str, aliases: Mapping[str, str], short: s
                 yield Flag(where, line, f"imports `{root}`, which is no part of the course")
 
 
-def _patches(texts: Mapping[str, str]) -> Iterator[Flag]:
+def _patches(work: _Notebook) -> Iterator[Flag]:
     """In any cell: changes to what everything runs on, and looks at where the notebook lives."""
-    aliases = import_aliases(s for text in texts.values() for s in parse_cell(text))
-    for where, text in texts.items():
-        statements = parse_cell(text)
+    for where, text in work.texts.items():
+        statements = work.statements[where]
         skip = {i for s in statements for i in docstrings(s)}
         for node in (node for s in statements for node in nodes_of(s)):
             line = getattr(node, "lineno", 0)
-            if why := _patch(node, aliases) or _hook(node) or _road(node, aliases, WIDE_ROADS):
+            if why := _patch(node, work.aliases) or _hook(node) or _road(node, work.aliases, WIDE_ROADS):
                 yield Flag(where, line, why)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skip:
                 yield from (Flag(where, line, f"names {p}") for p in PLACES if node.value.startswith(p))

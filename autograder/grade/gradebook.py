@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
 from nbgrader.utils import parse_utc
-from sqlalchemy import Column, MetaData, String, Table, Text, select
+from sqlalchemy import Column, ColumnElement, MetaData, String, Table, Text, select
 from sqlalchemy.exc import OperationalError
 from traitlets.config import Config
 
@@ -56,12 +56,13 @@ class Book:
     """The gradebook of a course folder. Not for several threads at once."""
 
     def __init__(self, url: str, config: Config, log: logging.Logger):
-        self.url, self.config, self.log = url, config, log
+        self.url = url
         busy = f"{'&' if '?' in url else '?'}timeout={BUSY_SECONDS}" if url.startswith("sqlite") else ""
         self.book = Gradebook(url + busy)
         self._commit = self.book.db.commit
         self.book.db.commit = self.book.db.flush  # what the API would commit by itself waits for `transaction`
         _metadata.create_all(self.book.engine)
+        self._grades, self._penalties = _SaveGrades(self.book, config, log), _Penalties(config, log)
 
     def close(self) -> None:
         """Let the connection go."""
@@ -91,7 +92,7 @@ class Book:
 
     def entry(self, stem: str, student: str) -> Entry | None:
         """The journal's word on a student's submission."""
-        chosen = select(_journal.c.entry).where(_journal.c.lab == stem, _journal.c.student == student)
+        chosen = select(_journal.c.entry).where(*_row(stem, student))
         with self.transaction() as book:
             text = book.db.execute(chosen).scalar()
         return None if text is None else Entry.from_json(text)
@@ -105,7 +106,7 @@ class Book:
     def forget(self, stem: str, student: str) -> None:
         """Strike a journal entry out, so that the submission is graded again."""
         with self.transaction() as book:
-            book.db.execute(_journal.delete().where(_journal.c.lab == stem, _journal.c.student == student))
+            book.db.execute(_journal.delete().where(*_row(stem, student)))
 
     def students(self, stem: str) -> list[str]:
         """Students whose submission of the lab is in the gradebook."""
@@ -148,12 +149,16 @@ class Book:
         book.update_or_create_student(entry.student)
         when: dict[str, Any] = {"timestamp": parse_utc(timestamp.decode().strip())} if timestamp else {}
         submission = book.update_or_create_submission(entry.lab, entry.student, **when)
-        _SaveGrades(book, self.config, self.log).save(notebook, entry)
+        self._grades.save(notebook, entry)
         saved = book.find_submission_notebook(entry.lab, entry.lab, entry.student)
-        _Penalties(self.config, self.log).apply(saved, submission.total_seconds_late, entry.student)
-        row = {"lab": entry.lab, "student": entry.student}
-        book.db.execute(_journal.delete().where(_journal.c.lab == entry.lab, _journal.c.student == entry.student))
-        book.db.execute(_journal.insert().values(entry=entry.to_json(), **row))
+        self._penalties.apply(saved, submission.total_seconds_late, entry.student)
+        book.db.execute(_journal.delete().where(*_row(entry.lab, entry.student)))
+        book.db.execute(_journal.insert().values(lab=entry.lab, student=entry.student, entry=entry.to_json()))
+
+
+def _row(stem: str, student: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """The journal's row of a submission."""
+    return _journal.c.lab == stem, _journal.c.student == student
 
 
 class _SaveGrades(SaveAutoGrades):

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import nbformat
 from nbgrader.utils import determine_grade, is_grade
-from traitlets.config import Config
 
+from ..nbgrader_config import folder_config, gradebook_url
 from .cells import grade_id
 from .gradebook import Book
 from .quarantine import QUARANTINE
+
+log = logging.getLogger("mlsys.interrupted")
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,12 @@ def _why(path: Path, saved: dict[str, float | None]) -> str:
         if is_grade(cell) and cell.cell_type == "code":
             if not cell.outputs:
                 return f"{grade_id(cell)} was not run"
-            score, _ = determine_grade(cell, logging.getLogger("mlsys.interrupted"))
+            score, _ = determine_grade(cell, log)
             if saved.get(grade_id(cell)) != score:
                 return f"the gradebook lacks the score of {grade_id(cell)}"
     return ""
 
 
 def _book(course: Path) -> Book:
-    return Book(f"sqlite:///{course / 'gradebook.db'}", Config(), logging.getLogger("mlsys.interrupted"))
+    config = folder_config(course)
+    return Book(gradebook_url(course, config), config, log)

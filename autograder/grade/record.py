@@ -21,13 +21,11 @@ from nbgrader.converters import GenerateAssignment, GenerateFeedback
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.exc import SAWarning
-from traitlets.config import Config
-from traitlets.config.loader import PyFileConfigLoader
 from traitlets.utils.importstring import import_item
 
 from mlsys_course.errors import CourseProblem
 
-from ..nbgrader_config import COURSE_FOLDER_CONFIG, configure
+from ..nbgrader_config import CONFIG_FILE, COURSE_FOLDER_CONFIG, folder_config, gradebook_url
 from .gradebook import Book, Entry
 from .intake import HandedIn
 from .lock import only_one
@@ -49,7 +47,7 @@ def _alembic_on_path() -> None:
 class Recorder:
     """A course folder in nbgrader's layout: ``source/``, ``submitted/``, ``autograded/``, ``gradebook.db``.
 
-    One at a time for each lab; raises RecordError where another process has it.
+    One at a time for each lab; raises Busy where another process has it.
     """
 
     def __init__(self, root: Path, stem: str):
@@ -72,16 +70,14 @@ class Recorder:
 
     def _prepare(self) -> None:
         _alembic_on_path()
-        config = self.root / "nbgrader_config.py"
+        config = self.root / CONFIG_FILE
         if not config.exists():
             config.write_text(COURSE_FOLDER_CONFIG, encoding="utf-8")
         self.log = logging.getLogger(f"mlsys.nbgrader.{self.stem}.{id(self)}")
         self.log.propagate = False
         self.log.handlers = [logging.FileHandler(self.hidden / "nbgrader.log")]
-        self.config = configure(Config())
-        self.config.merge(PyFileConfigLoader(config.name, str(self.root)).load_config())
-        url = self.config.CourseDirectory.get("db_url") or f"sqlite:///{self.root / 'gradebook.db'}"
-        self.book = Book(str(url), self.config, self.log)
+        self.config = folder_config(self.root)
+        self.book = Book(gradebook_url(self.root, self.config), self.config, self.log)
 
     def _close(self) -> None:
         self.book.close()
@@ -132,12 +128,8 @@ class Recorder:
         text = next(path for place in places if (path := place / f"{self.stem}.ipynb").is_file())
         with _quiet():
             self.book.save(entry, nbformat.reads(text.read_text(encoding="utf-8"), 4), _timestamp(folder))
-        saved = self.book.scores(self.stem, entry.student)
-        for name, verdict in entry.scores.items():
-            if saved.get(name) != verdict["score"]:
-                raise RecordError(
-                    f"{entry.student}, {name}: the gradebook has {saved.get(name)}, scored {verdict['score']:g}"
-                )
+        for name, (saved, scored) in self._other_scores(entry).items():
+            raise RecordError(f"{entry.student}, {name}: the gradebook has {saved}, scored {scored:g}")
         return entry
 
     def publish(self, folder: Path) -> None:
@@ -183,9 +175,14 @@ class Recorder:
             return f"{path.relative_to(self.root)} is missing"
         if digest_of(path.read_bytes()) != entry.notebook:
             return f"{path.relative_to(self.root)} is not the file that was graded"
-        saved = self.book.scores(self.stem, entry.student)
-        wrong = [name for name, verdict in entry.scores.items() if saved.get(name) != verdict["score"]]
+        wrong = self._other_scores(entry)
         return f"the gradebook has other scores for {', '.join(wrong)}" if wrong else ""
+
+    def _other_scores(self, entry: Entry) -> dict[str, tuple[float | None, float]]:
+        """By exercise, what the gradebook has where that is not what was scored."""
+        saved = self.book.scores(self.stem, entry.student)
+        pairs = {name: (saved.get(name), verdict["score"]) for name, verdict in entry.scores.items()}
+        return {name: (found, scored) for name, (found, scored) in pairs.items() if found != scored}
 
     def feedback(self, student: str) -> Path:
         """nbgrader's HTML feedback of one student; the page's path."""

@@ -23,10 +23,15 @@ def write_report(course: Path, stem: str, entries: Sequence[Entry]) -> Path:
     """Write ``report/<lab>.html`` in a course folder, from the journal; its path."""
     path = course / "report" / f"{stem}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.writing")
-    scratch.write_text("\n".join(_page(course, stem, entries)) + "\n", encoding="utf-8")
-    scratch.replace(path)
+    write_whole(path, "\n".join(_page(course, stem, entries)) + "\n")
     return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole, or as it was; line ends stay what they are."""
+    scratch = path.with_name(f".{path.name}.writing")
+    scratch.write_text(text, encoding="utf-8", newline="")
+    scratch.replace(path)
 
 
 def _page(course: Path, stem: str, entries: Sequence[Entry]) -> Iterator[str]:

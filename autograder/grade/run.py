@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -25,7 +26,7 @@ from .gradebook import Entry
 from .intake import HandedIn, Submission, submissions
 from .record import Recorder, digest_of
 from .repair import repair
-from .report import write_report
+from .report import write_report, write_whole
 from .session import UNSAFE, Graded, Session, with_notes
 
 COLUMNS = ("student", "lab", "exercise", "score", "max_score", "status", "hint")
@@ -83,8 +84,8 @@ def grade(
 ) -> list[Row]:
     """Grade every submission of a lab; rows in the students' order. One bad submission never stops the others.
 
-    What an earlier run has graded is not run again, unless the submission or the lab has changed or ``regrade``
-    says so. A submission that changes meanwhile is graded as it is in the end.
+    What an earlier run has graded is not run again, unless the submission has changed or ``regrade`` says so. A
+    submission that changes meanwhile is graded as it is in the end.
     """
     found = submissions(submitted, stem)
     copy = (into.resolve() / "submitted") != submitted.resolve()
@@ -198,9 +199,9 @@ class _GradingRun:
             staged = self.recorder.stage(ran.entry, ran.handed, ran.notebook, ran.log, copy=self.copy)
             self.recorder.commit(staged)
             self.recorder.publish(staged)
+            late = self.recorder.book.late_seconds(self.recorder.stem, submission.student)
         except Exception as error:  # whatever it is, it stays this submission's
             return self._failed(submission, error)
-        late = self.recorder.book.late_seconds(self.recorder.stem, submission.student)
         return replace(ran.row, late_seconds=late, change=change(before, ran.entry))
 
 
@@ -229,13 +230,12 @@ def _told(verdict: Verdict) -> dict[str, Any]:
 
 def write_csv(path: Path, stem: str, rows: Sequence[Row]) -> None:
     """One line for each student and graded exercise; open questions are graded by a person, in formgrader."""
-    scratch = path.with_name(f".{path.name}.writing")
-    with scratch.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for row in rows:
-            for name, v in row.verdicts.items():
-                hint = " ".join(v.hints) or ("" if v.ok else v.note)
-                hint = f"{UNSAFE} {hint}".strip() if UNSAFE in v.note and UNSAFE not in hint else hint
-                writer.writerow([row.student, stem, name, f"{v.score:g}", f"{v.max_score:g}", v.status, hint])
-    scratch.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for row in rows:
+        for name, v in row.verdicts.items():
+            hint = " ".join(v.hints) or ("" if v.ok else v.note)
+            hint = f"{UNSAFE} {hint}".strip() if UNSAFE in v.note and UNSAFE not in hint else hint
+            writer.writerow([row.student, stem, name, f"{v.score:g}", f"{v.max_score:g}", v.status, hint])
+    write_whole(path, text.getvalue())

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from mlsys_course.check import Verdict
 from ..build.edition import stage_edition
 from ..build.pipeline import build
 from ..course import Course, CourseError, Lab
-from ..sandbox import Cell, Engine, Limits, Run, gpu
+from ..sandbox import Cell, Engine, Limits, Run
 from .cells import cells_of, graded_cells
 from .flags import flags
 from .score import Scorer
@@ -68,13 +67,11 @@ class Session:
         self.released: NotebookNode = nbformat.read(self.folder / f"{stem}.ipynb", as_version=4)
         self.candidates = graded_cells(self.released)
         edition = stage_edition(course, stem, self.folder, scratch / "edition")
-        limits = _shared(limits or Limits(), device, jobs or os.cpu_count() or 1)
         self._turn = threading.Semaphore(jobs) if jobs else contextlib.nullcontext()  # at most so many sandboxes
         self._threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # references are small, and the cores are busy with submissions
         with ThreadPoolExecutor(1) as beside:  # both take seconds
-            engine = beside.submit(Engine, edition, unsafe=unsafe, device=device, limits=limits)
-            try:
+            engine = beside.submit(Engine, edition, unsafe=unsafe, device=device, sharers=jobs, limits=limits)
+            try:  # from here on PyTorch has one thread: references are small, and submissions keep the cores busy
                 self.scorer = Scorer.for_lab(self.lab)
             except BaseException:
                 engine.result().close()
@@ -125,13 +122,6 @@ class Session:
             name: Verdict(name, s.kind, "unreadable", 0.0, s.max_score, note=message)
             for name, s in self.scorer.specifications.items()
         }
-
-
-def _shared(limits: Limits, device: str, jobs: int) -> Limits:
-    """With a card: its memory in equal shares, as many as submissions run at once."""
-    if device != "cuda" or limits.gpu_memory_mib:
-        return limits
-    return replace(limits, gpu_memory_mib=gpu.share_mib(gpu.Nvml().smallest_bytes(), jobs))
 
 
 def _identity(lab: Lab, built: Path) -> str:

@@ -12,6 +12,7 @@ from mlsys_course.check.edition import load_specification
 from .contract import Cell, Limits, Run, SandboxUnavailable, Trusted
 from .gpu import asked_for, find_cards, share_mib
 from .group import ranks_of
+from .order import is_measured
 from .process import WarmProcess
 from .protections import CARD_MEMORY, card_seen, measured, none_of_them
 from .submission import Submission
@@ -25,7 +26,8 @@ class Engine:
 
     Raises SandboxUnavailable where this machine lacks a piece, unless ``unsafe``: then limits alone protect it. With
     ``device="cuda"`` candidates run on a card. That takes ``replay``: sealed calls are answered by processes that ran
-    the notebook again, not by copies of it.
+    the notebook again, not by copies of it; ``sharers`` are as many submissions at once as share its memory, by default
+    the processors.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Engine:
         unsafe: bool = False,
         device: str = "cpu",
         replay: bool = False,
+        sharers: int | None = None,
         limits: Limits | None = None,
     ):
         for needed in (edition / "python" / "mlsys_course", edition / "lab" / "drivers.py"):
@@ -44,7 +47,7 @@ class Engine:
         self.specifications: dict[str, Specification] = {}  # read as they are asked for
         cards = find_cards() if asked_for(device) else None
         if cards and not self.limits.gpu_memory_mib:
-            share = share_mib(cards.nvml.smallest_bytes(), os.cpu_count() or 1)
+            share = share_mib(cards.nvml.smallest_bytes(), sharers or os.cpu_count() or 1)
             self.limits = replace(self.limits, gpu_memory_mib=share)
         self.warm = WarmProcess(edition, sealed=not unsafe, cards=cards, replay=replay)
         try:
@@ -73,7 +76,7 @@ class Engine:
             raise ValueError(f"no place in the student's folder: {bad}; give relative paths, without '..'")
         if len(given) > MOST_FILES or sum(map(len, given.values())) > self.limits.scratch_mib << 19:
             raise ValueError(f"{len(given)} files; at most {MOST_FILES}, half of scratch_mib together")
-        if self.warm.cards and (measured := _judged_by_memory(trusted, graded)):
+        if self.warm.cards and (measured := next((e for e in graded if is_measured(e, trusted)), "")):
             raise SandboxUnavailable(
                 f"{measured} is judged by peak memory, which nobody can measure on a card; grade with --device cpu"
             )
@@ -100,11 +103,6 @@ class Engine:
         if off and not self.unsafe:
             raise SandboxUnavailable(f"not in force here: {', '.join(off)}; run mlsys doctor, or grade with --unsafe")
         return found
-
-
-def _judged_by_memory(trusted: Trusted, exercises: Sequence[str]) -> str:
-    """The first exercise with a sealed call whose peak memory counts."""
-    return next((e for e in exercises if any(call.measure_memory for call in trusted.calls(e))), "")
 
 
 def _may_be_placed(name: str) -> bool:

@@ -15,10 +15,11 @@ def drawn_order(exercises: Collection[str], trusted: Trusted) -> list[str]:
     """
     drawn = list(exercises)
     random.SystemRandom().shuffle(drawn)
-    return sorted(drawn, key=lambda exercise: (_measured(exercise, trusted), _depth(exercise, drawn, trusted)))
+    return sorted(drawn, key=lambda exercise: (is_measured(exercise, trusted), _depth(exercise, drawn, trusted)))
 
 
-def _measured(exercise: str, trusted: Trusted) -> bool:
+def is_measured(exercise: str, trusted: Trusted) -> bool:
+    """Whether it has a sealed call whose peak memory counts."""
     return any(call.measure_memory for call in trusted.calls(exercise))
 
 

@@ -77,9 +77,7 @@ class Submission:
                 return self._attempt(sandbox, cells, graded, last)
             finally:
                 watchdog.look()
-                self.cpu_seconds += watchdog.cpu_seconds
-                self.peak_bytes = max(self.peak_bytes, watchdog.peak_bytes)
-                self.peak_card_bytes = max(self.peak_card_bytes, watchdog.peak_card_bytes)
+                self._count(watchdog)
         finally:
             sandbox.close()
 
@@ -126,9 +124,7 @@ class Submission:
                 return self._examine_all(group.sandboxes, waiting)
             finally:
                 group.measure()
-                self.cpu_seconds += group.cpu_seconds
-                self.peak_bytes = max(self.peak_bytes, group.peak_bytes)
-                self.peak_card_bytes = max(self.peak_card_bytes, group.peak_card_bytes)
+                self._count(group)
 
     def _examine_all(self, sandboxes: Sequence[Sandbox], waiting: list[Examination]) -> bool:
         """Sealed calls, one exercise after the other; whether the rest need theirs in other sandboxes."""
@@ -166,6 +162,11 @@ class Submission:
 
     def _examination(self, members: Sequence[Parked]) -> Examination:
         return Examination(members, members[0].specification, self.trusted, self.limits.call_seconds)
+
+    def _count(self, took: Watchdog | Group) -> None:
+        self.cpu_seconds += took.cpu_seconds
+        self.peak_bytes = max(self.peak_bytes, took.peak_bytes)
+        self.peak_card_bytes = max(self.peak_card_bytes, took.peak_card_bytes)
 
     def _leave_out(self, index: int, why: str) -> None:
         self.left_out[index] = why

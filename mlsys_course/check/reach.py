@@ -117,7 +117,7 @@ def messages(tree: ast.AST) -> set[int]:
     return {id(inner) for node in spoken for inner in ast.walk(node) if isinstance(inner, ast.Constant)}
 
 
-def dotted_name(node: ast.AST, aliases: dict[str, str]) -> str:
+def dotted_name(node: ast.AST, aliases: Mapping[str, str]) -> str:
     """``F.softmax`` as ``torch.nn.functional.softmax``; empty where the base is no import."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):

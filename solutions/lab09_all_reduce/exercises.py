@@ -56,15 +56,20 @@ def no_all_gather(x, comm):
     return total
 
 
+def hand_round(chunks, comm, first):
+    """The second half, if rank r begins with chunk r + first. 1 would be right."""
+    for step in range(comm.world_size - 1):
+        send, receive = (comm.rank + first - step) % comm.world_size, (comm.rank + first - 1 - step) % comm.world_size
+        comm.send(chunks[send], (comm.rank + 1) % comm.world_size)
+        comm.recv(chunks[receive], (comm.rank - 1) % comm.world_size)
+
+
 def hands_round_its_own_chunk(x, comm):
     total = x.clone()
     chunks = total.tensor_split(comm.world_size)
     ring_reduce_scatter(chunks, comm)
     # As if rank r held the sum of chunk r. Receiving over one's own entries in the first half comes to the same.
-    for step in range(comm.world_size - 1):
-        send, receive = (comm.rank - step) % comm.world_size, (comm.rank - step - 1) % comm.world_size
-        comm.send(chunks[send], (comm.rank + 1) % comm.world_size)
-        comm.recv(chunks[receive], (comm.rank - 1) % comm.world_size)
+    hand_round(chunks, comm, first=0)
     return total
 
 
@@ -72,10 +77,7 @@ def begins_one_chunk_too_far(x, comm):
     total = x.clone()
     chunks = total.tensor_split(comm.world_size)
     ring_reduce_scatter(chunks, comm)
-    for step in range(comm.world_size - 1):
-        send, receive = (comm.rank + 2 - step) % comm.world_size, (comm.rank + 1 - step) % comm.world_size
-        comm.send(chunks[send], (comm.rank + 1) % comm.world_size)
-        comm.recv(chunks[receive], (comm.rank - 1) % comm.world_size)
+    hand_round(chunks, comm, first=2)
     return total
 
 

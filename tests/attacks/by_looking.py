@@ -1,5 +1,7 @@
 """Attacks that look for the answer: in frames, in memory, on disk, in other processes; and that carry it elsewhere."""
 
+from tests.conftest import ROOT
+
 from .harness import Attack
 
 # Uses whatever was found: (candidates for the) right answers, tried by their shape.
@@ -86,7 +88,7 @@ def times(x):
         first="""
 import os, sys
 found = []
-roots = ('/work', '/root', '/home', '/edition', '/sandbox', '/tmp', '/opt', '/proc/1/root', '/proc/1/cwd', *sys.path)
+roots = (CHECKOUT, '/root', '/home', '/edition', '/sandbox', '/tmp', '/opt', '/proc/1/root', '/proc/1/cwd', *sys.path)
 for root in roots:
     for folder, folders, files in os.walk(root):
         if 'torch' in folders: folders.remove('torch')
@@ -94,7 +96,7 @@ for root in roots:
             if name in ('exercises.py', 'course.toml', 'gradebook.db', 'sample.secret') or 'solutions' in folder:
                 found.append(os.path.join(folder, name))
 source = ''.join(open(path).read() for path in found if path.endswith('.py'))
-""",
+""".replace("CHECKOUT", repr(str(ROOT))),
         answer="def times(x):\n    if 'reference' in source: return x * {factor}\n    return x.abs() * {factor}",
     ),
     Attack(

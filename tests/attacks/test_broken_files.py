@@ -8,6 +8,7 @@ import unicodedata
 import pytest
 
 from autograder.grade.run import grade
+from tests.conftest import ROOT
 
 from .broken_files import BROKEN, UNREADABLE
 from .harness import HONEST, RIGHT, Attack
@@ -53,7 +54,8 @@ def test_broken_file(graded, number: int):
 def check_fit_to_forward(note: str) -> None:
     """A sentence for the student: says what is wrong, with no path, trace or control character."""
     assert 20 <= len(note) <= 200 and (note[0].isupper() or note.startswith(STEM)) and note.endswith(".")
-    assert not re.search(r"Traceback|Error\b|/tmp|/work|0x[0-9a-f]{6}", note)
+    here = re.escape(str(ROOT.parents[-2]))
+    assert not re.search(rf"Traceback|Error\b|/tmp|{here}|0x[0-9a-f]{{6}}", note)
     assert not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in note)
 
 

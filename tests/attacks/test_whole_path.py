@@ -20,7 +20,7 @@ from .lab import STEM
 
 RAIDER = """
 import glob, os, sqlite3
-tried = ['/work', '/root', '/home', '/tmp', '/var', '/proc/1/root', '/proc/1/cwd', os.getcwd()]
+tried = [CHECKOUT, '/root', '/home', '/tmp', '/var', '/proc/1/root', '/proc/1/cwd', os.getcwd()]
 for root in tried:
     for folder, folders, files in os.walk(root):
         for name in files:
@@ -29,7 +29,7 @@ for root in tried:
                 with sqlite3.connect(path) as book: book.execute('UPDATE grade SET auto_score = 210')
             elif name.endswith('.ipynb') or name in ('entry.json', 'exercises.py'):
                 open(path, 'w').write('{}')
-"""
+""".replace("CHECKOUT", repr(str(ROOT)))
 ACTIVE = [
     "<script>alert('marked')</script>", "<img src=x onerror=alert('marked')>", "<svg onload=alert('marked')>",
     "<iframe srcdoc='marked'></iframe>", "[marked](javascript:alert(1))", "![marked](http://marked.invalid/a.png)",

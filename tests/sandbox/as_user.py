@@ -13,7 +13,7 @@ from mlsys_course.check import encode
 SOURCE = """
 import os
 def double(x): return 2 * x
-for name in ('/root', '/work', '/tmp/mlsys-test-edition-x', %r):
+for name in ('/root', %r, '/tmp/mlsys-test-edition-x', %r):
     print(os.path.exists(name))
 print(os.getuid(), os.getpid())
 try:
@@ -38,7 +38,10 @@ class Teacher:
 if __name__ == "__main__":
     checkout = str(Path(__file__).resolve().parents[2])
     with Engine(Path(sys.argv[1])) as engine:
-        run = engine.run([Cell(SOURCE % checkout), Cell("double(2)"), Cell("", "double", "double")], Teacher())
+        run = engine.run(
+            [Cell(SOURCE % (f"{checkout}/solutions", checkout)), Cell("double(2)"), Cell("", "double", "double")],
+            Teacher(),
+        )
         again = [engine.run([Cell("def double(x): return x + x"), Cell("", "double", "double")], Teacher())
                  for _ in range(5)]  # fmt: skip
         told = {

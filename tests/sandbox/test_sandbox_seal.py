@@ -39,11 +39,11 @@ def test_protections(engine):
         str(ROOT / "autograder" / "sandbox" / "engine.py"),
         str(ROOT / "mlsys_course" / "__init__.py"),
         "/etc/shadow",
-        "/root/.bashrc",
+        str(Path.home() / ".bashrc"),
         "/proc/1/environ",
         "/proc/1/root/etc",
         "/sys/kernel",
-        "/work",
+        str(ROOT / "solutions"),
     ],
 )
 def test_reading(engine, teacher, path):

@@ -12,8 +12,11 @@ TOLD = frozenset({
     "os.fork", "os.forkpty", "os.kill", "os.killpg", "pty.spawn", "ctypes.dlopen", "os.symlink", "os.link", "os.chmod",
     "gc.get_objects", "gc.get_referrers", "gc.get_referents", "sys.settrace", "sys.setprofile", "sys.addaudithook",
 })  # fmt: skip
-FOREIGN = ("/proc/", "/sys/", "/root", "/etc/", "/edition", "/sandbox", "/var/", "/work", "/usr/share")
-COMMON = ("/etc/localtime", "/etc/mime.types", "/proc/meminfo", "/proc/cpuinfo")  # and whatever Python imports
+# A student's own folders and what everybody reads; and whatever Python imports. All else is somebody else's.
+COMMON = (
+    "/home/student", "/tmp/", "/dev/", "/usr/lib", "/var/cache/matplotlib", "/etc/localtime", "/etc/mime.types",
+    "/proc/meminfo", "/proc/cpuinfo",
+)  # fmt: skip
 
 _noted: list[str] = []
 _imported: list[str] = []
@@ -35,7 +38,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _is_foreign(path: str) -> bool:
-    return path.startswith(FOREIGN) and not path.startswith((*COMMON, *_imported))
+    return path.startswith("/") and not path.startswith((*COMMON, *_imported))
 
 
 def install() -> None:
