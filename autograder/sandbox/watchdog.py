@@ -51,7 +51,7 @@ class Watchdog:
         # Children that nobody waits for are in no parent's sum; those too short to be seen are in no list.
         self.cpu_seconds = max(self.cpu_seconds, waited, sum(self.gone.values()))
         # What only reads a large empty mapping holds no page, but the tables of them all.
-        memory = self._memory(used) + sum(processes.status_bytes(pid, "VmPTE") or 0 for pid in used)
+        memory = self._memory(used, tables=sum(processes.status_bytes(pid, "VmPTE") or 0 for pid in used))
         if self.sandbox.warm.cards:
             held = held_by(pids, self.sandbox.warm.cards.nvml.held())
             self.peak_card_bytes = max(self.peak_card_bytes, held)
@@ -68,9 +68,12 @@ class Watchdog:
             return "crashed"
         return ""
 
-    def _memory(self, used: dict[int, processes.Usage]) -> int:
-        """Bytes, from the cheapest measure that can tell: resident, then without files, then shares of shared pages."""
-        scratch = self.limits.scratch_mib << 20
+    def _memory(self, used: dict[int, processes.Usage], tables: int = 0) -> int:
+        """Bytes, from the cheapest measure that can tell: resident, then without files, then shares of shared pages.
+
+        What no process's resident pages show, temporary files and page ``tables``, is in each of the three.
+        """
+        scratch = (self.limits.scratch_mib << 20) + tables
         if self.sandbox.warm.cards:
             scratch += processes.shared_anonymous_bytes(used)  # the filter lets CUDA have some, and so everybody
         most = self.limits.memory_mib << 20

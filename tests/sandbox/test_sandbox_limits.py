@@ -167,3 +167,16 @@ def test_memory_of_processes_that_share_pages(monkeypatch):
     assert watchdog._memory(used) == (64 + 1100) << 20
     used[3] = processes.Usage(1600 << 20, 0.0, 0.0)  # and new memory counts at once, whatever the shares say
     assert watchdog._memory(used) >= (64 + 1100) << 20
+
+
+def test_page_tables_do_not_make_shared_pages_count_twice(monkeypatch):
+    """Sums just below the limit, and above it with the tables: then too only the shares can tell."""
+    used = {pid: processes.Usage(475 << 20, 0.0, 0.0) for pid in (2, 3)}
+    monkeypatch.setattr(processes, "status_bytes", lambda pid, *names: used[pid].resident)
+    monkeypatch.setattr(processes, "proportional_bytes", lambda pid: 100 << 20)
+    ended = threading.Event()
+    ended.set()
+    sandbox = SimpleNamespace(ended=ended, init=0, slot=0, warm=SimpleNamespace(cards=None))
+    watchdog = Watchdog(sandbox, Limits(memory_mib=1024), 60.0)
+    assert watchdog._memory(used) == (64 + 950) << 20
+    assert watchdog._memory(used, tables=16 << 20) == (64 + 16 + 200) << 20
