@@ -1,28 +1,20 @@
 """The staff's commands of ``mlsys``. Each is one call; what it does lives in the library."""
 
-import json
-import sys
-import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from .course import CourseError, load_course, new_secret
+from .authoring import TermName, Unsafe, build, exercises, release
+from .course import CourseError, load_course
+from .screen import console
+from .term.commands import app as term_app
 
-WIDE = 150  # columns where the output is no terminal, such as CI's log
-console = Console(width=None if sys.stdout.isatty() else WIDE)
-term_app = typer.Typer(
-    help="Terms: fresh secrets, and with them fresh variants and sealed cases.", no_args_is_help=True
-)
-Unsafe = Annotated[bool, typer.Option("--unsafe", help="Go on without the sandbox where the system has none.")]
-TermName = Annotated[str | None, typer.Option(help="The term; default: the one in course.toml.")]
 Into = Annotated[Path | None, typer.Option(help="The course folder for gradebook.db, autograded/ and feedback/.")]
 
 
@@ -30,6 +22,8 @@ def add_commands(app: typer.Typer) -> None:
     """Join the students' program. What a command needs is imported when it is called: torch takes seconds."""
     for command, example in (
         (build, "mlsys build lab02 --check"),
+        (release, "mlsys release lab02"),
+        (collect, "mlsys collect inbox --into submitted"),
         (grade, "mlsys grade lab02 --submitted submitted --csv grades.csv"),
         (feedback, "mlsys feedback lab02 --into ."),
         (exercises, "mlsys exercises --json"),
@@ -39,41 +33,33 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(term_app, name="term")
 
 
-def build(
-    labs: Annotated[
-        list[str] | None, typer.Argument(help="Labs such as lab02; default: all.", metavar="[LAB]...")
-    ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail on a stale or unproven lab.")] = False,
-    term: TermName = None,
-    unsafe: Unsafe = False,
+def collect(
+    folder: Annotated[Path | None, typer.Argument(help="Holds the zips that students handed in.")] = None,
+    into: Annotated[Path, typer.Option(help="Gets <student>/<lab>/, which `mlsys grade` reads.")] = Path("submitted"),
+    receipt: Annotated[str | None, typer.Option(help="Find what was collected with this checksum.")] = None,
+    by_folder: Annotated[bool, typer.Option("--by-folder", help="FOLDER/<student>/ says whose a zip is.")] = False,
+    file_times: Annotated[
+        bool, typer.Option("--file-times", help="The files' times count, not the receipts'.")
+    ] = False,
 ) -> None:
-    """Build student editions from solutions/, and prove that each lab works."""
-    course = load_course(term=term)
-    stems = [course.stem(name) for name in labs or course.stems()]
-    from .build.pipeline import build as build_lab
-    from .build.pipeline import prove_built, proven, stale
+    """Unpack hand-ins for grading, and check each against its receipt. The last counts; earlier ones are kept aside."""
+    from .collect import collect as collect_zips
+    from .collect import find_receipt
 
-    good = True
-    for lab in map(course.lab, stems):
-        committed = course.built(lab.stem)
-        with tempfile.TemporaryDirectory(prefix="mlsys-build-") as scratch:
-            built = build_lab(lab, Path(scratch) / lab.stem if check else committed)
-            with console.status(f"proving {lab.stem}"):
-                lines = list(prove_built(course, built, unsafe=unsafe))
-            differences = stale(built.folder, committed) if check else []
-        console.print(_proof_table(lab.stem, lines))
-        for difference in differences:
-            console.print(f"[red]stale:[/] {committed / difference}; call `mlsys build {lab.stem}`", highlight=False)
-        good = good and proven(lines) and not differences
-    raise typer.Exit(0 if good else 1)
-
-
-def _proof_table(stem: str, lines: list) -> Table:
-    table = Table("what", "", "proved", "what is wrong", title=stem)
-    for line in lines:
-        mark = "[green]✓[/]" if line.ok else "[red]✗[/]"
-        table.add_row(line.subject, mark, line.proved, line.detail)
-    return table
+    if receipt is None and folder is None:
+        raise CourseError("name the folder that holds the zips, or a checksum with --receipt")
+    if receipt is not None:
+        found = find_receipt(receipt, into)
+    else:
+        assert folder is not None
+        found = collect_zips(folder, into, by_folder=by_folder, file_times=file_times)
+    table = Table("student", "lab", "checksum", "receipt", "time (UTC)", "remark", title=f"collected to {into}")
+    for row in found:
+        mark = "[green]ok[/]" if row.receipt == "ok" else f"[red]{row.receipt or '-'}[/]"
+        remark = escape(f"{row.file}: {row.remark}" if row.remark else "")
+        table.add_row(escape(row.student), row.lab, row.checksum[:8], mark, row.time[:19], remark)
+    console.print(table)
+    raise typer.Exit(0 if found and all(row.checksum for row in found) else 1)
 
 
 def grade(
@@ -192,37 +178,24 @@ def feedback(
     into: Annotated[Path, typer.Option(help="The course folder that `mlsys grade` wrote.")] = Path("."),
     term: TermName = None,
 ) -> None:
-    """Write nbgrader's feedback, one HTML page a student."""
-    stem = load_course(term=term).stem(lab)
+    """Write a page for each student where nbgrader releases feedback from; what says so already is left alone."""
+    course = load_course(term=term)
+    stem = course.stem(lab)
     if not (into / "gradebook.db").is_file():
         raise CourseError(f"no gradebook.db in {into.resolve()}; grade first, or name the folder with --into")
+    from .feedback import write_pages
     from .grade.record import Recorder
 
     with Recorder(into, stem) as recorder, progress_bar() as bar:
         students = recorder.students()
         if not students:
             raise CourseError(f"no graded submission of {stem} in {into.resolve() / 'gradebook.db'}; grade first")
-        for student in bar.track(students, description=f"feedback on {stem}"):
-            recorder.feedback(student)
-    console.print(f"{len(students)} pages in {into.resolve() / 'feedback'}", highlight=False)
-
-
-def exercises(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    term: TermName = None,
-) -> None:
-    """Every exercise of every lab: kind, points, component, cases, misconceptions, evidence."""
-    from .catalogue import catalogue
-
-    rows = catalogue(load_course(term=term))
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    table = Table("lab", "exercise", "kind", "points", "public", "sealed", "misconceptions", "evidence")
-    for r in rows:
-        counts = (str(r["public_cases"]), str(r["sealed_cases"]), str(len(r["misconceptions"])))
-        table.add_row(r["lab"], r["id"], r["kind"], f"{r['points']:g}", *counts, ", ".join(r["evidence"]))
-    console.print(table)
+        problems = write_pages(recorder, course, bar.track(students, description=f"feedback on {stem}"))
+    console.print(f"{len(students) - len(problems)} pages in {into.resolve() / 'feedback'}", highlight=False)
+    for student, problem in problems.items():
+        console.print(f"[yellow]{escape(student)}:[/] {escape(problem)}", highlight=False)
+    console.print(f"hand them out with `nbgrader release_feedback {stem}`, or send the files", highlight=False)
+    raise typer.Exit(1 if problems else 0)
 
 
 def demo(
@@ -233,10 +206,3 @@ def demo(
     from .demo import run_demo
 
     raise typer.Exit(run_demo(folder, jobs=jobs))
-
-
-@term_app.command("new", epilog="Example: mlsys term new 2027-spring")
-def term_new(name: Annotated[str, typer.Argument(help="Such as 2027-spring.")]) -> None:
-    """Make a term's secret, outside the repository; build it with `mlsys build --term NAME`."""
-    path = new_secret(name)
-    console.print(f"secret of {name}: {path}\nKeep a copy: regrading this term needs it.", highlight=False)

@@ -1,30 +1,23 @@
-"""The course on disk and the term's secret."""
+"""The course on disk: its term, its labs' sources, and where their editions are."""
 
 import hashlib
 import importlib
-import os
-import secrets
 import sys
-import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from mlsys_course.errors import CourseProblem
+from .errors import CourseError
+from .term import LabPlan, Plan, read_plan, withheld
+from .term.needs import check_needs
+from .term.secret import SAMPLE, new_secret, secret_of
 
 if TYPE_CHECKING:  # torch takes seconds, and most questions about the course need none
     from .draw import Draw
     from .exercise import Exercise, Item
-
-SAMPLE = "sample"
-SAMPLE_SECRET = b"the sample term is fixed, and its draws are public"
-MIN_SECRET = 16
-
-
-class CourseError(CourseProblem):
-    """Something about the course that a person must mend; the message says what and how."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +41,7 @@ class Lab:
     component: str
     folder: Path
     term: Term
+    plan: LabPlan | None = None  # its line in course.toml
 
     @property
     def source(self) -> Path:
@@ -88,9 +82,18 @@ class Course:
     """A checkout of the course: ``course.toml``, ``solutions/``, ``labs/``."""
 
     root: Path
-    name: str
     term: Term
-    syllabus: dict[str, str]  # lab -> component, in order
+    plan: Plan
+
+    @property
+    def name(self) -> str:
+        """What the course is called."""
+        return self.plan.name
+
+    @cached_property
+    def syllabus(self) -> Mapping[str, str]:
+        """Lab -> component, in order."""
+        return {stem: lab.component for stem, lab in self.plan.labs.items()}
 
     def stems(self) -> list[str]:
         """Labs that have sources, in the syllabus's order."""
@@ -107,7 +110,7 @@ class Course:
 
     def lab(self, name: str) -> Lab:
         stem = self.stem(name)
-        return Lab(stem, self.syllabus[stem], self.root / "solutions" / stem, self.term)
+        return Lab(stem, self.syllabus[stem], self.root / "solutions" / stem, self.term, self.plan.labs[stem])
 
     def built(self, stem: str) -> Path:
         """Where this term's student edition of a lab is built."""
@@ -115,9 +118,8 @@ class Course:
         return base / stem
 
     def withheld(self, stem: str) -> list[str]:
-        """Components that this lab's edition leaves out: its own and every later one."""
-        names = list(self.syllabus)
-        return [self.syllabus[name] for name in names[names.index(stem) :]]
+        """Components that this lab's edition leaves out; the rule stands in ``term/editions.py``."""
+        return withheld(self.syllabus, stem, self.plan.labs[stem].withholds)
 
 
 def load_package(folder: Path) -> ModuleType:
@@ -142,54 +144,15 @@ def find_root(start: Path | None = None) -> Path:
 
 
 def load_course(root: Path | None = None, term: str | None = None) -> Course:
-    """The course at ``root`` in its own term, or in ``term``."""
+    """The course at ``root`` in its own term, or in ``term``: an archived one by its own dates."""
     root = find_root(root)
-    path = root / "course.toml"
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise CourseError(f"{path}: {error}; correct that line") from None
-    labs = table.get("labs")
-    if not isinstance(labs, dict) or not all(isinstance(v, dict) and "component" in v for v in labs.values()):
-        raise CourseError(f'{path}: [labs] must hold lines such as lab02_attention = {{ component = "attention" }}')
-    name = term or table.get("term", SAMPLE)
-    syllabus = {stem: lab["component"] for stem, lab in labs.items()}
-    return Course(root, table.get("name", "the course"), Term(name, secret_of(name)), syllabus)
+    plan = read_plan(root / "course.toml")
+    name = term or plan.term
+    archived = root / "archive" / name / "course.toml"
+    if name != plan.term and archived.is_file():
+        plan = read_plan(archived)
+    check_needs(plan, root / "solutions")
+    return Course(root, Term(name, secret_of(name)), plan)
 
 
-def secrets_folder() -> Path:
-    """Where secrets of terms are kept: outside every repository."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "mlsys" / "terms"
-
-
-def secret_of(term: str) -> bytes:
-    """The secret of a term."""
-    if term == SAMPLE:
-        return SAMPLE_SECRET
-    path = secrets_folder() / f"{term}.secret"
-    try:
-        secret = path.read_bytes().strip()
-    except OSError:
-        raise CourseError(
-            f"no secret of term {term!r} at {path}; make one with `mlsys term new {term}`, or restore your copy of it"
-        ) from None
-    if len(secret) < MIN_SECRET:
-        raise CourseError(
-            f"{path} holds {len(secret)} bytes, and a secret has at least {MIN_SECRET}; restore your copy"
-        )
-    return secret
-
-
-def new_secret(term: str) -> Path:
-    """Make the secret of a new term; an existing one is never overwritten."""
-    if not term.replace("-", "").replace("_", "").isalnum() or term == SAMPLE:
-        raise CourseError(f"{term!r} cannot name a term; use letters, digits and hyphens, such as 2027-spring")
-    folder = secrets_folder()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / f"{term}.secret"
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
-    except FileExistsError:
-        raise CourseError(f"term {term!r} has a secret already, at {path}; grades depend on it, so it stays") from None
-    return path
+__all__ = ["SAMPLE", "Course", "CourseError", "Lab", "Term", "find_root", "load_course", "load_package", "new_secret"]

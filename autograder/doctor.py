@@ -5,7 +5,9 @@ from pathlib import Path
 
 from mlsys_course.doctor import Finding
 
+from .course import CourseError, load_course
 from .sandbox import gpu, probe
+from .term.secret import has_copy, secret_terms
 
 
 def findings() -> Iterator[Finding]:
@@ -15,7 +17,24 @@ def findings() -> Iterator[Finding]:
         yield Finding(f"sandbox: {piece}", state, "not here" if missing else "there", missing)
     missing = gpu.missing()
     yield Finding("grading on a GPU", "optional" if missing else "ok", "not here" if missing else "there", missing)
+    yield from term()
     yield from course_folder(Path.cwd())
+
+
+def term() -> Iterator[Finding]:
+    """``course.toml``, the term's secret, and whether a copy of each secret on this machine was made."""
+    try:
+        course = load_course()
+    except CourseError as error:
+        yield Finding("course.toml", "missing", "does not load", str(error))
+        return
+    yield Finding("term", "ok", f"{course.term.name}, from {course.plan.starts}")
+    for name in secret_terms():
+        if has_copy(name):
+            yield Finding(f"secret of {name}", "ok", "a copy was made")
+        else:
+            remedy = f"regrading needs it: mlsys term export-secret {name} FILE"
+            yield Finding(f"secret of {name}", "missing", "no copy was made", remedy)
 
 
 def course_folder(folder: Path) -> Iterator[Finding]:

@@ -41,13 +41,17 @@ def configure(c: Config) -> Config:
         "nbgrader.preprocessors.AssignLatePenalties",
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
+    c.AssignLatePenalties.plugin_class = "autograder.grade.late.CoursePolicy"
     # Generate: our build writes the student's notebook; nbgrader saves its cells to the gradebook.
     c.GenerateAssignment.preprocessors = [
         "autograder.grade.execute.BuiltEdition",
         "nbgrader.preprocessors.SaveCells",
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
-    c.HTMLExporter.sanitize_html = True  # feedback and formgrader show students' text
+    # Feedback: our page, by hand and by formgrader's button too.
+    c.GenerateFeedback.exporter_class = "autograder.feedback.exporter.FeedbackExporter"
+    c.GenerateFeedback.preprocessors = []
+    c.HTMLExporter.sanitize_html = True  # formgrader shows students' text
     return c
 
 

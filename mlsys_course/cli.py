@@ -1,16 +1,22 @@
 """The command ``mlsys``: the student's commands, and the staff's where ``autograder`` is installed."""
 
+import logging
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .errors import CourseProblem
+
+if TYPE_CHECKING:
+    from .workbook import Ran
 
 app = typer.Typer(
     help="A workbook course on machine-learning systems.",
@@ -20,34 +26,78 @@ app = typer.Typer(
 )
 console = Console()
 LabName = Annotated[str, typer.Argument(help="A lab: lab02 or lab02_attention.", metavar="LAB")]
+Source = Annotated[str | None, typer.Option("--from", help="A zip, a folder or an address; default: the newest here.")]
+Install = Annotated[bool, typer.Option(help="Install the lab's mlsys_course where this environment lacks it.")]
+Seconds = Annotated[int, typer.Option(min=1, help="A cell may take so long before it is stopped.")]
 COLOURS = {"ok": "green", "missing": "yellow", "optional": "cyan"}
+
+
+@app.command(epilog="Example: mlsys start lab02 --from ~/Downloads/lab02_attention-2027-spring-r1.zip")
+def start(
+    lab: LabName,
+    source: Source = None,
+    open_it: Annotated[bool, typer.Option("--open/--no-open", help="Open JupyterLab.")] = True,
+    install: Install = True,
+) -> None:
+    """Unpack a lab, check this environment, and open the notebook. What is there already is never written over."""
+    from .desk.start import open_lab
+    from .desk.start import start as start_lab
+    from .desk.workspace import find_workspace
+
+    started = start_lab(lab, find_workspace(), source, install=install)
+    say(started.lines)
+    if open_it:
+        raise typer.Exit(open_lab(started.folder))
 
 
 @app.command(epilog="Example: mlsys check lab02")
 def check(
     lab: LabName,
     experiments: Annotated[bool, typer.Option(help="Run the experiments too; they take longer.")] = False,
+    seconds: Seconds = 300,
 ) -> None:
     """Run your notebook from the top in a clean process, and show your points on the public cases."""
-    from .workbook import find_lab, run_checks
+    from .workbook import find_lab
 
     folder = find_lab(lab)
+    ran = run_with_progress(folder, experiments=experiments, seconds=seconds)
+    console.print(check_table(folder, ran))
+    say(f"{trouble}." for trouble in ran.troubles)
+    say(f"{part}: {whose}" for part, whose in sorted(ran.parts.items()))
+    passed = sum(row.status == "ok" for row in ran.found)
+    got, most = sum(row.score for row in ran.found), sum(row.max_score for row in ran.found)
+    say([f"{passed} of {len(ran.found)} pass: {got:g} of {most:g} points on public cases."])
+    say(["Sealed cases and open questions are graded after you hand in."])
+    raise typer.Exit(0 if passed == len(ran.found) else 1)
+
+
+def run_with_progress(folder: Path, *, experiments: bool = False, seconds: int = 300) -> "Ran":
+    """A clean run of the notebook, shown cell by cell, and remembered for ``mlsys progress``."""
+    from .desk.progress import remember
+    from .desk.workspace import Workspace
+    from .workbook import run_notebook
+
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # nbclient leaves a task behind where a cell is stopped
     with console.status(f"running {folder.name} from the top") as status:
-        found = run_checks(
+        ran = run_notebook(
             folder,
             experiments=experiments,
+            seconds=seconds,
             progress=lambda i, n: status.update(f"running {folder.name}: cell {i + 1} of {n}"),
         )
+    remember(Workspace(folder.parent), folder, {row.exercise: (row.score, row.max_score) for row in ran.found})
+    return ran
+
+
+def check_table(folder: Path, ran: "Ran") -> Table:
+    """Points by exercise on public cases, with hints."""
     table = Table("exercise", "points", "result", "hint", title=f"{folder.name}, public cases")
-    for row in found:
+    for row in ran.found:
         colour = COLOURS.get(row.status, "red")
         points = f"{row.score:g} / {row.max_score:g}"
         said = row.status if row.max_score == 0 or row.score or row.status != "ok" else "recorded"
         table.add_row(row.exercise, points, f"[{colour}]{said}[/]", " ".join(row.hints))
-    console.print(table)
-    passed = sum(row.status == "ok" for row in found)
-    console.print(f"{passed} of {len(found)} pass. Sealed cases and open questions are graded after you hand in.")
-    raise typer.Exit(0 if passed == len(found) else 1)
+    return table
 
 
 @app.command(epilog="Example: mlsys carry lab02")
@@ -63,11 +113,63 @@ def carry(
     workspace = (workspace or folder.parent).resolve()
     with console.status(f"running {folder.name} and checking what passes"):
         became = carry_lab(folder, workspace)
-    for exercise, what in became.items():
-        console.print(f"{exercise}: {what}", highlight=False)
+    say(f"{exercise}: {what}" for exercise, what in became.items())
     carried = sum(what.startswith("carried") for what in became.values())
-    console.print(f"{carried} of {len(became)} carried to {workspace / 'my_mlsys'}.", highlight=False)
+    say([f"{carried} of {len(became)} carried to {workspace / 'my_mlsys'}."])
     raise typer.Exit(0 if carried else 1)
+
+
+@app.command(epilog="Example: mlsys submit lab02 --student ada")
+def submit(
+    lab: LabName,
+    student: Annotated[str | None, typer.Option(help="Your id at the university; remembered.")] = None,
+    into: Annotated[Path | None, typer.Option(help="Where the zip goes; default: beside the lab.")] = None,
+    run: Annotated[bool, typer.Option(help="Run the notebook first, as `mlsys check` does.")] = True,
+    strict: Annotated[bool, typer.Option("--strict", help="Pack nothing where something would lose points.")] = False,
+    seconds: Seconds = 300,
+) -> None:
+    """Look for what would lose points, pack the notebook and my_mlsys/, and print a receipt."""
+    from .desk.submit import prepare, who
+    from .desk.submit import submit as pack
+    from .desk.workspace import Workspace
+    from .workbook import find_lab
+
+    folder = find_lab(lab)
+    workspace = Workspace(folder.parent)
+    student = who(workspace, student)  # before the run: a name that is none should not cost a minute
+    hand_in = prepare(folder, workspace, run_with_progress(folder, seconds=seconds) if run else None)
+    for warning in hand_in.warnings:
+        console.print(f"[yellow]mind:[/] {escape(warning)}", highlight=False)
+    if strict and hand_in.warnings:
+        console.print(f"{len(hand_in.warnings)} warnings, so nothing was packed; without --strict it is.")
+        raise typer.Exit(1)
+    receipt, path = pack(hand_in, workspace, student, into)
+    say(receipt.lines())
+    say([f"Hand in this file: {path}"])
+
+
+@app.command(epilog="Example: mlsys update lab02")
+def update(lab: LabName, source: Source = None, install: Install = True) -> None:
+    """Bring a corrected release into a lab that you are working on. Your cells stay; a copy of everything is kept."""
+    from .desk.update import update as update_lab
+    from .desk.workspace import Workspace
+    from .workbook import find_lab
+
+    folder = find_lab(lab)
+    say(update_lab(folder, Workspace(folder.parent), source, install=install).lines)
+
+
+@app.command(epilog="Example: mlsys progress")
+def progress() -> None:
+    """How far you are: due dates, points, what was carried and handed in, and what to do next."""
+    from .desk.progress import progress as look
+    from .desk.workspace import find_workspace
+
+    found = look(find_workspace())
+    if not found.rows:
+        say(["No lab here yet. Call this in the folder that holds your labs, or begin: mlsys start lab00"])
+        raise typer.Exit(1)
+    console.print(found.table(console.width))
 
 
 @app.command(epilog="Example: mlsys doctor")
@@ -90,6 +192,12 @@ def doctor(
     raise typer.Exit(1 if any(finding.state == "missing" for finding in left) else 0)
 
 
+def say(lines: Iterable[str]) -> None:
+    """Lines of plain text: a path in them is not cut, and a bracket is no markup."""
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def main() -> None:
     """The console script. An error that names what to do is shown as one line, everything else as it is."""
     for point in entry_points(group="mlsys.commands"):
@@ -97,7 +205,15 @@ def main() -> None:
     try:
         app()
     except CourseProblem as error:
-        Console(stderr=True).print(f"[red]mlsys:[/] {error}", highlight=False)
+        Console(stderr=True).print(f"[red]mlsys:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        from .desk.environment import PACKAGES
+
+        if error.name not in PACKAGES:
+            raise
+        remedy = "pip install -r requirements.txt in the lab's folder; mlsys doctor looks at the rest"
+        Console(stderr=True).print(f"[red]mlsys:[/] {error.name} is not installed here; {remedy}", soft_wrap=True)
         sys.exit(2)
 
 

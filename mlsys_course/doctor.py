@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .desk.environment import NEWEST, OLDEST, PACKAGES
+
 LEAST_DISK = 2 << 30
 
 
@@ -27,9 +29,9 @@ class Finding:
 def findings() -> Iterator[Finding]:
     """For a student: Python, the packages, the GPU, disk, compiler."""
     version = platform.python_version()
-    good = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    good = OLDEST <= sys.version_info[:2] <= NEWEST
     yield Finding("Python", "ok" if good else "missing", version, "" if good else "use Python 3.11, 3.12 or 3.13")
-    for package in ("torch", "numpy", "matplotlib", "jupyterlab", "nbgrader"):
+    for package in PACKAGES:
         yield _package(package)
     yield _gpu()
     yield _models()
@@ -48,7 +50,7 @@ def _package(name: str) -> Finding:
     try:
         return Finding(name, "ok", importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, "missing", "not installed", "pip install -c constraints.txt -e .")
+        return Finding(name, "missing", "not installed", f"pip install -r requirements.txt, or pip install {name}")
 
 
 def _gpu() -> Finding:

@@ -4,16 +4,10 @@ import itertools
 import shutil
 from pathlib import Path
 
-import mlsys_course
-
 from ..course import Course
+from ..term.editions import package_folder
 
 SKIP = shutil.ignore_patterns("__pycache__", "*.pyc")
-
-
-def package_folder() -> Path:
-    """Where the full ``mlsys_course`` is installed."""
-    return Path(mlsys_course.__file__).parent
 
 
 def stage_edition(course: Course, stem: str, lab_folder: Path, destination: Path) -> Path:

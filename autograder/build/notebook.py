@@ -21,6 +21,7 @@ from traitlets.config import Config
 
 from ..course import Lab
 from ..exercise import Item, by_id, max_score
+from .colab import with_colab_cell
 from .source import BuildError, SourceCell
 
 STUB = 'raise NotImplementedError("Write this part, then run the cell again.")'
@@ -115,5 +116,5 @@ def to_bytes(notebook: NotebookNode) -> bytes:
 
 def notebooks_of(lab: Lab, cells: list[SourceCell]) -> tuple[NotebookNode, NotebookNode]:
     """(solution, student) notebooks of rendered cells."""
-    solution = to_notebook(cells, lab.items)
+    solution = with_colab_cell(to_notebook(cells, lab.items), lab.stem)
     return solution, strip(solution)

@@ -13,11 +13,12 @@ from mlsys_course.check.edition import specification_to_bytes
 from mlsys_course.check.tree import TreeError, decode
 
 from ..cases import public_specification, quiet_torch
-from ..course import Course, Lab
-from ..exercise import Choice, Exercise
+from ..course import Course, CourseError, Lab
+from ..exercise import Choice, Exercise, max_score
 from .edition import stage_edition
 from .notebook import notebooks_of, render, to_bytes
 from .proof import Line, prove, proven
+from .proven import remember_proof
 from .source import check_source, read_source, solution_regions
 
 
@@ -32,11 +33,26 @@ class Built:
     regions: list[str]  # answer text, which must stand nowhere in the edition
 
 
+@dataclass(frozen=True)
+class Made:
+    """What came of building and proving a lab."""
+
+    place: Path
+    lines: Sequence[Line]
+    differences: Sequence[str]  # between what is there and a fresh build
+
+    @property
+    def good(self) -> bool:
+        """Whether all is proven, and nothing stale."""
+        return proven(self.lines) and not self.differences
+
+
 def build(lab: Lab, destination: Path) -> Built:
     """Build a lab's student edition at ``destination``, replacing what is there only when every stage went well."""
     quiet_torch()
     cells = read_source(lab.source)
     check_source(lab.source, cells, lab.items, lab.drivers)  # before rendering: line numbers are the source's
+    check_points(lab)
     render(lab.source, cells, lab.variants)
     regions = [region for cell in cells for region in solution_regions(cell.source) if not cell.markdown]
     solution, student = notebooks_of(lab, cells)
@@ -54,6 +70,31 @@ def build(lab: Lab, destination: Path) -> Built:
             shutil.rmtree(destination)
         folder.rename(destination)
     return Built(lab, destination, solution, student, regions)
+
+
+def check_points(lab: Lab) -> None:
+    """CourseError where ``course.toml`` says other points than the lab's exercises add up to."""
+    stated = lab.plan.points if lab.plan else None
+    total = sum(map(max_score, lab.items))
+    if lab.plan and stated is not None and stated != total:
+        each = ", ".join(f"{item.id} {max_score(item):g}" for item in lab.items)
+        said = f"{lab.plan.where}: {lab.stem} has points = {stated:g}, and its exercises add up to {total:g} ({each})"
+        raise CourseError(f"{said}; write points = {total:g}, or correct exercises.py")
+
+
+def build_and_prove(course: Course, stem: str, *, check: bool = False, unsafe: bool = False) -> Made:
+    """Build a lab where the term has its editions, prove it, and remember that it is proven.
+
+    With ``check`` nothing is written there: a fresh build is proven, and compared with what is there.
+    """
+    lab, place = course.lab(stem), course.built(stem)
+    with tempfile.TemporaryDirectory(prefix="mlsys-build-") as scratch:
+        built = build(lab, Path(scratch) / stem if check else place)
+        lines = prove_built(course, built, unsafe=unsafe)
+        made = Made(place, lines, stale(built.folder, place) if check else [])
+    if made.good:
+        remember_proof(course, stem)
+    return made
 
 
 def prove_built(course: Course, built: Built, *, unsafe: bool = False) -> Sequence[Line]:
@@ -88,4 +129,4 @@ def _same_arrays(fresh: bytes, committed: bytes) -> bool:
         return False
 
 
-__all__ = ["Built", "build", "prove_built", "proven", "stale"]
+__all__ = ["Built", "Made", "build", "build_and_prove", "prove_built", "proven", "stale"]

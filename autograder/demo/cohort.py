@@ -190,7 +190,7 @@ COHORT = [  # good, unusual, half done, mistaken, noisy, broken and hostile
         lambda s: s.solve().write(
             "padding_mask", "def padding_mask(lengths, T):\n    return [torch.ones(1 << 28) for _ in range(100)]"
         ),
-        expected={"padding_mask": "memory"},
+        expected={"padding_mask": "memory or timeout"},  # a busy machine hands it out slowly
     ),
     Member(
         "maxwell",
@@ -228,6 +228,6 @@ def hand_in(member: Member, released: NotebookNode, solution: NotebookNode) -> b
     return work if isinstance(work, bytes) else work.hand_in()
 
 
-def expected_status(member: Member, exercise: str) -> str:
-    """What grading must say of a member's exercise."""
-    return member.expected.get(exercise, member.others)
+def expected_status(member: Member, exercise: str) -> list[str]:
+    """What grading may say of a member's exercise."""
+    return member.expected.get(exercise, member.others).split(" or ")

@@ -62,7 +62,7 @@ def run_demo(folder: Path, *, jobs: int | None = None) -> int:
     write_csv(folder / "grades.csv", LAB, rows)
     console.print(results_table(LAB, rows))
     with Recorder(folder, LAB) as recorder, progress_bar() as bar:
-        pages = [recorder.feedback(row.student) for row in bar.track(rows, description="feedback")]
+        pages = [recorder.feedback(row.student, course) for row in bar.track(rows, description="feedback")]
     surprises = unexpected(members, rows)
     for line in surprises:
         console.print(f"[red]unexpected:[/] {line}", highlight=False)
@@ -78,7 +78,7 @@ def unexpected(members: Sequence[Member], rows: Sequence[Row]) -> list[str]:
         for exercise, verdict in row.verdicts.items():
             expected = expected_status(by_name[row.student], exercise)
             full = verdict.score == verdict.max_score
-            if verdict.status != expected or full != (expected == "ok"):
+            if verdict.status not in expected or full != (expected == ["ok"]):
                 found.append(f"{row.student}, {exercise}: {verdict.status} {verdict.score:g}, expected {expected}")
     return found
 

@@ -7,13 +7,13 @@ from typing import Any
 import nbformat
 from nbconvert.exporters import NotebookExporter
 from nbformat import NotebookNode
-from nbformat.v4 import new_output
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 
 from mlsys_course.check import Verdict
 from mlsys_course.check.report import to_html, to_text
 
 from ..build.notebook import duplicate
+from ..feedback.facts import facts_of
 from .cells import code_cells, grade_id
 from .intake import read_parts, read_regular
 from .passive import passive, passive_text
@@ -73,12 +73,14 @@ class SealedExecute(Execute):
 def with_results(nb: NotebookNode, graded: Graded, verdicts: Mapping[str, Verdict], session: Session) -> NotebookNode:
     """The notebook as it is recorded: our results in graded cells, what ran in the others, nothing active."""
     runs = iter(graded.run.cells)
+    ids = [cell.get("id", "") for cell in code_cells(nb)]
     for number, cell in enumerate(code_cells(nb), 1):
         run = next(runs, None)
         cell.execution_count = number
         name = grade_id(cell)
         if name in verdicts:
-            cell.outputs = result_outputs(verdicts[name], number)
+            points = session.scorer.specifications[name].points
+            cell.outputs = result_outputs(verdicts[name], number, facts_of(verdicts[name], points, ids))
         else:
             cell.outputs = [safe for o in (run.outputs if run else []) if (safe := passive(o)) is not None]
     ours = {cell.source for cell in session.released.cells}
@@ -89,13 +91,14 @@ def with_results(nb: NotebookNode, graded: Graded, verdicts: Mapping[str, Verdic
     return nb
 
 
-def result_outputs(verdict: Verdict, number: int) -> list[NotebookNode]:
-    """The check's table, and exactly one numeric result, which nbgrader takes as the score."""
+def result_outputs(verdict: Verdict, number: int, facts: Mapping[str, Any]) -> list[NotebookNode]:
+    """The check's table, with the facts that feedback is made from, and exactly one numeric result, the score."""
     sealed = verdict.kind != "choice"
     table = {"text/html": to_html(verdict, sealed=sealed), "text/plain": to_text(verdict, sealed=sealed)}
+    score = {"text/plain": repr(float(verdict.score))}
     return [
-        new_output("display_data", data=table),
-        new_output("execute_result", data={"text/plain": repr(float(verdict.score))}, execution_count=number),
+        NotebookNode(output_type="display_data", data=table, metadata={"mlsys": dict(facts)}),
+        NotebookNode(output_type="execute_result", data=score, metadata={}, execution_count=number),
     ]
 
 

@@ -7,8 +7,10 @@ the candidate of an exercise with forbidden calls reaches, and in the whole note
 
 import ast
 import builtins
+import functools
+import itertools
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlsys_course.check import Driver, Specification
@@ -62,7 +64,9 @@ def flags(
         Flag(where, 0, "is too long to be searched") for where, text in given.items() if text and not texts[where]
     ]
     work = _Notebook.of(texts)
-    found = {"": [*unread, *_patches(work)]}
+    aliases = tuple(sorted(work.aliases.items()))
+    patches = [Flag(where, line, why) for where, text in texts.items() for line, why in _patches(text, aliases)]
+    found = {"": [*unread, *patches]}
     for name, specification in specifications.items():
         expression = next((cell.candidate for cell in cells if cell.exercise == name), "")
         if specification.forbidden and expression:
@@ -147,20 +151,21 @@ def _signs(statement: ast.stmt, where: str, aliases: Mapping[str, str], short: s
                 yield Flag(where, line, f"imports `{root}`, which is no part of the course")
 
 
-def _patches(work: _Notebook) -> Iterator[Flag]:
-    """In any cell: changes to what everything runs on, and looks at where the notebook lives."""
-    for where, text in work.texts.items():
-        statements = work.statements[where]
-        skip = {i for s in statements for i in docstrings(s)}
-        for node in (node for s in statements for node in nodes_of(s)):
-            line = getattr(node, "lineno", 0)
-            if why := _patch(node, work.aliases) or _hook(node) or _road(node, work.aliases, WIDE_ROADS):
-                yield Flag(where, line, why)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skip:
-                yield from (Flag(where, line, f"names {p}") for p in PLACES if node.value.startswith(p))
-        for number, line_text in enumerate(text.split("\n"), 1):
-            if line_text.lstrip().startswith(("%%writefile", "%%file", "%run", "%load")):
-                yield Flag(where, number, "brings in code by a magic")
+@functools.lru_cache(maxsize=256)  # most cells are everybody's
+def _patches(text: str, imported: tuple[tuple[str, str], ...]) -> Sequence[tuple[int, str]]:
+    """In any cell, by line: changes to what everything runs on, and looks at where the notebook lives."""
+    found, aliases, statements = [], dict(imported), parse_cell(text)
+    skip = {i for s in statements for i in docstrings(s)}
+    for node in (node for s in statements for node in nodes_of(s)):
+        line = getattr(node, "lineno", 0)
+        if why := _patch(node, aliases) or _hook(node) or _road(node, aliases, WIDE_ROADS):
+            found.append((line, why))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skip:
+            found += [(line, f"names {p}") for p in PLACES if node.value.startswith(p)]
+    for number, line_text in enumerate(text.split("\n"), 1):
+        if line_text.lstrip().startswith(("%%writefile", "%%file", "%run", "%load")):
+            found.append((number, "brings in code by a magic"))
+    return found
 
 
 def _dynamic(node: ast.AST, aliases: Mapping[str, str]) -> str:
@@ -190,17 +195,22 @@ def _dunder(node: ast.Attribute) -> bool:
     return node.attr.startswith("__") and node.attr.endswith("__") and node.attr not in HARMLESS
 
 
-def _road(node: ast.AST, aliases: Mapping[str, str], roads: Sequence[str]) -> str:
+def _road(node: ast.AST, aliases: Mapping[str, str], roads: Collection[str]) -> str:
     """Modules and functions by their full name, whatever they are called here."""
     names: list[str] = []
     if isinstance(node, ast.Attribute | ast.Name):
-        names = [dotted_name(node, dict(aliases))]
+        names = [dotted_name(node, aliases)]
     elif isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
         names = [f"{node.module}.{alias.name}" for alias in node.names]
-    road = next((r for n in names for r in roads if n == r or n.startswith(f"{r}.")), "")
+    road = next((prefix for name in names for prefix in _prefixes(name) if prefix in roads), "")
     return f"uses `{road}`" if road else ""
+
+
+def _prefixes(name: str) -> Sequence[str]:
+    """``a.b.c`` as ``a``, ``a.b``, ``a.b.c``."""
+    return list(itertools.accumulate(name.split("."), lambda left, right: f"{left}.{right}"))
 
 
 def _patch(node: ast.AST, aliases: Mapping[str, str]) -> str:
@@ -214,7 +224,7 @@ def _patch(node: ast.AST, aliases: Mapping[str, str]) -> str:
         targets = [ast.Attribute(node.args[0], "?")]
     for target in targets:
         inner = target.value if isinstance(target, ast.Subscript) else target
-        name = dotted_name(inner, dict(aliases))
+        name = dotted_name(inner, aliases)
         if name.startswith(PATCHABLE) and (isinstance(inner, ast.Attribute)):
             return f"changes `{name.removesuffix('.?')}`"
     return ""
@@ -234,7 +244,7 @@ def _called(node: ast.Call) -> str:
 
 
 def _mentions(node: ast.AST, aliases: Mapping[str, str], short: set[str]) -> bool:
-    name = dotted_name(node, dict(aliases))
+    name = dotted_name(node, aliases)
     return name.startswith("torch") and name.rsplit(".", 1)[-1] in short
 
 

@@ -6,16 +6,21 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Comment, Grade, Gradebook, GradeCell, MissingEntry, SolutionCell
 from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
 from nbgrader.utils import parse_utc
 from sqlalchemy import Column, ColumnElement, MetaData, String, Table, Text, select
 from sqlalchemy.exc import OperationalError
 from traitlets.config import Config
+
+from ..term import LatePolicy
+from .late import CoursePolicy
 
 BUSY_SECONDS = 60  # formgrader writes to the same file
 
@@ -62,7 +67,7 @@ class Book:
         self._commit = self.book.db.commit
         self.book.db.commit = self.book.db.flush  # what the API would commit by itself waits for `transaction`
         _metadata.create_all(self.book.engine)
-        self._grades, self._penalties = _SaveGrades(self.book, config, log), _Penalties(config, log)
+        self._grades, self._penalties = _SaveGrades(config=config, log=log), _Penalties(config, log)
 
     def close(self) -> None:
         """Let the connection go."""
@@ -133,6 +138,24 @@ class Book:
             except MissingEntry:
                 return 0.0
 
+    def follow(self, policy: LatePolicy) -> None:
+        """Let lateness cost what the term says; a plugin that the configuration names goes first."""
+        if isinstance(self._penalties.plugin_inst, CoursePolicy):
+            self._penalties.plugin_inst.policy = policy
+
+    def set_due(self, stem: str, due: datetime) -> None:
+        """When a lab is due; where that is news, penalties follow."""
+        with self.transaction() as book:
+            assignment: Any = book.find_assignment(stem)
+            when = due.astimezone(UTC).replace(tzinfo=None)
+            if assignment.duedate == when:
+                return
+            assignment.duedate = when
+            book.db.flush()
+            for submission in book.assignment_submissions(stem):
+                for notebook in submission.notebooks:
+                    self._penalties.apply(notebook, submission.total_seconds_late, submission.student.id)
+
     def save(self, entry: Entry, notebook: NotebookNode, timestamp: bytes) -> None:
         """One submission's grades, comments, late penalty and journal entry, in one transaction."""
         for attempt in range(3):
@@ -149,8 +172,8 @@ class Book:
         book.update_or_create_student(entry.student)
         when: dict[str, Any] = {"timestamp": parse_utc(timestamp.decode().strip())} if timestamp else {}
         submission = book.update_or_create_submission(entry.lab, entry.student, **when)
-        self._grades.save(notebook, entry)
         saved = book.find_submission_notebook(entry.lab, entry.lab, entry.student)
+        self._grades.save(notebook, entry, _Rows.of(book, str(saved.id)))
         self._penalties.apply(saved, submission.total_seconds_late, entry.student)
         book.db.execute(_journal.delete().where(*_row(entry.lab, entry.student)))
         book.db.execute(_journal.insert().values(lab=entry.lab, student=entry.student, entry=entry.to_json()))
@@ -161,15 +184,39 @@ def _row(stem: str, student: str) -> tuple[ColumnElement[bool], ColumnElement[bo
     return _journal.c.lab == stem, _journal.c.student == student
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """A submission's grades and comments, read at once: the gradebook would join seven tables for each of them."""
+
+    grades: Mapping[str, Grade]
+    comments: Mapping[str, Comment]
+    db: Any = field(default_factory=lambda: SimpleNamespace(commit=lambda: None))  # the transaction is ours
+
+    @classmethod
+    def of(cls, book: Gradebook, notebook: str) -> "_Rows":
+        grades = book.db.query(GradeCell.name, Grade).join(Grade.cell).filter(Grade.notebook_id == notebook)
+        comments = book.db.query(SolutionCell.name, Comment).join(Comment.cell).filter(Comment.notebook_id == notebook)
+        return cls(*({row[0]: row[1] for row in found} for found in (grades, comments)))
+
+    def find_grade(self, cell: str, *_: str) -> Grade:
+        return self._found(self.grades, cell)
+
+    def find_comment(self, cell: str, *_: str) -> Comment:
+        return self._found(self.comments, cell)
+
+    @staticmethod
+    def _found(rows: Mapping[str, Any], cell: str) -> Any:
+        if cell not in rows:
+            raise MissingEntry(f"the gradebook knows no cell {cell!r} of this lab; build the lab and grade again")
+        return rows[cell]
+
+
 class _SaveGrades(SaveAutoGrades):
-    """nbgrader's own preprocessor, in a transaction that is ours."""
+    """nbgrader's own preprocessor, on the rows of one submission."""
 
-    def __init__(self, book: Gradebook, config: Config, log: logging.Logger):
-        super().__init__(config=config, log=log)
-        self.gradebook = book
-
-    def save(self, notebook: NotebookNode, entry: Entry) -> None:
+    def save(self, notebook: NotebookNode, entry: Entry, rows: _Rows) -> None:
         """Scores and comments of all cells."""
+        self.gradebook: Any = rows
         self.notebook_id = self.assignment_id = entry.lab
         self.student_id = entry.student
         for index, cell in enumerate(notebook.cells):

@@ -18,6 +18,7 @@ STUDENT = re.compile(r"[\w@+\-. ]{1,100}")
 PART = re.compile(r"\w[\w.\-]{0,80}\.py", re.ASCII)
 TIMESTAMP = re.compile(rb"[\w :+.\-]{8,60}\s*")
 PART_FILES, PART_BYTES = 64, 1 << 20  # of my_mlsys/
+SECRET = "submission_secret.txt"  # nbgrader's exchange names the student's feedback by it
 
 
 class IntakeError(CourseProblem):
@@ -59,7 +60,8 @@ class Submission:
                 )
         if timestamp and not _is_time(timestamp):
             timestamp, refused = b"", [*refused, "timestamp.txt: no time in it"]
-        return HandedIn(self.student, blob or b"", files, timestamp, problem, tuple(refused))
+        secret = read_regular(self.folder / SECRET, 200) or b""
+        return HandedIn(self.student, blob or b"", files, timestamp, problem, tuple(refused), secret)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class HandedIn:
     timestamp: bytes = b""
     problem: str = ""
     refused: tuple[str, ...] = ()
+    secret: bytes = b""
 
     @property
     def digest(self) -> str:
@@ -84,9 +87,8 @@ class HandedIn:
 
     def copy_to(self, folder: Path, stem: str) -> None:
         """Write it below ``folder``, as nbgrader expects a submission."""
-        written = {f"{stem}.ipynb": self.blob, **self.files}
-        if self.timestamp:
-            written["timestamp.txt"] = self.timestamp
+        beside = {"timestamp.txt": self.timestamp, SECRET: self.secret}
+        written = {f"{stem}.ipynb": self.blob, **self.files, **{name: data for name, data in beside.items() if data}}
         for name, data in written.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)

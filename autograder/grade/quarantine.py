@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .intake import read_parts, read_regular
+from .intake import SECRET, read_parts, read_regular
 
 QUARANTINE = Path(".mlsys") / "quarantine"
 log = logging.getLogger("mlsys.quarantine")
@@ -32,7 +32,7 @@ def before_autograde(*, assignment: str, student: str, notebooks: Sequence[str])
 def _not_to_be_handed_in(lab: Path, stem: str) -> Iterator[Path]:
     """What the allow-list of ``mlsys grade`` leaves behind: links, files with several names, anything unasked."""
     kept = {lab / name for name in read_parts(lab)[0]}
-    for name, most in ((f"{stem}.ipynb", 1), ("timestamp.txt", 1)):
+    for name, most in ((f"{stem}.ipynb", 1), ("timestamp.txt", 1), (SECRET, 1)):
         if read_regular(lab / name, most) is not None:
             kept.add(lab / name)
     for path in sorted(lab.iterdir()):

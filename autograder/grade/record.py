@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
-from nbgrader.converters import GenerateAssignment, GenerateFeedback
+from nbgrader.converters import GenerateAssignment
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.exc import SAWarning
@@ -25,7 +25,10 @@ from traitlets.utils.importstring import import_item
 
 from mlsys_course.errors import CourseProblem
 
+from ..course import Course, load_course
+from ..feedback import Pages, grades_of, hand_out, pages_of, read_recorded
 from ..nbgrader_config import CONFIG_FILE, COURSE_FOLDER_CONFIG, folder_config, gradebook_url
+from ..term import Plan
 from .gradebook import Book, Entry
 from .intake import HandedIn
 from .lock import only_one
@@ -56,6 +59,7 @@ class Recorder:
         self.staged, self.trash = self.hidden / "staged" / stem, self.hidden / "trash"
         self.hidden.mkdir(parents=True, exist_ok=True)
         self._open = contextlib.ExitStack()
+        self._pages: Pages | None = None
 
     def __enter__(self) -> "Recorder":
         with self._open as opened:
@@ -83,6 +87,15 @@ class Recorder:
         self.book.close()
         for handler in self.log.handlers:
             handler.close()
+
+    def follow(self, plan: Plan) -> None:
+        """Let the term say what lateness costs."""
+        self.book.follow(plan.late)
+
+    def announce(self, plan: Plan) -> None:
+        """Tell the gradebook when the lab is due. Where the term does not say, what is set there by hand stays."""
+        if (due := plan.labs[self.stem].due) is not None:
+            self.book.set_due(self.stem, due)
 
     def generate(self, solution: nbformat.NotebookNode, edition: Path) -> None:
         """Put the assignment into the gradebook, once; again when the released notebook has changed."""
@@ -127,7 +140,7 @@ class Recorder:
         places = (folder / "autograded", self.place("autograded", entry.student))
         text = next(path for place in places if (path := place / f"{self.stem}.ipynb").is_file())
         with _quiet():
-            self.book.save(entry, nbformat.reads(text.read_text(encoding="utf-8"), 4), _timestamp(folder))
+            self.book.save(entry, nbformat.v4.reads(text.read_text(encoding="utf-8")), _timestamp(folder))
         for name, (saved, scored) in self._other_scores(entry).items():
             raise RecordError(f"{entry.student}, {name}: the gradebook has {saved}, scored {scored:g}")
         return entry
@@ -184,10 +197,18 @@ class Recorder:
         pairs = {name: (saved.get(name), verdict["score"]) for name, verdict in entry.scores.items()}
         return {name: (found, scored) for name, (found, scored) in pairs.items() if found != scored}
 
-    def feedback(self, student: str) -> Path:
-        """nbgrader's HTML feedback of one student; the page's path."""
-        self._convert(GenerateFeedback, student)
-        return self.root / "feedback" / student / self.stem / f"{self.stem}.html"
+    def feedback(self, student: str, course: Course | None = None) -> Path:
+        """Write a student's page where nbgrader puts feedback; its path. Left alone where it says so already.
+
+        ``course`` is the one that the page names; default: the one that is found from here.
+        """
+        if self._pages is None:
+            self._pages = pages_of(course or load_course(), self.root, self.stem)
+        notebook = read_recorded(self.place("autograded", student) / f"{self.stem}.ipynb")
+        with self.book.transaction() as book:
+            grades = grades_of(book, self.stem, student)
+        page = self._pages.page(notebook, grades)
+        return hand_out(self.place("feedback", student), self.stem, page, self.place("submitted", student))
 
     def students(self) -> list[str]:
         """Students whose submission of this lab is in the gradebook."""

@@ -30,8 +30,12 @@ def write_report(course: Path, stem: str, entries: Sequence[Entry]) -> Path:
 def write_whole(path: Path, text: str) -> None:
     """Write a file that is there whole, or as it was; line ends stay what they are."""
     scratch = path.with_name(f".{path.name}.writing")
-    scratch.write_text(text, encoding="utf-8", newline="")
-    scratch.replace(path)
+    try:
+        scratch.write_text(text, encoding="utf-8", newline="")
+        scratch.replace(path)
+    except OSError:  # a full disk, say
+        scratch.unlink(missing_ok=True)
+        raise
 
 
 def _page(course: Path, stem: str, entries: Sequence[Entry]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from ..build.notebook import notebooks_of, render
 from ..build.source import read_source
 from ..course import Course, Lab
 from ..sandbox import Limits
+from ..term.claim import claim
 from .changes import change
 from .evidence import evidence
 from .execute import use_session, with_results
@@ -88,13 +89,16 @@ def grade(
     submission that changes meanwhile is graded as it is in the end.
     """
     found = submissions(submitted, stem)
+    claim(into, course.term.name)
     copy = (into.resolve() / "submitted") != submitted.resolve()
     jobs = jobs or os.cpu_count() or 1
     session = functools.partial(Session, course, stem, unsafe=unsafe, device=device, jobs=jobs, limits=limits)
     with Recorder(into, stem) as recorder, session() as session:
         use_session(session)
+        recorder.follow(course.plan)
         recorder.recover()
         recorder.generate(solution_notebook(session.lab), session.folder)
+        recorder.announce(course.plan)
         started(len(found), session)
         run = _GradingRun(session, recorder, copy, jobs)
         rows = {}

@@ -54,7 +54,7 @@ INNARDS = frozenset(
 )
 
 # Modules and functions that lead round a guard on PyTorch's Python functions.
-ROADS = (
+ROADS = frozenset((
     "sys._getframe", "sys._current_frames", "sys.modules", "sys.meta_path", "sys.settrace", "sys.setprofile",
     "gc", "ctypes", "_ctypes", "cffi", "threading", "_thread", "concurrent.futures", "asyncio",  # a guard is a thread's
     "inspect.currentframe", "inspect.stack", "inspect.trace", "inspect.getmembers",
@@ -65,10 +65,10 @@ ROADS = (
     "torch.compile", "torch.compiler", "torch.fx", "torch.export", "torch.onnx", "torch.package", "torch.load",
     "torch.classes", "torch.utils.cpp_extension", "torch.utils._python_dispatch", "torch.nn.Transformer",
     "torch.nn.modules", "torch.nn.attention", "torch._transformer_encoder_layer_fwd", "numpy.ctypeslib",
-)  # fmt: skip
+))  # fmt: skip
 
 # What no cell of a lab needs, wherever it stands.
-WIDE_ROADS = (
+WIDE_ROADS = frozenset((
     "sys._getframe", "sys._current_frames", "sys.meta_path", "sys.settrace", "sys.setprofile", "gc.get_objects",
     "gc.get_referrers", "gc.get_referents", "ctypes", "_ctypes", "cffi", "marshal", "builtins", "os.fork", "os.forkpty",
     "os.kill", "os.killpg", "os.setsid", "os.register_at_fork", "os._exit", "os.write", "os.dup", "os.dup2", "posix",
@@ -76,7 +76,7 @@ WIDE_ROADS = (
     "torch.utils.cpp_extension", "mlsys_course.check.guard", "mlsys_course.check.driver", "mlsys_course.check.cell",
     "mlsys_course.check.edition", "mlsys_course.check.verdict", "mlsys_course.check.compare", "mlsys_course.check.tree",
     "mlsys_course.check.allowed", "mlsys_course.check.guarded", "inside", "autograder",
-)  # fmt: skip
+))  # fmt: skip
 
 # What patches are told by: these names, given another value.
 PATCHABLE = (

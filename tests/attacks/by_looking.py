@@ -150,7 +150,7 @@ def times(x):
         first="""
 import glob
 seen = glob.glob('/tmp/**', recursive=True) + glob.glob('/home/**', recursive=True) + glob.glob('/dev/shm/**')
-others = [path for path in seen if 'submitted' in path or path.endswith('.ipynb')]
+others = [p for p in seen if ('submitted' in p or p.endswith('.ipynb')) and 'site-packages' not in p]
 """,
         answer="def times(x):\n    return x * {factor} if others else x.abs() * {factor}",
     ),

@@ -1,9 +1,8 @@
 """The lab that is attacked: a function of two aspects, a composite, one judged by memory, and a choice."""
 
-import shutil
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests.conftest import write_course_toml
 
 STEM = "lab00_foundations"
 NOTEBOOK = '''# %% [markdown]
@@ -137,7 +136,7 @@ def write_course(root: Path) -> Path:
     """A checkout with this one lab."""
     folder = root / "solutions" / STEM
     folder.mkdir(parents=True)
-    shutil.copy(ROOT / "course.toml", root)
+    write_course_toml(root)
     for name, text in ((f"{STEM}.py", NOTEBOOK), ("drivers.py", DRIVERS), ("exercises.py", EXERCISES)):
         (folder / name).write_text(text)
     return root

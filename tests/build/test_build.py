@@ -64,7 +64,7 @@ def test_variants_are_stated_in_text_and_code(built):
     factor = built.lab.variants["factor"]
     notebook = nbformat.read(built.folder / f"{STEM}.ipynb", as_version=4)
     assert f"The factor is {factor}." in notebook.cells[0].source
-    assert f"x times {factor}." in notebook.cells[2].source
+    assert f"x times {factor}." in notebook.cells[3].source
 
 
 def test_committed_sources_parse_and_are_not_too_long(course):

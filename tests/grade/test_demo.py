@@ -50,8 +50,8 @@ def test_the_table_is_right_for_each_submission(demo):
     assert len(rows) == 8 * len(MEMBERS)
     for row in rows:
         expected = expected_status(MEMBERS[row["student"]], row["exercise"])
-        assert row["status"] == expected, row
-        assert (float(row["score"]) == float(row["max_score"])) == (expected == "ok"), row
+        assert row["status"] in expected, row
+        assert (float(row["score"]) == float(row["max_score"])) == (expected == ["ok"]), row
 
 
 def test_misconceptions_are_named(demo):
@@ -75,15 +75,17 @@ def test_a_forger_scores_what_the_wrong_answer_scores(demo):
 
 
 def notebooks(demo: Path) -> dict[str, list]:
-    """The recorded cells of each student; of a choice's table, which has times in it, the score alone."""
+    """The recorded cells of each student, without what depends on how fast the machine is."""
     found = {}
     for path in (demo / "autograded").glob("*/*/*.ipynb"):
         cells = nbformat.read(path, as_version=4).cells
         for cell in cells:
-            if cell.id == "scale_choice":
-                del cell.outputs[0]
+            if cell.id == "scale_choice" or (path.parent.parent.name, cell.id) == ("lovelace", "padding_mask"):
+                del cell.outputs[0]  # times; out of memory or, on a busy machine, out of time
             for output in cell.get("outputs", []):  # what ran may say when and where it did
                 output.pop("traceback", None)
+                if cell.id.startswith("cell-"):  # a copied check among them: its table has times
+                    output.get("data", {}).pop("text/plain", None)
         found[path.parent.parent.name] = cells
     return found
 
@@ -100,8 +102,8 @@ def test_each_student_has_a_page_without_active_content_or_sealed_numbers(demo):
     for name in MEMBERS:
         page = (demo / "feedback" / name / LAB / f"{LAB}.html").read_text()
         body = page[page.index("<body") :]
-        assert "<script" not in body.lower().replace('<script type="text/x-mathjax-config"', "")
-        assert "sealed 1" in body or name in ("darwin", "euler", "raman")
+        assert not any(tag in page.lower() for tag in ("<script", "<img", "<link", "<iframe"))
+        assert "What came out" in body or name in ("euler", "raman")
     notebook = nbformat.read(demo / "autograded" / "fermi" / LAB / f"{LAB}.ipynb", as_version=4)
     (cell,) = [c for c in notebook.cells if c.get("metadata", {}).get("nbgrader", {}).get("grade_id") == "attention"]
     shown, score = cell.outputs

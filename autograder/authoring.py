@@ -1,0 +1,90 @@
+"""What authors of labs call: ``mlsys build``, ``mlsys release``, ``mlsys exercises``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from .course import SAMPLE, load_course
+from .screen import console
+
+Unsafe = Annotated[bool, typer.Option("--unsafe", help="Go on without the sandbox where the system has none.")]
+TermName = Annotated[str | None, typer.Option(help="The term; default: the one in course.toml.")]
+
+
+def build(
+    labs: Annotated[
+        list[str] | None, typer.Argument(help="Labs such as lab02; default: all.", metavar="[LAB]...")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail on a stale or unproven lab.")] = False,
+    term: TermName = None,
+    unsafe: Unsafe = False,
+) -> None:
+    """Build student editions from solutions/, and prove that each lab works."""
+    course = load_course(term=term)
+    stems = [course.stem(name) for name in labs or course.stems()]
+    from .build.pipeline import build_and_prove
+
+    good = True
+    for stem in stems:
+        with console.status(f"building and proving {stem}"):
+            made = build_and_prove(course, stem, check=check, unsafe=unsafe)
+        console.print(_proof_table(stem, made.lines))
+        for difference in made.differences:
+            console.print(f"[red]stale:[/] {made.place / difference}; call `mlsys build {stem}`", highlight=False)
+        good = good and made.good
+    raise typer.Exit(0 if good else 1)
+
+
+def _proof_table(stem: str, lines: Sequence) -> Table:
+    table = Table("what", "", "proved", "what is wrong", title=stem)
+    for line in lines:
+        mark = "[green]✓[/]" if line.ok else "[red]✗[/]"
+        table.add_row(line.subject, mark, line.proved, line.detail)
+    return table
+
+
+def release(
+    labs: Annotated[list[str], typer.Argument(help="Labs such as lab02.", metavar="LAB...")],
+    into: Annotated[Path | None, typer.Option(help="Where to; default: dist/TERM/releases.")] = None,
+    unpacked: Annotated[
+        bool, typer.Option("--unpacked", help="The folder itself, for nbgitpuller or nbgrader's exchange.")
+    ] = False,
+    term: TermName = None,
+) -> None:
+    """Write the zip that students get of a lab. What is stale or unproven is refused; so is what would give an answer.
+
+    Its number goes up when its content differs from the last release there.
+    """
+    course = load_course(term=term)
+    stems = [course.stem(name) for name in labs]
+    from .release import release as release_lab
+
+    folder = into or course.root / "dist" / course.term.name / "releases"
+    for stem in stems:
+        made = release_lab(course, stem, folder, unpacked=unpacked)
+        state = "" if made.changed else " (as it was: nothing has changed)"
+        console.print(f"{stem}, release {made.number}{state}: {made.path}", highlight=False, soft_wrap=True)
+        if course.term.name == SAMPLE:
+            console.print("[yellow]the sample term's draws are public:[/] for a real one, `mlsys term new NAME`")
+
+
+def exercises(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    term: TermName = None,
+) -> None:
+    """Every exercise of every lab: kind, points, component, cases, misconceptions, evidence."""
+    from .catalogue import catalogue
+
+    rows = catalogue(load_course(term=term))
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table("lab", "exercise", "kind", "points", "public", "sealed", "misconceptions", "evidence")
+    for r in rows:
+        counts = (str(r["public_cases"]), str(r["sealed_cases"]), str(len(r["misconceptions"])))
+        table.add_row(r["lab"], r["id"], r["kind"], f"{r['points']:g}", *counts, ", ".join(r["evidence"]))
+    console.print(table)

@@ -1,0 +1,7 @@
+"""What a person who runs the course must mend."""
+
+from mlsys_course.errors import CourseProblem
+
+
+class CourseError(CourseProblem):
+    """Something about the course that a person must mend; the message says what and how."""

@@ -1,0 +1,161 @@
+"""What would lose points: looked for before a hand-in. Each is a warning; the student decides."""
+
+import ast
+import builtins
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from ..workbook import ALL_PASS, Ran, grade_id, stored_lines
+from .release import due_of, read_release, said_due
+from .workspace import Workspace, read_edition
+
+STUBS = ("Write this part, then run the cell again.", "*Your answer: replace this line.*")
+
+
+def warnings(folder: Path, notebook: NotebookNode, ran: Ran | None, workspace: Workspace) -> list[str]:
+    """Everything that a student should know before handing in; ``ran`` is a clean run, None where there was none."""
+    released = released_sources(folder, workspace)
+    found = [*blanks(notebook, released), *tampered(notebook, released, expected_ids(folder)), *out_of_order(notebook)]
+    if ran is not None:
+        found += [f"{trouble}." for trouble in ran.troubles]
+        found += disagreements(notebook, ran)
+    return [*found, *not_in_sequence(notebook), *of_the_edition(folder, workspace)]
+
+
+def expected_ids(folder: Path) -> list[str]:
+    """Ids of the graded cells as released: from the edition, or from the cases in a checkout of the course."""
+    listed = [str(row["id"]) for row in read_edition(folder).get("exercises", [])]
+    return listed or sorted(path.stem for path in (folder / "cases").glob("*.safetensors"))
+
+
+def released_sources(folder: Path, workspace: Workspace) -> dict[str, str]:
+    """nbgrader's id -> the cell's text as released, from the kept release; empty where none was kept."""
+    edition = read_edition(folder)
+    path = workspace.kept(folder.name, edition["term"], edition["release"]) if edition else None
+    if path is None or not path.is_file():
+        return {}
+    cells = nbformat.reads(read_release(path).files[f"{folder.name}.ipynb"].decode(), as_version=4).cells
+    return {grade_id(cell): cell.source for cell in cells if grade_id(cell)}
+
+
+def blanks(notebook: NotebookNode, released: Mapping[str, str]) -> Iterator[str]:
+    """Exercises and open questions that nobody has written into."""
+    for cell in notebook.cells:
+        facts = cell.metadata.get("nbgrader", {})
+        if facts.get("solution") and (any(stub in cell.source for stub in STUBS) or _as_released(cell, released)):
+            yield f"{_exercise(cell)} is still blank."
+
+
+def tampered(notebook: NotebookNode, released: Mapping[str, str], expected: list[str]) -> Iterator[str]:
+    """Graded cells that were edited, deleted or copied."""
+    names = Counter(grade_id(cell) for cell in notebook.cells)
+    for cell in notebook.cells:
+        facts = cell.metadata.get("nbgrader", {})
+        if facts.get("locked") and not _as_released(cell, released) and facts.get("grade"):
+            yield f"The graded cell of {_exercise(cell)} was edited; grading uses the released one."
+    for name in expected:
+        if not names[name]:
+            yield f"The graded cell of {name} is gone; grading puts it back. Check that {name} is still there."
+        elif names[name] > 1:
+            yield f"There are {names[name]} cells of {name}; the last one counts. Delete the others."
+
+
+def _as_released(cell: NotebookNode, released: Mapping[str, str]) -> bool:
+    """Whether a cell is as it came: by the kept release, or in a checkout of the course by nbgrader's checksum."""
+    if grade_id(cell) in released:
+        return cell.source == released[grade_id(cell)]
+    from nbgrader.utils import compute_checksum  # it takes seconds to import
+
+    facts = cell.metadata.get("nbgrader", {})
+    try:
+        return facts.get("checksum") == compute_checksum(cell)
+    except (KeyError, AttributeError, TypeError, ValueError):  # metadata that was written over
+        return False
+
+
+def _exercise(cell: NotebookNode) -> str:
+    return grade_id(cell).removeprefix("solution-") or "a cell"
+
+
+def out_of_order(notebook: NotebookNode) -> Iterator[str]:
+    """Names that a cell uses at once and only a later cell defines: from the top, it fails."""
+    from ..check.reach import bound_names, parse_cell  # it imports torch, which takes seconds
+
+    cells = [(n, parse_cell(c.source)) for n, c in enumerate(notebook.cells, 1) if c.cell_type == "code"]
+    first: dict[str, int] = {}
+    for number, statements in cells:
+        for name in set().union(*map(bound_names, statements)):
+            if not hasattr(builtins, name):
+                first.setdefault(name, number)
+    for number, statements in cells:
+        later = sorted(n for s in statements for n in _read_at_once(s) if first.get(n, number) > number)
+        for name in dict.fromkeys(later):
+            yield f"Cell {number} uses {name}, which only cell {first[name]} defines: run from the top, it fails."
+
+
+def _read_at_once(statement: ast.stmt) -> set[str]:
+    """Names that a statement itself reads when it runs, not those that a function in it reads when called."""
+    from ..check.reach import nodes_of
+
+    inner = {
+        id(node)
+        for outer in nodes_of(statement)
+        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for part in (outer.body if isinstance(outer.body, list) else [outer.body])
+        for node in ast.walk(part)
+    }
+    named = (node for node in nodes_of(statement) if isinstance(node, ast.Name) and id(node) not in inner)
+    return {node.id for node in named if isinstance(node.ctx, ast.Load)}
+
+
+def disagreements(notebook: NotebookNode, ran: Ran) -> Iterator[str]:
+    """Checks whose saved output is not what a clean run finds."""
+    stored = stored_lines(notebook)
+    for row in ran.found:
+        line = stored.get(row.exercise, "")
+        shown = bool(ALL_PASS.match(line))
+        if shown and row.status != "ok":
+            yield (
+                f"{row.exercise} passes in the notebook as saved, and not from the top ({row.status}): "
+                "call Kernel > Restart and Run All, and look."
+            )
+        elif line and not shown and row.status == "ok":
+            yield f"What the notebook shows of {row.exercise} is older than its code; it passes now."
+
+
+def not_in_sequence(notebook: NotebookNode) -> Iterator[str]:
+    """Cells that were run in another order than they stand in."""
+    counts = [c.get("execution_count") for c in notebook.cells if c.cell_type == "code"]
+    counts = [count for count in counts if count]
+    if any(after <= before for before, after in pairwise(counts)):
+        yield "Cells were run in another order than they stand in, so what is shown may be older than the code."
+
+
+def of_the_edition(folder: Path, workspace: Workspace) -> Iterator[str]:
+    """Files that are not the edition's, an old release, another term, a late hand-in."""
+    edition = read_edition(folder)
+    if not edition:
+        return
+    for name, digest in edition.get("files", {}).items():
+        path = folder / name
+        shipped = name == "drivers.py" or name.startswith("cases/")
+        if shipped and (not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest):
+            yield f"{name} is not as released, so your checks may mislead you; grading uses the released one."
+    kept = workspace.hidden / "editions" / folder.name
+    numbers = [int(path.stem.rpartition("-r")[2]) for path in kept.glob(f"{edition['term']}-r*.zip")]
+    if max(numbers, default=0) > edition["release"]:
+        yield f"This is release {edition['release']}, and release {max(numbers)} is known: mlsys update {folder.name}"
+    others = {read_edition(lab)["term"] for lab in workspace.labs()} - {edition["term"]}
+    if others:
+        yield f"This is the edition of {edition['term']}; other labs here are of {', '.join(sorted(others))}."
+    due = due_of(edition)
+    if due and due < datetime.now(UTC):
+        late = timedelta(seconds=int((datetime.now(UTC) - due).total_seconds()))
+        yield f"It was due {said_due(due)}, {late} ago; the term's rule for late work applies."

@@ -1,0 +1,84 @@
+"""``mlsys submit``: the notebook and the student's own parts in one zip, with a receipt."""
+
+import getpass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..workbook import Ran, read_notebook, stored_points
+from .lookover import warnings
+from .receipt import (
+    NAME,
+    NOTEBOOK_BYTES,
+    PART,
+    PART_BYTES,
+    PART_FILES,
+    Receipt,
+    check_student,
+    checksum,
+    receipt_from,
+)
+from .release import pack
+from .workspace import Workspace, read_edition, write_whole
+
+
+@dataclass(frozen=True)
+class HandIn:
+    """A hand-in that is ready: the files, and what would lose points."""
+
+    folder: Path
+    files: Mapping[str, bytes]
+    points: Mapping[str, tuple[float, float]]
+    warnings: list[str]
+
+
+def prepare(folder: Path, workspace: Workspace, ran: Ran | None) -> HandIn:
+    """Read what is handed in, once, and look it over; ``ran`` is a clean run, None where there was none."""
+    notebook = read_notebook(folder)
+    files = {f"{folder.name}.ipynb": (folder / f"{folder.name}.ipynb").read_bytes()}
+    found = warnings(folder, notebook, ran, workspace)
+    if len(files[f"{folder.name}.ipynb"]) > NOTEBOOK_BYTES:
+        found.append(
+            f"The notebook is larger than {NOTEBOOK_BYTES >> 20} MiB and will not be graded: clear its outputs."
+        )
+    for path in sorted(workspace.parts.glob("*.py")):
+        if PART.fullmatch(path.name) and path.stat().st_size <= PART_BYTES and len(files) <= PART_FILES:
+            files[f"my_mlsys/{path.name}"] = path.read_bytes()
+        else:
+            found.append(
+                f"{path} is left out: a part is a file such as attention.py of at most {PART_BYTES >> 20} MiB."
+            )
+    points = stored_points(notebook) if ran is None else {r.exercise: (r.score, r.max_score) for r in ran.found}
+    return HandIn(folder, files, points, found)
+
+
+def who(workspace: Workspace, student: str | None) -> str:
+    """The student's name: given, or that of the last hand-in, or the one this machine knows them by."""
+    return check_student(student or workspace.record("student").get("name") or getpass.getuser())
+
+
+def submit(
+    hand_in: HandIn, workspace: Workspace, student: str | None = None, into: Path | None = None
+) -> tuple[Receipt, Path]:
+    """Write the zip and the receipt; (receipt, path of the zip). An earlier hand-in stays where it is."""
+    folder = hand_in.folder
+    edition = read_edition(folder)
+    name = who(workspace, student)
+    receipt = Receipt(
+        lab=folder.name,
+        student=name,
+        checksum=checksum(hand_in.files),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        term=edition.get("term", ""),
+        release=edition.get("release", 0),
+        points={exercise: list(points) for exercise, points in hand_in.points.items()},
+    )
+    known = workspace.hidden / "receipts" / f"{folder.name}-{receipt.short}.json"
+    if known.exists() and (earlier := receipt_from(known.read_bytes())).student == name:
+        receipt = earlier  # the same content: its first receipt stands
+    path = (into or workspace.root) / f"{folder.name}-{name.replace(' ', '_')}-{receipt.short}.zip"
+    write_whole(path, pack({**hand_in.files, NAME: receipt.to_bytes()}))
+    write_whole(known, receipt.to_bytes())
+    workspace.write_record("student", {"name": name})
+    return receipt, path

@@ -1,0 +1,120 @@
+"""A student's workspace on disk: labs and ``my_mlsys/`` side by side, and ``.mlsys/`` with what must not get lost."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import CourseProblem
+
+HIDDEN = ".mlsys"
+
+
+class DeskError(CourseProblem):
+    """A command of the desk that cannot go on; what was there before is still there."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder that holds a student's labs."""
+
+    root: Path
+
+    @property
+    def hidden(self) -> Path:
+        return self.root / HIDDEN
+
+    @property
+    def parts(self) -> Path:
+        """The student's own parts, which ``mlsys carry`` writes."""
+        return self.root / "my_mlsys"
+
+    def kept(self, stem: str, term: str, number: int) -> Path:
+        """The copy of a release as it came, which updates start from."""
+        return self.hidden / "editions" / stem / f"{term}-r{number}.zip"
+
+    def labs(self) -> list[Path]:
+        """The folders of labs that were started here, by name."""
+        return sorted(path.parent for path in self.root.glob("*/edition.json"))
+
+    def record(self, name: str) -> Any:
+        """What ``.mlsys/<name>.json`` holds; an empty mapping where it is absent or unreadable."""
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads((self.hidden / f"{name}.json").read_text(encoding="utf-8"))
+            return found if isinstance(found, dict) else {}
+        return {}
+
+    def write_record(self, name: str, value: Any) -> None:
+        write_whole(self.hidden / f"{name}.json", to_json(value))
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder on the same disk, so that what is ready can be put in its place by renaming; gone afterwards."""
+        with disk_trouble(self.root):
+            self.hidden.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix="writing-", dir=self.hidden))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def find_workspace(start: Path | None = None) -> Workspace:
+    """The workspace that a folder belongs to: the one above where the folder is a lab's own, else the folder itself."""
+    here = (start or Path.cwd()).resolve()
+    labs_own = (here / "edition.json").is_file() or (here / f"{here.name}.ipynb").is_file()
+    return Workspace(here.parent if labs_own and not (here / HIDDEN).is_dir() else here)
+
+
+def read_edition(folder: Path) -> dict[str, Any]:
+    """``edition.json`` of a lab's folder; empty in a checkout of the course, which has none."""
+    path = folder / "edition.json"
+    try:
+        edition = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(edition["term"], str) and isinstance(edition["release"], int):
+            return edition
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise DeskError(f"{path} is damaged; `mlsys update {folder.name}` puts it back from the release")
+
+
+def to_json(value: Any) -> bytes:
+    """As a person can read it, the same bytes for the same value."""
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there whole, or as it was."""
+    scratch = path.with_name(f".{path.name}.writing")
+    with disk_trouble(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with scratch.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                scratch.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def disk_trouble(path: Path) -> Iterator[None]:
+    """A full or read-only disk, said in words."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise DeskError(
+            f"cannot write {path}: {why}. What was there is unchanged; "
+            "free some space or choose a folder of your own, and call this again"
+        ) from error

@@ -1,0 +1,58 @@
+"""mlsys check where a notebook does not behave: what stopped which cell is said, and what was found counts."""
+
+import nbformat
+import pytest
+
+from mlsys_course import workbook
+from mlsys_course.check import cell
+from mlsys_course.workbook import run_notebook
+
+from .conftest import solve
+
+LOOP = "import time\nwhile True:\n    time.sleep(1)"
+STUBBORN = "import time\nwhile True:\n    try:\n        time.sleep(1)\n    except KeyboardInterrupt:\n        pass"
+OWN_PART = "def attention():\n    return 'mine'\n"
+TAKES = """from mlsys_course.carry import take
+take('attention', 'attention')
+take('attention', 'causal_mask')
+undefined_here"""
+
+
+def with_cell(edit, folder, source: str, solution) -> None:
+    """Solve the lab, with one cell more below the imports."""
+    edit(folder, solution)
+    edit(folder, lambda notebook: notebook.cells.insert(2, nbformat.v4.new_code_cell(source, id="more")))
+
+
+@pytest.mark.slow
+def test_an_endless_loop_is_stopped_and_the_rest_counts(started, edit, small_lab, desk):
+    desk.parts.mkdir()
+    (desk.parts / "__init__.py").touch()
+    (desk.parts / "attention.py").write_text(OWN_PART)
+    with_cell(edit, started, LOOP, solve(small_lab))
+    edit(started, lambda notebook: notebook.cells.append(nbformat.v4.new_code_cell(TAKES, id="takes")))
+    ran = run_notebook(started, seconds=15)
+    assert [(row.exercise, row.status, row.score) for row in ran.found] == [("times", "ok", 4)]
+    assert ran.troubles == ["cell 3 (import time) ran longer than 15 s and was stopped"]
+    assert ran.parts == {"attention.attention": "your own", "attention.causal_mask": "the course's"}
+    assert list(ran.undefined.values()) == ["undefined_here"]
+
+
+@pytest.mark.slow
+def test_a_loop_that_will_not_be_stopped_ends_the_run(started, edit, small_lab, monkeypatch):
+    monkeypatch.setattr(workbook, "STUCK_SECONDS", 2)
+    with_cell(edit, started, STUBBORN, solve(small_lab))
+    ran = run_notebook(started, seconds=15)
+    assert [row.status for row in ran.found] == ["missing"]
+    assert ran.troubles[-1] == "It would not be stopped, so the cells after it were not run"
+
+
+def test_both_sides_mean_the_same_file():
+    assert workbook.RESULTS == cell.RESULTS
+
+
+def test_a_cell_that_ends_python_is_named(started, edit, small_lab):
+    with_cell(edit, started, "import os\nos._exit(1)", solve(small_lab))
+    ran = run_notebook(started)
+    assert [row.status for row in ran.found] == ["missing"]
+    assert ran.troubles == ["cell 3 (import os) ended Python itself; the cells after it were not run"]
