@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 import torch.nn.functional as F
 
-from mlsys_course.check import allowed, driver
+from mlsys_course.check import allowed, driver, raised
 from mlsys_course.check.tree import Tree
 
 Function = Callable[..., torch.Tensor]
@@ -16,8 +16,18 @@ def public_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """The right ``attention`` that composites get in your own runs: PyTorch's. Grading passes one of its own."""
+    try:
+        torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    except RuntimeError:
+        raise ValueError(f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)} do not fit together") from None
     with allowed():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def marked(x: torch.Tensor, offset: int = 0) -> torch.Tensor:
+    """Stands for ``rotary``: anything of (x, offset) that tells positions apart. Row t is scaled by its position."""
+    positions = torch.arange(offset, offset + x.shape[-2], device=x.device, dtype=torch.float32)
+    return (x * (1 + positions / 4)[:, None]).to(x.dtype)
 
 
 def with_gradients(function: Function, case: Case, names: Sequence[str]) -> Tree:
@@ -51,6 +61,35 @@ def causal_mask(candidate: Function, case: Case) -> Tree:
 @driver
 def padding_mask(candidate: Function, case: Case) -> Tree:
     return {"mask": candidate(case["lengths"], case["T"])}
+
+
+@driver
+def window_mask(candidate: Function, case: Case) -> Tree:
+    """window_mask(T, window) or window_mask(T, window, S)."""
+    return {"mask": candidate(*(case[name] for name in ("T", "window", "S") if name in case))}
+
+
+@driver
+def prefix_mask(candidate: Function, case: Case) -> Tree:
+    return {"mask": candidate(case["prefix"], case["T"])}
+
+
+@driver
+def document_mask(candidate: Function, case: Case) -> Tree:
+    return {"mask": candidate(case["documents"])}
+
+
+@driver(parts={"attention": public_attention})
+def self_attention(candidate: Function, case: Case, attention: Function) -> Tree:
+    """Mask and context are left out where the case has none."""
+    options = {"mask": case["mask"]} if "mask" in case else {}
+    names = ["x", "w_q", "w_k", "w_v", *(["context"] if "context" in case else [])]
+
+    def call(*given: torch.Tensor) -> torch.Tensor:
+        context = {"context": given[4]} if "context" in case else {}
+        return candidate(*given[:4], **options, **context, attention=attention)
+
+    return with_gradients(call, case, names)
 
 
 @driver(parts={"attention": public_attention})
@@ -87,3 +126,41 @@ def rotary_positions(candidate: Function, case: Case) -> Tree:
     """Offset and base are left out where the case has none."""
     options = {name: case[name] for name in ("offset", "base") if name in case}
     return with_gradients(lambda x: candidate(x, **options), case, ["x"])
+
+
+@driver
+def learned_positions(candidate: Function, case: Case) -> Tree:
+    """The offset is left out where the case has none; what lies beyond the table shows as the error's class."""
+    options = {"offset": case["offset"]} if "offset" in case else {}
+    if case["T"] + case.get("offset", 0) > len(case["table"]):
+        return {"raised": raised(candidate, case["table"], case["T"], **options)}
+    return with_gradients(lambda table: candidate(table, case["T"], **options), case, ["table"])
+
+
+@driver(parts={"attention": public_attention, "rotary": marked})
+def cached_attention(candidate: Function, case: Case, attention: Function, rotary: Function) -> Tree:
+    """The tokens of x piece by piece; each call gets what the one before returned as its past."""
+    past = (case["past_k"], case["past_v"]) if "past_k" in case else None
+    weights = [case[name] for name in ("w_q", "w_k", "w_v", "w_o", "n_heads", "n_kv_heads")]
+    outputs = []
+    for piece in case["x"].split(case["pieces"], dim=1):
+        y, past = candidate(piece, *weights, past, attention=attention, rotary=rotary)
+        outputs.append(y)
+    return {"outputs": outputs, "keys": past[0], "values": past[1]}
+
+
+@driver
+def KVCache(candidate: Callable, case: Case) -> Tree:
+    """After each append: keys, values and offset, or the error's class; with ``memory`` how many memories they are."""
+    cache, found, returned, tokens = candidate(case["capacity"]), [], [], 0
+    for new in case["new"]:
+        T = new["k"].shape[2]
+        if tokens + T > case["capacity"]:
+            said = {"raised": raised(cache.append, new["k"], new["v"])}
+        else:
+            returned.append(cache.append(new["k"], new["v"]))  # kept, so that no memory is given out twice
+            said = {"keys": returned[-1][0].clone(), "values": returned[-1][1].clone()}
+            tokens += T
+        found.append({**said, "offset": cache.offset})
+    memories = {tuple(x.untyped_storage().data_ptr() for x in pair) for pair in returned}
+    return {"appends": found, **({"memories": len(memories)} if "memory" in case else {})}

@@ -31,3 +31,37 @@ def padding_mask(lengths: Int[Tensor, " B"], T: int) -> Bool[Tensor, "B 1 1 T"]:
         raise ValueError(f"lengths is {given}, expected whole numbers of shape (B,); pass one length for each sequence")
     key = torch.arange(T, device=lengths.device)
     return (key < lengths[:, None])[:, None, None, :]  # (B, T) -> (B, 1, 1, T)
+
+
+def window_mask(
+    T: int, window: int, S: int | None = None, device: torch.device | str | None = None
+) -> Bool[Tensor, "T S"]:
+    """True at the last ``window`` keys up to and with query t's own: sliding-window attention, as Mistral 7B has it.
+
+    A causal mask with a bounded past, aligned as ``causal_mask(T, S)``. Raises ValueError for a window below 1.
+    Source: Child et al. 2019, Beltagy et al. 2020, "Longformer". Lab 2, extension ``window_mask``.
+    """
+    if window < 1:
+        raise ValueError(f"window={window}; a token sees at least itself, so choose a window of 1 or more")
+    causal = causal_mask(T, S, device)
+    return causal & ~causal.tril(causal.shape[1] - T - window)
+
+
+def prefix_mask(prefix: Int[Tensor, " B"], T: int) -> Bool[Tensor, "B 1 T T"]:
+    """Causal, but the first ``prefix[b]`` tokens of sequence b all see each other, and everyone sees them.
+
+    Source: Raffel et al. 2020, "T5", section 3.2.1. Lab 2, extension ``prefix_mask``.
+    """
+    return causal_mask(T, device=prefix.device) | padding_mask(prefix, T)
+
+
+def document_mask(documents: Int[Tensor, "B T"]) -> Bool[Tensor, "B 1 T T"]:
+    """Causal within a document, for several documents packed into one row: token t has the number ``documents[b, t]``.
+
+    Lab 2, extension ``document_mask``.
+    """
+    if documents.ndim != 2 or documents.is_floating_point():
+        given = f"{documents.dtype} of shape {tuple(documents.shape)}"
+        raise ValueError(f"documents is {given}, expected whole numbers of shape (B, T); number each token's document")
+    same = documents[:, None, :, None] == documents[:, None, None, :]  # (B, 1, T, T)
+    return same & causal_mask(documents.shape[1], device=documents.device)

@@ -1,4 +1,4 @@
-"""Where a token stands: sinusoidal positions to add, rotary positions to turn queries and keys by."""
+"""Where a token stands: sinusoidal or learned positions to add, rotary ones to turn queries and keys by."""
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,19 @@ def sinusoidal_positions(
         raise ValueError(f"C={C} is odd, but channels come in pairs of sine and cosine; choose an even C")
     angles = _angles(T, C, 0, base, torch.float32, device)
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)  # (T, C/2, 2) -> (T, C)
+
+
+def learned_positions(table: Float[Tensor, "L C"], T: int, offset: int = 0) -> Float[Tensor, "T C"]:
+    """Rows offset to offset + T - 1 of a trained table, to add to the embeddings as BERT and GPT-2 do.
+
+    A row gets gradients only from sequences that reach it, so there is none beyond the table: raises ValueError there.
+    Source: Gehring et al. 2017, "Convolutional sequence to sequence learning". Lab 2, exercise ``learned_positions``.
+    """
+    length = table.shape[0]
+    if offset < 0 or T < 0 or offset + T > length:
+        raise ValueError(f"positions {offset} to {offset + T - 1} were asked of a table for 0 to {length - 1}; "
+                         "shorten the sequence, or train a longer table")  # fmt: skip
+    return table[offset : offset + T]
 
 
 def rotary_positions(

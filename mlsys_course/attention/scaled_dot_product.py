@@ -3,8 +3,11 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from .masks import causal_mask
 
 
 def attention(
@@ -12,24 +15,89 @@ def attention(
     k: Float[Tensor, "*#batch S D"],
     v: Float[Tensor, "*#batch S Dv"],
     mask: Bool[Tensor, "*#batch #T #S"] | None = None,
+    *,
+    causal: bool = False,
+    bias: Float[Tensor, "*#batch #T #S"] | None = None,
+    scale: float | None = None,
+    backend: str = "naive",
 ) -> Float[Tensor, "*#batch T Dv"]:
-    """softmax(q k^T / sqrt(D)) v, where ``mask`` is True at the keys that a query may attend to.
+    """softmax(q k^T * scale + bias) v, where ``mask`` is True at the keys that a query may attend to.
 
-    Leading dimensions broadcast, as does ``mask`` to the scores (..., T, S). A query that may attend to nothing
-    gets zeros, and passes back a gradient of zero. The softmax runs in float32 or better; the result has q's dtype.
-    Raises ValueError where shapes do not fit or ``mask`` is not bool.
-    Source: Vaswani et al. 2017, "Attention is all you need", equation 1. Lab 2, exercise ``attention``.
+    Leading dimensions broadcast, as do ``mask`` and ``bias`` to the scores (..., T, S). ``causal`` is another mask,
+    ``causal_mask(T, S)``; ``scale`` is 1 / sqrt(D) unless stated. A query that may attend to nothing gets zeros, and
+    passes back a gradient of zero. The softmax runs in float32 or better; the result has q's dtype. ``backend`` is
+    "naive", the equation as it stands, or "sdpa", PyTorch's kernels, which need not write the scores to memory.
+    Raises ValueError where shapes do not fit, ``mask`` is not bool, or ``backend`` is none of the two.
+    Source: Vaswani et al. 2017, "Attention is all you need", equation 1; the bias as Raffel et al. 2020, "T5", has it
+    for relative positions. Lab 2, exercise ``attention``.
     """
     scores_shape = _shape_of_scores(q, k, v)
-    scores = (q @ k.transpose(-2, -1)).to(torch.promote_types(q.dtype, torch.float32))  # (..., T, S)
-    scores = scores / math.sqrt(q.shape[-1])
+    if backend not in BACKENDS:
+        raise ValueError(f"backend={backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    if mask is not None:
+        _check_mask(mask, scores_shape)
+    if bias is not None:
+        _check_broadcasts("bias", bias, scores_shape)
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    return BACKENDS[backend](q, k, v, mask, causal, bias, scale)
+
+
+def _naive(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, bias: Tensor | None, scale: float
+) -> Tensor:
+    scores = (q @ k.transpose(-2, -1)).to(torch.promote_types(q.dtype, torch.float32)) * scale  # (..., T, S)
+    if bias is not None:
+        scores = scores + bias.to(scores.dtype)
+    mask = _with_causal(q, k, mask) if causal else mask
     if mask is None:
         weights = scores.softmax(-1)
     else:
-        _check_mask(mask, scores_shape)
         # Not -inf: a row without a True would be 0/0. As it is, its weights are wrong but finite, and then cleared.
         weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(~mask, 0)
     return weights.to(v.dtype) @ v  # (..., T, Dv)
+
+
+def _fused(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, bias: Tensor | None, scale: float
+) -> Tensor:
+    T, S = q.shape[-2], k.shape[-2]
+    is_causal = False
+    if causal and T > 1:  # the last query sees all there is
+        if T == S and mask is None and bias is None:
+            is_causal = True
+        else:  # the kernels align is_causal to the first key, a cache to the last
+            mask = _with_causal(q, k, mask)
+    leading = _leading(q, k, v)
+    extra, row_has_key = None, None
+    if mask is not None:
+        mask = mask if mask.ndim > 1 else mask[None]
+        row_has_key = mask.any(-1, keepdim=True)  # kernels differ in what they make of an empty row: none gets one
+        extra = mask | ~row_has_key
+    if bias is not None:
+        bias = bias.to(q.dtype)
+        extra = bias if extra is None else bias.masked_fill(~extra, -math.inf)
+    if extra is not None and len(leading) > 2:
+        extra = _four_dimensional(extra.expand(*extra.shape[:-2], T, S), leading)
+    q, k, v = (_four_dimensional(x, leading) for x in (q, k, v))  # fused kernels take (B, H, T, D) only
+    output = F.scaled_dot_product_attention(q, k, v, extra, is_causal=is_causal, scale=scale)
+    output = output if len(leading) == 2 else output.reshape(*leading, T, v.shape[-1])
+    return output if row_has_key is None else output.masked_fill(~row_has_key, 0)
+
+
+BACKENDS = {"naive": _naive, "sdpa": _fused}
+
+
+def _with_causal(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    causal = causal_mask(q.shape[-2], k.shape[-2], device=q.device)
+    return causal if mask is None else mask & causal
+
+
+def _four_dimensional(x: Tensor, leading: tuple[int, ...]) -> Tensor:
+    """(B, H, rows, columns): expanded to the leading dimensions, all but the last of which become one."""
+    if len(leading) == 2 and x.shape[:-2] == leading:
+        return x
+    x = x.expand(*leading, *x.shape[-2:])
+    return x.reshape(math.prod(leading[:-1]), *leading[-1:] or (1,), *x.shape[-2:])
 
 
 def _shape_of_scores(q: Tensor, k: Tensor, v: Tensor) -> tuple[int, ...]:
@@ -44,19 +112,28 @@ def _shape_of_scores(q: Tensor, k: Tensor, v: Tensor) -> tuple[int, ...]:
     if k.shape[-2] != v.shape[-2]:
         raise ValueError(f"{shapes}: each key needs a value; make k.shape[-2] equal v.shape[-2]")
     try:
-        leading = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+        leading = _leading(q, k, v)
     except RuntimeError:
         raise ValueError(f"{shapes}: the leading dimensions do not broadcast; make them equal") from None
     return (*leading, q.shape[-2], k.shape[-2])
 
 
+def _leading(q: Tensor, k: Tensor, v: Tensor) -> tuple[int, ...]:
+    if q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
+        return q.shape[:-2]  # broadcast_shapes costs more than a small attention
+    return torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+
+
 def _check_mask(mask: Tensor, scores_shape: tuple[int, ...]) -> None:
     if mask.dtype != torch.bool:
         raise ValueError(f"mask is {mask.dtype}, expected torch.bool with True at what may be attended to")
-    fits = mask.ndim <= len(scores_shape)
-    pairs = zip(reversed(mask.shape), reversed(scores_shape), strict=False)
-    if not fits or any(given not in (1, expected) for given, expected in pairs):
+    _check_broadcasts("mask", mask, scores_shape)
+
+
+def _check_broadcasts(name: str, given: Tensor, scores_shape: tuple[int, ...]) -> None:
+    pairs = zip(reversed(given.shape), reversed(scores_shape), strict=False)
+    if given.ndim > len(scores_shape) or any(size not in (1, expected) for size, expected in pairs):
         raise ValueError(
-            f"mask {tuple(mask.shape)} does not broadcast to the scores {scores_shape}; "
+            f"{name} {tuple(given.shape)} does not broadcast to the scores {scores_shape}; "
             "give it shape (..., T, S), with 1 where all share"
         )

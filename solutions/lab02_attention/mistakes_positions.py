@@ -1,5 +1,6 @@
 """Lab 2's misconceptions about positions. Sealed, as exercises.py, which reads them."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,7 @@ def one_frequency_a_channel(T: int, C: int, base: float = 10000.0, device: torch
     return torch.where(channel % 2 == 0, angles.sin(), angles.cos())
 
 
-SINUSOIDAL_POSITIONS = [
+SINUSOIDAL = [
     Misconception(
         "concatenated",
         waves(lambda sin, cos: torch.cat((sin, cos), -1)),
@@ -67,15 +68,17 @@ def turns(
     no_offset: bool = False,
     fixed_base: bool = False,
     low: bool = False,
+    rounded: bool = False,
     first: int = 0,
     **options: Any,
 ) -> Candidate:
-    """A wrong ``rotary_positions``; ``low`` computes angles in x's own precision."""
+    """A wrong ``rotary_positions``; ``low`` computes angles in x's own precision, ``rounded`` rounds them to it."""
 
     def candidate(x: Tensor, offset: int = 0, base: float = 10000.0) -> Tensor:
         kind = {"dtype": x.dtype if low else torch.promote_types(x.dtype, torch.float32), "device": x.device}
         start = first + (0 if no_offset else offset)
         angles = angles_of(*x.shape[-2:], 10000.0 if fixed_base else base, start, **options, **kind)
+        angles = angles.to(x.dtype) if rounded else angles
         sin, cos = angles.sin() * (-1 if backwards else 1), angles.cos()
         if interleaved:
             a, b = x[..., ::2], x[..., 1::2]
@@ -86,11 +89,30 @@ def turns(
     return candidate
 
 
+def half(angles: Candidate) -> Candidate:
+    """A wrong ``rotary_positions`` that starts from positions and channels in x's precision.
+
+    How it goes on from there decides by radians where it ends, so that each way is a mistake of its own.
+    """
+
+    def candidate(x: Tensor, offset: int = 0, base: float = 10000.0) -> Tensor:
+        T, D = x.shape[-2:]
+        kind = {"dtype": x.dtype, "device": x.device}
+        position = torch.arange(offset, offset + T, **kind)[:, None]
+        angle = angles(position, torch.arange(0, D, 2, **kind) / D, base).to(x.dtype)
+        sin, cos = angle.sin(), angle.cos()
+        a, b = x.chunk(2, -1)
+        return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+    return candidate
+
+
 def in_float32(x: Tensor, offset: int = 0, base: float = 10000.0) -> Tensor:
     return component.rotary_positions(x.to(torch.promote_types(x.dtype, torch.float32)), offset, base)
 
 
-ROTARY_POSITIONS = [
+HALF = "How many positions can bfloat16 tell apart between 256 and 512? See the note on precision."
+ROTARY = [
     Misconception(
         "neighbours paired",
         turns(interleaved=True),
@@ -111,14 +133,64 @@ ROTARY_POSITIONS = [
         "positions from one", turns(first=1), "Position 0 is not turned at all. Is your first row unchanged?"
     ),
     Misconception("factor 2 missing", turns(doubled=False), FREQUENCY),
+    Misconception("angles in half precision", turns(low=True), HALF),
+    Misconception("angles in half precision, divided", half(lambda t, i, base: t / base**i), HALF),
     Misconception(
-        "angles in half precision",
-        turns(low=True),
-        "How many positions can bfloat16 tell apart between 256 and 512? See the note on precision.",
+        "angles in half precision, by exp", half(lambda t, i, base: t * torch.exp(-i * math.log(base))), HALF
+    ),
+    Misconception(
+        "angles rounded to half precision",
+        turns(rounded=True),
+        "Your angles are computed precisely and then rounded. How far may 300 be off in bfloat16, in radians?",
     ),
     Misconception(
         "result in float32",
         in_float32,
         "Computing in float32 is right for half precision; which dtype should the result have?",
+    ),
+]
+
+
+def rows_of(rule: Candidate) -> Candidate:
+    """A wrong ``learned_positions``, from a rule of (table, offset, T)."""
+    return lambda table, T, offset=0: rule(table, offset, T)
+
+
+def checked(rule: Candidate) -> Candidate:
+    """The same, with the right error beyond the table."""
+
+    def candidate(table: Tensor, T: int, offset: int = 0) -> Tensor:
+        component.learned_positions(table, T, offset)
+        return rule(table, offset, T)
+
+    return candidate
+
+
+LEARNED = [
+    Misconception(
+        "goes on beyond the table",
+        rows_of(lambda table, offset, T: table[torch.arange(offset, offset + T).clamp(max=len(table) - 1)]),
+        "A slice beyond the end is cut short, and a clamped or wrapped index finds a row trained for another place. "
+        "What should the caller of a sequence that is too long learn?",
+    ),
+    Misconception(
+        "error of the look-up",
+        rows_of(lambda table, offset, T: table[torch.arange(offset, offset + T)]),
+        "Your look-up raises an IndexError about a number. The caller gave a sequence: which error is asked for?",
+    ),
+    Misconception(
+        "offset ignored",
+        checked(lambda table, offset, T: table[:T]),
+        "With offset 5 the first row stands at position 5. Where does yours stand?",
+    ),
+    Misconception(
+        "copied out of the graph",
+        checked(lambda table, offset, T: table.detach()[offset : offset + T] + 0 * table.sum()),
+        "The table is trained. Does a gradient reach the rows that you return?",
+    ),
+    Misconception(
+        "the last rows",
+        checked(lambda table, offset, T: table[len(table) - T :]),
+        "Position 0 is row 0 of the table.",
     ),
 ]

@@ -9,6 +9,9 @@ from mlsys_course import attention as component
 
 causal_mask = jaxtyped(typechecker=beartype)(component.causal_mask)
 padding_mask = jaxtyped(typechecker=beartype)(component.padding_mask)
+window_mask = jaxtyped(typechecker=beartype)(component.window_mask)
+prefix_mask = jaxtyped(typechecker=beartype)(component.prefix_mask)
+document_mask = jaxtyped(typechecker=beartype)(component.document_mask)
 
 
 @pytest.mark.parametrize("T", [1, 2, 7])
@@ -64,3 +67,53 @@ def test_padding_mask_tells_bad_lengths(lengths):
 
 def test_causal_mask_is_made_on_its_device(device):
     assert causal_mask(4, device=device).device.type == device
+
+
+@pytest.mark.parametrize(("T", "window", "S"), [(6, 1, None), (6, 3, None), (6, 9, None), (2, 3, 7), (1, 4, 9)])
+def test_window_mask_entry_by_entry(T, window, S, device):
+    mask = window_mask(T, window, S, device)
+    assert mask.device.type == device
+    last = (S or T) - T
+    want = [[t + last - window < s <= t + last for s in range(S or T)] for t in range(T)]
+    assert mask.tolist() == want
+
+
+def test_prefix_mask_entry_by_entry(device):
+    prefix = torch.tensor([0, 2, 5], device=device)
+    want = [[[s <= t or s < p for s in range(5)] for t in range(5)] for p in (0, 2, 5)]
+    assert prefix_mask(prefix, 5)[:, 0].tolist() == want
+
+
+def test_document_mask_entry_by_entry(device):
+    documents = torch.tensor([[0, 0, 1, 1, 1], [3, 3, 3, 7, 3]], device=device)
+    want = [[[s <= t and row[s] == row[t] for s in range(5)] for t in range(5)] for row in documents.tolist()]
+    assert document_mask(documents)[:, 0].tolist() == want
+
+
+def test_packed_documents_attend_as_if_alone(normal):
+    x = normal(1, 1, 7, 8)
+    packed = component.attention(x, x, x, document_mask(torch.tensor([[0, 0, 0, 1, 1, 2, 2]])))
+    for part in (slice(0, 3), slice(3, 5), slice(5, 7)):
+        alone = x[:, :, part]
+        torch.testing.assert_close(packed[:, :, part], component.attention(alone, alone, alone, causal=True))
+
+
+def test_masks_of_all_kinds_combine(normal):
+    mask = window_mask(6, 3) & prefix_mask(torch.tensor([2, 4]), 6) & padding_mask(torch.tensor([6, 4]), 6)
+    want = [[[t - 3 < s <= t and s < n for s in range(6)] for t in range(6)] for n in (6, 4)]
+    assert mask[:, 0].tolist() == want  # a window inside a causal mask is causal, whatever the prefix
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: component.window_mask(4, 0), "window=0"),
+        (lambda: component.window_mask(4, 2, 3), "1 <= T <= S"),
+        (lambda: component.prefix_mask(torch.tensor([1.5]), 4), "whole numbers of shape"),
+        (lambda: component.document_mask(torch.tensor([1, 2])), r"expected whole numbers of shape \(B, T\)"),
+        (lambda: component.document_mask(torch.rand(1, 4)), "number each token's document"),
+    ],
+)
+def test_masks_tell_bad_input(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

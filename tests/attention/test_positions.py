@@ -12,6 +12,7 @@ from mlsys_course import attention as component
 
 sinusoidal_positions = jaxtyped(typechecker=beartype)(component.sinusoidal_positions)
 rotary_positions = jaxtyped(typechecker=beartype)(component.rotary_positions)
+learned_positions = jaxtyped(typechecker=beartype)(component.learned_positions)
 
 
 @pytest.mark.parametrize(("T", "C", "base"), [(1, 2, 10000.0), (50, 16, 10000.0), (9, 6, 100.0)])
@@ -84,10 +85,23 @@ def test_rotary_scores_depend_on_distance_only(normal):
     assert abs(other - scores[0]) > 1e-3
 
 
+@pytest.mark.parametrize(("T", "offset"), [(5, 0), (3, 2), (1, 4), (0, 5)])
+def test_learned_positions_are_an_embedding_of_the_positions(T, offset, normal):
+    table = normal(5, 8).requires_grad_()
+    got = learned_positions(table, T, offset)
+    want = torch.nn.functional.embedding(torch.arange(offset, offset + T), table)
+    cotangent = normal(T, 8)
+    assert torch.equal(got, want)
+    assert torch.equal(*(torch.autograd.grad(y, table, cotangent)[0] for y in (got, want)))
+
+
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: component.sinusoidal_positions(4, 7), "C=7 is odd"),
     (lambda: component.rotary_positions(torch.zeros(4, 3)), "head_dim=3 is odd"),
+    (lambda: component.learned_positions(torch.zeros(4, 2), 5), "positions 0 to 4 were asked of a table for 0 to 3"),
+    (lambda: component.learned_positions(torch.zeros(4, 2), 2, 3), "shorten the sequence"),
+    (lambda: component.learned_positions(torch.zeros(4, 2), 2, -1), "positions -1 to 0"),
 ])  # fmt: skip
-def test_odd_widths_are_told(call, words):
+def test_bad_widths_and_lengths_are_told(call, words):
     with pytest.raises(ValueError, match=words):
         call()

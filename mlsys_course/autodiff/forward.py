@@ -1,0 +1,66 @@
+"""Forward mode: the derivative along one direction, carried from inputs to output."""
+
+import functools
+import operator
+from collections.abc import Mapping, Sequence
+
+from ..graph import GraphError, Node, broadcast_to, fill, matmul, variable
+from ..graph import arithmetic as a
+from ..graph import network as n
+from ..graph import shapes as s
+from ..graph import sum as total
+from .gradient import gradient, refuse_blocked, refuse_whole_numbers
+from .order import topological_order
+from .rules import RULES, adjoints, differentiable
+
+LINEAR = (s.Sum, s.Mean, s.BroadcastTo, s.Reshape, s.Transpose, s.Slice, s.Pad, s.Concatenate, a.Cast)
+LINEAR_IN_FIRST = (n.Embedding, n.ScatterRows)
+
+
+def directional(output: Node, inputs: Sequence[Node], directions: Sequence[Node]) -> Node:
+    """d output along ``directions``, one for each input and in its shape, as a graph: a Jacobian times a vector.
+
+    One pass gives the derivative of every entry of the output along one direction, where ``gradient`` gives that of one
+    output along every direction. Raises GraphError where that does. Lab 5, exercise ``forward_rule``.
+    """
+    refuse_whole_numbers(output, inputs)
+    for x, direction in zip(inputs, directions, strict=True):
+        if x.kind != direction.kind:
+            raise GraphError(f"the direction {direction} must have shape and dtype of {x}")
+    tangents = dict(zip(inputs, directions, strict=True))
+    order = topological_order([output])
+    for node in order:
+        moved = any(x in tangents for x in node.inputs)
+        if moved and node not in tangents and differentiable(node):
+            tangents[node] = tangent(node, tangents)
+    if output in tangents:
+        return tangents[output]
+    for x in inputs:
+        refuse_blocked(x, order, output)
+    return fill(output, 0.0)
+
+
+def tangent(node: Node, tangents: Mapping[Node, Node]) -> Node:
+    """How ``node`` moves when its inputs move by ``tangents``; inputs that are not among them stand still."""
+    if isinstance(node.operator, LINEAR):  # a linear map is its own derivative
+        return node.operator(*[tangents[x] if x in tangents else fill(x, 0.0) for x in node.inputs])
+    if isinstance(node.operator, LINEAR_IN_FIRST):
+        return node.operator(tangents[node.inputs[0]], *node.inputs[1:])
+    moving = [k for k, x in enumerate(node.inputs) if x in tangents]
+    if isinstance(node.operator, s.Matmul):
+        a_, b_ = node.inputs
+        parts = {0: lambda: matmul(tangents[a_], b_), 1: lambda: matmul(a_, tangents[b_])}
+        return functools.reduce(operator.add, [parts[k]() for k in moving])
+    if isinstance(node.operator, a.Elementwise):  # a diagonal Jacobian is its own transpose: the reverse rule serves
+        rule = RULES[type(node.operator)]
+        terms = [rule(node, broadcast_to(tangents[node.inputs[k]], node.shape))[k] for k in moving]
+        return functools.reduce(operator.add, [term for term in terms if term is not None])
+    return transposed_twice(node, tangents, moving)
+
+
+def transposed_twice(node: Node, tangents: Mapping[Node, Node], moving: Sequence[int]) -> Node:
+    """J t for any operator from its reverse rule alone: u -> J^T u is linear in u, and its transpose is J."""
+    u = variable("u", node.shape, node.dtype)  # of no value: a linear map's derivative does not depend on it
+    passed = adjoints(node, u)
+    terms = [total(p * tangents[node.inputs[k]]) for k in moving if (p := passed[k]) is not None]
+    return gradient(functools.reduce(operator.add, terms), [u])[0]

@@ -1,0 +1,99 @@
+"""Weight updates as nodes, so that forward, backward and update are one graph: the master equation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..graph import Node, exp, sqrt, variable
+from .evaluator import Evaluator, FeedError
+from .gradient import gradient
+
+
+class Optimizer(Protocol):
+    """``slots`` is how many tensors of a weight's shape it remembers for each weight, zeros at first."""
+
+    @property
+    def slots(self) -> int: ...
+
+    def update(self, weight: Node, grad: Node, state: Sequence[Node], t: Node) -> tuple[Node, list[Node]]:
+        """The next weight and state. ``t`` counts steps, 1 at the first, without dimensions."""
+        ...
+
+
+@dataclass(frozen=True)
+class SGD:
+    """w - lr g; with ``momentum`` v = momentum v + g, and w - lr v."""
+
+    lr: float
+    momentum: float = 0.0
+
+    @property
+    def slots(self) -> int:
+        return int(self.momentum != 0)
+
+    def update(self, weight: Node, grad: Node, state: Sequence[Node], t: Node) -> tuple[Node, list[Node]]:
+        if not state:
+            return weight - grad * self.lr, []
+        velocity = state[0] * self.momentum + grad
+        return weight - velocity * self.lr, [velocity]
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Adam with epsilon outside the root (Kingma and Ba), and decay that does not pass through the moments
+    (Loshchilov and Hutter); without ``weight_decay`` it is Adam. Lab 5, exercise ``adamw_step``."""
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    slots: int = 2
+
+    def update(self, weight: Node, grad: Node, state: Sequence[Node], t: Node) -> tuple[Node, list[Node]]:
+        (m, v), (one, two) = state, self.betas
+        m = m * one + grad * (1 - one)
+        v = v * two + grad * grad * (1 - two)
+        unbiased_m, unbiased_v = m / (1 - number_to(one, t)), v / (1 - number_to(two, t))
+        kept = weight * (1 - self.lr * self.weight_decay) if self.weight_decay else weight
+        return kept - unbiased_m / (sqrt(unbiased_v) + self.epsilon) * self.lr, [m, v]
+
+
+def number_to(base: float, t: Node) -> Node:
+    """base ** t for a number and a node, in t's dtype."""
+    return exp(t * float(torch.tensor(base, dtype=torch.float64).log()))
+
+
+class TrainingStep:
+    """One graph for loss, gradients and update, with the weights and the optimizer's memory that it is run on.
+
+    theta(t+1) = f(theta(t), grad L(theta(t), D(t))): call it with D(t), get L, and ``weights`` are theta(t+1).
+    """
+
+    def __init__(self, loss: Node, weights: Mapping[Node, Tensor], optimizer: Optimizer):
+        dtype = next(iter(weights)).dtype
+        t = variable("t", (), torch.float64 if dtype == torch.float64 else torch.float32)
+        self.state: dict[Node, Tensor] = dict(weights)
+        outputs = [loss]
+        targets = []
+        for weight, grad in zip(weights, gradient(loss, list(weights)), strict=True):
+            slots = [variable(f"{weight.label}.{n}", weight.shape, weight.dtype) for n in range(optimizer.slots)]
+            self.state |= {slot: torch.zeros_like(weights[weight]) for slot in slots}
+            after, remembered = optimizer.update(weight, grad, slots, t)
+            outputs += [after, *remembered]
+            targets += [weight, *slots]
+        self.state[t] = torch.ones((), dtype=t.dtype, device=next(iter(weights.values())).device)
+        self.weights, self.targets = list(weights), [*targets, t]
+        self.evaluator = Evaluator([*outputs, t + 1])
+
+    def __call__(self, feeds: Mapping[Node, Tensor]) -> Tensor:
+        """The loss before the step; weights and memory are those after it, unless it raises."""
+        if both := [node.label for node in feeds if node in self.state]:
+            raise FeedError(f"{both[0]} is the training step's own; feed data only")
+        wanted = set(self.evaluator.variables)
+        state = {node: value for node, value in self.state.items() if node in wanted}
+        loss, *after = self.evaluator({**state, **feeds})
+        self.state.update(zip(self.targets, after, strict=True))
+        return loss

@@ -1,0 +1,60 @@
+"""A computation as a graph of operators: the representation that automatic differentiation and compilers work on."""
+
+from .arithmetic import cast, equal, fill, power, where
+from .elementwise import cos, exp, gelu, gelu_slope, log, relu, sigmoid, silu, sin, sqrt, tanh
+from .network import (
+    cross_entropy,
+    embedding,
+    layer_norm,
+    log_softmax,
+    one_hot,
+    rms_norm,
+    scatter_rows,
+    softmax,
+)
+from .node import Constant, GraphError, Kind, Node, Operator, Variable, constant, variable
+from .shapes import broadcast_to, concatenate, matmul, max, mean, pad, reshape, sum, transpose
+
+__all__ = [
+    "Constant",
+    "GraphError",
+    "Kind",
+    "Node",
+    "Operator",
+    "Variable",
+    "broadcast_to",
+    "cast",
+    "concatenate",
+    "constant",
+    "cos",
+    "cross_entropy",
+    "embedding",
+    "equal",
+    "exp",
+    "fill",
+    "gelu",
+    "gelu_slope",
+    "layer_norm",
+    "log",
+    "log_softmax",
+    "matmul",
+    "max",
+    "mean",
+    "one_hot",
+    "pad",
+    "power",
+    "relu",
+    "reshape",
+    "rms_norm",
+    "scatter_rows",
+    "sigmoid",
+    "silu",
+    "sin",
+    "softmax",
+    "sqrt",
+    "sum",
+    "tanh",
+    "transpose",
+    "variable",
+    "where",
+]

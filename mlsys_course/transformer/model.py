@@ -1,0 +1,109 @@
+"""The three families: encoder-only (BERT), decoder-only (GPT, LLaMA), encoder-decoder (Vaswani et al., T5)."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from ..attention import KVCache
+from .config import TransformerConfig
+from .stack import Embedding, Head, Stack, initialize, offset_of
+
+
+class Encoder(nn.Module):
+    """Every token sees every other: made to represent a text, trained to fill in masked words. Lab 3."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = Embedding(config)
+        self.stack = Stack(config, causal=False)
+        self.head = Head(config, self.embedding.tokens)
+        initialize(self, config)
+
+    def hidden(
+        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "*#batch #T #T"] | None = None
+    ) -> Float[Tensor, "B T C"]:
+        """What the last layer says of each token; ``mask`` hides padding (``padding_mask``)."""
+        return self.stack(self.embedding(tokens), mask)
+
+    def forward(
+        self, tokens: Int[Tensor, "B T"], mask: Bool[Tensor, "*#batch #T #T"] | None = None
+    ) -> Float[Tensor, "B T V"]:
+        """Logits at each position for the token that stands there."""
+        return self.head(self.hidden(tokens, mask))
+
+
+class Decoder(nn.Module):
+    """Every token sees those before it and itself: made to say what comes next. Lab 3, exercise ``Decoder``."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = Embedding(config)
+        self.stack = Stack(config, causal=True)
+        self.head = Head(config, self.embedding.tokens)
+        initialize(self, config)
+
+    def hidden(
+        self,
+        tokens: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "*#batch #T #S"] | None = None,
+        caches: Sequence[KVCache] | None = None,
+    ) -> Float[Tensor, "B T C"]:
+        """What the last layer says of each token; with ``caches``, one a layer, tokens are those that come next."""
+        self._check(caches)
+        return self.stack(self.embedding(tokens, offset_of(caches)), mask, caches=caches)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "B T"],
+        mask: Bool[Tensor, "*#batch #T #S"] | None = None,
+        caches: Sequence[KVCache] | None = None,
+    ) -> Float[Tensor, "B T V"]:
+        """Logits at each position for the token that comes after it."""
+        return self.head(self.hidden(tokens, mask, caches))
+
+    def _check(self, caches: Sequence[KVCache] | None) -> None:
+        if caches is not None and len(caches) != self.config.n_layers:
+            raise ValueError(f"{len(caches)} caches for {self.config.n_layers} layers; give each layer its own KVCache")
+
+
+class EncoderDecoder(nn.Module):
+    """An encoder reads the source; a decoder, attending to what it made of it, writes the target. Lab 3.
+
+    Both sides share one embedding, as in the paper and in T5. ``source_mask`` hides padding of the source from both.
+    """
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = Embedding(config)
+        self.encoder = Stack(config, causal=False)
+        self.decoder = Stack(config, causal=True, cross=True)
+        self.head = Head(config, self.embedding.tokens)
+        initialize(self, config)
+
+    def encode(
+        self, source: Int[Tensor, "B S"], source_mask: Bool[Tensor, "*#batch 1 #S"] | None = None
+    ) -> Float[Tensor, "B S C"]:
+        """The memory: what the encoder says of each token of the source."""
+        return self.encoder(self.embedding(source), source_mask)
+
+    def decode(
+        self,
+        target: Int[Tensor, "B T"],
+        memory: Float[Tensor, "B S C"],
+        source_mask: Bool[Tensor, "*#batch 1 #S"] | None = None,
+    ) -> Float[Tensor, "B T C"]:
+        """What the decoder says of each token of the target so far."""
+        return self.decoder(self.embedding(target), None, memory, source_mask)
+
+    def forward(
+        self,
+        source: Int[Tensor, "B S"],
+        target: Int[Tensor, "B T"],
+        source_mask: Bool[Tensor, "*#batch 1 #S"] | None = None,
+    ) -> Float[Tensor, "B T V"]:
+        """Logits at each position of the target for the token that comes after it."""
+        return self.head(self.decode(target, self.encode(source, source_mask), source_mask))

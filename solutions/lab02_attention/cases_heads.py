@@ -1,0 +1,125 @@
+"""Lab 2's cases for heads. Sealed, as exercises.py, which reads them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from autograder.draw import Draw
+from autograder.exercise import Given
+
+Tensor = torch.Tensor
+BF16 = torch.bfloat16
+
+
+def self_attention(draw: Draw) -> Sequence[Given]:
+    """Widths all differ, but where a mistake can only show if some are equal."""
+    B, T, S, C = draw.integer(2, 3), draw.integer(4, 5), draw.integer(6, 8), draw.choice([10, 12])
+
+    def inputs(*leading: int, D: int = 6, Dv: int = 5, Cs: int = 0, dtype: torch.dtype = torch.float32) -> dict:
+        """With Cs there is a context of that width."""
+        given = {"x": draw.normal(*leading, T, C, dtype=dtype)}
+        widths = {"w_q": (C, D), "w_k": (Cs or C, D), "w_v": (Cs or C, Dv)}
+        given |= {name: draw.normal(*shape, scale=shape[0] ** -0.5, dtype=dtype) for name, shape in widths.items()}
+        return {**given, "context": draw.normal(*leading, S, Cs, dtype=dtype)} if Cs else given
+
+    causal = torch.ones(T, T, dtype=torch.bool).tril()
+    some = draw.booleans(T, S)
+    some[:, 0], some[0, -1] = True, False
+
+    def cotangent(Dv: int = 5) -> Tensor:
+        return draw.normal(B, T, Dv)
+
+    return [
+        Given("self", "values", inputs(B), public=True),
+        Given("square weights", "values", inputs(B, D=C, Dv=C), public=True),
+        Given("no leading dimension", "values", inputs()),
+        Given("two leading dimensions", "values", inputs(B, 2)),
+        Given("bfloat16", "values", inputs(B, dtype=BF16)),
+        Given("context", "context", inputs(B, Cs=C + 4), public=True),
+        Given("context of the same width", "context", inputs(B, D=C, Dv=C, Cs=C), public=True),
+        Given("causal mask", "mask", {**inputs(B), "mask": causal}, public=True),
+        Given("mask over a context", "mask", {**inputs(B, Cs=C - 2), "mask": some}),
+        Given("gradient", "gradient", {**inputs(B), "mask": causal, "cotangent": cotangent()}, public=True),
+        Given("gradient, context", "gradient", {**inputs(B, Cs=C + 1), "cotangent": cotangent()}),
+    ]
+
+
+def heads_inputs(
+    draw: Draw, B: int, T: int, C: int, H: int, K: int | None = None, D: int | None = None, dtype=torch.float32
+) -> dict[str, Any]:
+    """x, weights and numbers of heads; D is C / H unless stated, and without K there are no key-value heads."""
+    D = D or C // H
+    widths = {"w_q": (C, H * D), "w_k": (C, (K or H) * D), "w_v": (C, (K or H) * D), "w_o": (H * D, C)}
+    weights = {name: draw.normal(*shape, scale=C**-0.5, dtype=dtype) for name, shape in widths.items()}
+    heads = {"n_heads": H} if K is None else {"n_heads": H, "n_kv_heads": K}
+    return {"x": draw.normal(B, T, C, dtype=dtype), **weights, **heads}
+
+
+def padding(draw: Draw, B: int, T: int) -> Tensor:
+    """(B, 1, 1, T) with at least one token a sequence, and padding in at least one."""
+    lengths = draw.integers(B, low=1, high=T + 1)
+    lengths[0] = T - 2
+    return torch.arange(T)[None, None, None] < lengths[:, None, None, None]
+
+
+def multi_head(draw: Draw) -> Sequence[Given]:
+    B, T, H, D = draw.integer(2, 3), draw.integer(5, 7), draw.choice([3, 4]), draw.choice([4, 6])
+    C = H * D
+    causal = torch.ones(T, T, dtype=torch.bool).tril()
+    both = causal & padding(draw, B, T)
+
+    def inputs(**changed: Any) -> dict[str, Any]:
+        return heads_inputs(draw, **{"B": B, "T": T, "C": C, "H": H, **changed})
+
+    return [
+        Given("heads", "values", inputs(), public=True),
+        Given("other heads", "values", inputs(C=20, H=5)),
+        Given("two heads", "values", inputs(B=1, C=16, H=2)),
+        Given("causal mask", "mask", {**inputs(), "mask": causal}, public=True),
+        Given("causal and padding mask", "mask", {**inputs(), "mask": both}, public=True),
+        Given("padding mask", "mask", {**inputs(), "mask": padding(draw, B, T)}),
+        Given(
+            "gradient",
+            "gradient",
+            {**inputs(), "mask": causal, "cotangent": draw.normal(B, T, C, scale=0.3)},
+            public=True,
+        ),
+        Given("gradient, no mask", "gradient", {**inputs(), "cotangent": draw.normal(B, T, C, scale=0.3)}),
+        Given("narrow heads", "edges", inputs(D=D - 2), public=True),
+        Given("wide heads", "edges", inputs(D=D + 3)),
+        Given("one head", "edges", inputs(H=1)),
+        Given("one token", "edges", inputs(T=1)),
+        Given("bfloat16", "precision", inputs(dtype=BF16), public=True),
+        Given("bfloat16, causal", "precision", {**inputs(dtype=BF16), "mask": causal}),
+    ]
+
+
+def grouped(draw: Draw) -> Sequence[Given]:
+    B, T, K, D = draw.integer(2, 3), draw.integer(5, 7), draw.choice([2, 3]), draw.choice([4, 6])
+    H = 2 * K
+    C = H * D
+    causal = torch.ones(T, T, dtype=torch.bool).tril()
+
+    def inputs(**changed: Any) -> dict[str, Any]:
+        return heads_inputs(draw, **{"B": B, "T": T, "C": C, "H": H, "K": K, **changed})
+
+    return [
+        Given("groups of two", "values", inputs(), public=True),
+        Given("groups of three", "values", inputs(H=3 * K, D=D), public=True),
+        Given("groups of four", "values", inputs(C=32, H=8, K=2)),
+        Given("causal mask", "mask", {**inputs(), "mask": causal}, public=True),
+        Given("padding mask", "mask", {**inputs(), "mask": padding(draw, B, T)}),
+        Given(
+            "gradient",
+            "gradient",
+            {**inputs(), "mask": causal, "cotangent": draw.normal(B, T, C, scale=0.3)},
+            public=True,
+        ),
+        Given("gradient, no mask", "gradient", {**inputs(), "cotangent": draw.normal(B, T, C, scale=0.3)}),
+        Given("one key-value head", "edges", inputs(K=1), public=True),
+        Given("as many as heads", "edges", inputs(K=H)),
+        Given("one token", "edges", inputs(T=1)),
+        Given("bfloat16", "precision", inputs(dtype=BF16), public=True),
+        Given("bfloat16, causal", "precision", {**inputs(dtype=BF16), "mask": causal}),
+    ]

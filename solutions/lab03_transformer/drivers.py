@@ -1,0 +1,198 @@
+"""How lab 3's functions are called and what of them is compared: the same code for your runs and for grading."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlsys_course import attention as lab02
+from mlsys_course.check import allowed, driver
+from mlsys_course.check.tree import Tree
+
+Function = Callable[..., Tensor]
+Case = Mapping[str, Tree]
+
+
+def with_gradients(function: Function, case: Case, names: Sequence[str]) -> Tree:
+    """The output; where the case brings a cotangent, the gradients of (output * cotangent).sum() too."""
+    if "cotangent" not in case:
+        return {"output": function(*(case[name] for name in names))}
+    leaves = [case[name].clone().requires_grad_() for name in names]
+    output = function(*leaves)
+    gradients = torch.autograd.grad(output, leaves, case["cotangent"], materialize_grads=True)
+    return {"output": output, **{f"gradient_{name}": g for name, g in zip(names, gradients, strict=True)}}
+
+
+def options(case: Case, *names: str) -> dict[str, Tree]:
+    """Those of the arguments that the case states; the others are left out."""
+    return {name: case[name] for name in names if name in case}
+
+
+@driver
+def layer_norm(candidate: Function, case: Case) -> Tree:
+    return with_gradients(lambda *t: candidate(*t, **options(case, "epsilon")), case, ["x", "gain", "bias"])
+
+
+@driver
+def rms_norm(candidate: Function, case: Case) -> Tree:
+    return with_gradients(lambda *t: candidate(*t, **options(case, "epsilon")), case, ["x", "gain"])
+
+
+@driver
+def feed_forward(candidate: Function, case: Case) -> Tree:
+    names = ["x", "w_1", "b_1", "w_2", "b_2"]
+    return with_gradients(lambda *t: candidate(*t, **options(case, "activation")), case, names)
+
+
+@driver
+def swiglu(candidate: Function, case: Case) -> Tree:
+    return with_gradients(candidate, case, ["x", "w_gate", "w_up", "w_down"])
+
+
+@driver
+def block(candidate: Function, case: Case) -> Tree:
+    """Sublayers that mix tokens and bend, norms that stretch and shift: simple, but no two of them alike."""
+
+    def call(x: Tensor, weights: Tensor, stretch: Tensor) -> Tensor:
+        sublayers = [lambda y, w=w: torch.tanh(y @ w) + y.mean(-2, keepdim=True) for w in weights]
+        norms = [lambda y, s=s: (y + 0.5) * s for s in stretch]
+        return candidate(x, sublayers, norms, case["norm_position"])
+
+    return with_gradients(call, case, ["x", "weights", "stretch"])
+
+
+def attend(
+    x: Tensor, source: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, w_o: Tensor, n_heads: int, mask=None
+) -> Tensor:
+    """Lab 2's multi-head attention: queries from x (B, T, C), keys and values from source (B, S, C)."""
+    return lab02.multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads, mask, context=source)
+
+
+def public_feed_forward(x: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Tensor) -> Tensor:
+    """The right ``feed_forward``, with ReLU, in your own runs. Grading passes one of its own."""
+    with allowed():
+        return F.linear(F.relu(F.linear(x, w_1.T, b_1)), w_2.T, b_2)
+
+
+def public_layer_norm(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    """The right ``layer_norm`` in your own runs: PyTorch's. Grading passes one of its own."""
+    with allowed():
+        return F.layer_norm(x, gain.shape, gain, bias)
+
+
+SELF = ["self_q", "self_k", "self_v", "self_o"]
+CROSS = ["cross_q", "cross_k", "cross_v", "cross_o"]
+NORMS = [f"{part}_{n}" for n in (1, 2, 3) for part in ("gain", "bias")]
+WEIGHTS = [*SELF, *CROSS, "w_1", "b_1", "w_2", "b_2", *NORMS]
+
+
+def grouped(weights: Mapping[str, Tensor]) -> dict[str, list]:
+    """The weights of a decoder block as the exercise has them."""
+    return {
+        "self": [weights[name] for name in SELF],
+        "cross": [weights[name] for name in CROSS],
+        "ffn": [weights[name] for name in ("w_1", "b_1", "w_2", "b_2")],
+        "norms": [[weights[f"gain_{n}"], weights[f"bias_{n}"]] for n in (1, 2, 3)],
+    }
+
+
+@driver(parts={"attend": attend, "feed_forward": public_feed_forward, "layer_norm": public_layer_norm})
+def decoder_block(candidate: Function, case: Case, **parts: Function) -> Tree:
+    """Gradients for x, the memory, and every weight; a mask that the case does not have is left out."""
+
+    def call(x: Tensor, memory: Tensor, *weights: Tensor) -> Tensor:
+        named = grouped(dict(zip(WEIGHTS, weights, strict=True)))
+        return candidate(x, memory, named, case["n_heads"], **options(case, "mask", "memory_mask"), **parts)
+
+    return with_gradients(call, case, ["x", "memory", *WEIGHTS])
+
+
+def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    """For each row of the mask the mean of the tokens that it shows: attention that finds all alike."""
+    shown = torch.ones(1, 1, x.shape[-2]) if mask is None else mask.reshape(-1, *mask.shape[-2:])
+    shown = shown.to(x)
+    return (shown @ x) / shown.sum(-1, keepdim=True).clamp_min(1)
+
+
+@driver
+def encoder_decoder(candidate: Function, case: Case) -> Tree:
+    """Blocks that average the tokens that their masks show, each with a weight of its own."""
+
+    def call(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+        half = len(weights) // 2
+        encoder = [lambda x, mask, w=w: x + torch.tanh(masked_mean(x, mask) @ w) for w in weights[:half]]
+        decoder = [
+            lambda y, memory, mask, memory_mask, w=w: (
+                y + torch.tanh(masked_mean(y, mask) @ w) + 2 * masked_mean(memory, memory_mask) @ w.T
+            )
+            for w in weights[half:]
+        ]
+        return candidate(x, y, encoder, decoder, **options(case, "lengths"))
+
+    return with_gradients(call, case, ["x", "y", "weights"])
+
+
+class MixBlock(nn.Module):
+    """A block for your ``Decoder`` to stack: tokens add what they see of each other, through one matrix."""
+
+    def __init__(self, config: SimpleNamespace):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(config.d_model, config.d_model))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return torch.tanh(x + masked_mean(x, mask) @ self.w)
+
+
+class StretchNorm(nn.Module):
+    """A norm for your ``Decoder``: any function of each token would do."""
+
+    def __init__(self, config: SimpleNamespace):
+        super().__init__()
+        self.gain = nn.Parameter(torch.zeros(config.d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + 0.5) * self.gain
+
+
+def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """The case's numbers into the model's parameters, which must have the names that the exercise gives."""
+    own = dict(model.named_parameters(remove_duplicate=False))
+    wrong = sorted(set(own) ^ set(state))
+    if wrong:
+        raise AttributeError(f"parameters are {sorted(own)}, expected {sorted(state)}")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(state[name])
+
+
+@driver
+def Decoder(candidate: Callable[..., nn.Module], case: Case) -> Tree:
+    """Logits and how many numbers the model learns; with a cotangent the gradients of its parameters too."""
+    config = SimpleNamespace(**case["config"])
+    model = candidate(config, MixBlock, StretchNorm)
+    some = case["state"]["embedding.weight"]
+    model.to(some.device, some.dtype)
+    load(model, case["state"])
+    logits = model(case["tokens"])
+    found = {"logits": logits, "parameters": sum(p.numel() for p in model.parameters())}
+    if "cotangent" in case:
+        named = {name: p for name, p in model.named_parameters(remove_duplicate=False) if name != "head.weight"}
+        gradients = torch.autograd.grad(logits, list(named.values()), case["cotangent"], materialize_grads=True)
+        found["gradients"] = dict(zip(named, gradients, strict=True))
+    return found
+
+
+@driver
+def block_parameters(candidate: Callable[..., dict], case: Case) -> Tree:
+    """The terms that the case names."""
+    table = candidate(SimpleNamespace(**case["config"]))
+    return {name: table[name] for name in case["returns"]}
+
+
+@driver
+def layer_norm_backward(candidate: Callable[..., tuple], case: Case) -> Tree:
+    gradients = candidate(case["x"], case["gain"], case["gradient"], **options(case, "epsilon"))
+    named = dict(zip(["gradient_x", "gradient_gain", "gradient_bias"], gradients, strict=True))
+    return {name: named[name] for name in case["returns"]}

@@ -1,0 +1,115 @@
+"""Lab 3's specification: references, points, variants. Sealed; students never receive this file."""
+
+import math
+from typing import Any
+
+import torch
+
+from autograder.draw import Draw
+from autograder.exercise import Choice, Exercise, Item, Part, Question
+from mlsys_course import transformer as component
+from mlsys_course.attention import multi_head_attention
+
+from . import cases, cases_models, mistakes, mistakes_models, references
+
+Tensor = torch.Tensor
+NORMS = ("layer_norm", "rms_norm", "group_norm", "native_layer_norm", "instance_norm", "batch_norm")
+BENDS = ("gelu", "silu", "glu", "mish", "hardswish")
+FORBIDDEN = (
+    *(f"torch.nn.functional.{name}" for name in (*NORMS, *BENDS)),
+    *(f"torch.{name}" for name in (*NORMS, "_fused_rms_norm")),
+    *(f"torch.nn.{name}" for name in ("LayerNorm", "RMSNorm", "GroupNorm", "GELU", "SiLU", "GLU")),
+    *(f"torch.ops.aten.{name}" for name in (*NORMS, *BENDS)),
+    "torch.nn.Transformer",
+    "torch.nn.TransformerEncoderLayer",
+    "torch.nn.TransformerDecoderLayer",
+    "torch._transformer_encoder_layer_fwd",
+)
+# An option of feed_forward is called "gelu" too, and the search of the text would take that string for a call. What is
+# called a method it leaves to the guard at run time, which sees every road.
+NETWORKS = (*(name for name in FORBIDDEN if not name.endswith(".gelu")), "torch.Tensor.gelu")
+AUTOGRAD = ("torch.autograd.grad", "torch.autograd.backward", "torch.Tensor.backward", "torch.func.vjp")
+
+
+def variants(draw: Draw) -> dict[str, Any]:
+    """A depth to reckon with, and the four answers in a drawn order."""
+    layers = draw.choice([12, 24, 40, 60])
+    answers = [math.sqrt(1 + 2 * layers), 1 + 2 * layers, math.sqrt(1 + layers), 1.0]
+    order = draw.shuffled(range(4))
+    letters = "abcd"
+    options = {f"option_{letter}": f"{answers[i]:.3g}" for letter, i in zip(letters, order, strict=True)}
+    return {"layers": layers, **options, "growth_answer": letters[order.index(0)]}
+
+
+def attend(x: Tensor, source: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, w_o: Tensor, n_heads: int, mask=None):
+    """Lab 2's multi-head attention, of two sequences."""
+    return multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads, mask, context=source)
+
+
+def attend_elements(x: Tensor, source: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, w_o: Tensor, n_heads: int,
+                    mask=None) -> int:  # fmt: skip
+    """What a call makes: scores for each head, and the projections."""
+    rows, columns = x.shape[-2], source.shape[-2]
+    return x.shape[0] * (n_heads * rows * columns + 2 * (rows + columns) * (w_q.shape[-1] + w_o.shape[-1]))
+
+
+def network_elements(x: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Tensor) -> int:
+    return math.prod(x.shape[:-1]) * (w_1.shape[-1] + w_2.shape[-1])
+
+
+def exercise(id: str, where: str, points: dict[str, float], given: Any, wrong: Any, **rest: Any) -> Exercise:
+    """An exercise whose reference is the component's of that name unless stated."""
+    reference = rest.pop("reference", None) or getattr(component, id)
+    rest = {"forbidden": FORBIDDEN, **rest}
+    return Exercise(id, f"mlsys_course.transformer.{where}", reference, points, given, wrong, **rest)
+
+
+def exercises(v: dict[str, Any]) -> list[Item]:
+    """The lab's items in the notebook's order: 100 points, and 14 of extensions."""
+    norm = {"values": 4, "epsilon": 2, "stability": 2, "gradient": 2, "precision": 2}
+    rms = {"values": 3, "epsilon": 2, "gradient": 2, "precision": 1}
+    ffn = {"relu": 3, "gelu": 4, "gradient": 2, "precision": 1}
+    gate = {"values": 4, "stability": 1, "gradient": 2, "precision": 1}
+    wrap = {"pre": 4, "post": 4, "gradient": 2, "edges": 2}
+    cross = {"values": 5, "masks": 4, "gradient": 3, "precision": 2}
+    stacks = {"values": 3, "padding": 4, "gradient": 1, "edges": 2}
+    model = {"blocks": 6, "positions": 5, "norm": 2, "head": 3, "gradient": 2}
+    parts = {
+        "attend": Part(attend, attend_elements),
+        "feed_forward": Part(component.feed_forward, network_elements),
+        "layer_norm": Part(component.layer_norm, lambda x, gain, bias: x.numel()),
+    }
+    rubric = [
+        (2.0, "says that an output is a weighted mean of values, linear in them while the weights stand still, so that "
+              "several such layers fold into one; and that the softmax's weights (and the norms) are not linear in x"),
+        (1.5, "reads the left figure: averages of averages make all tokens alike; residuals prevent it"),
+        (1.5, "reads the right figure: the losses without networks, and with as many parameters in attention instead"),
+    ]  # fmt: skip
+    m, mm, c, cm = mistakes, mistakes_models, cases, cases_models
+    r, extra = references, {"kind": "extension"}
+    return [
+        exercise("layer_norm", "norms", norm, c.layer_norm_cases, m.LAYER_NORM),
+        exercise("rms_norm", "norms", rms, c.rms_norm_cases, m.RMS_NORM),
+        exercise("feed_forward", "feed_forward", ffn, c.feed_forward_cases, m.FEED_FORWARD, forbidden=NETWORKS),
+        exercise("swiglu", "feed_forward", gate, c.swiglu_cases, m.SWIGLU),
+        exercise("block", "block", wrap, c.block_cases, m.BLOCK),
+        Choice("growth_choice", 3, ["a", "b", "c", "d"], v["growth_answer"]),
+        exercise("Decoder", "model.Decoder", model, cm.decoder_cases, mm.DECODER, reference=r.Decoder),
+        Question("averages", rubric),
+        exercise(
+            "decoder_block", "block.Block", cross, cm.decoder_block_cases, mm.DECODER_BLOCK, reference=r.decoder_block,
+            parts=parts,
+        ),
+        exercise(
+            "encoder_decoder", "model.EncoderDecoder", stacks, cm.encoder_decoder_cases, mm.ENCODER_DECODER,
+            reference=r.encoder_decoder,
+        ),
+        exercise(
+            "block_parameters", "parameters", {"attention": 2, "feed_forward": 2, "norms": 2},
+            cm.block_parameters_cases, mm.BLOCK_PARAMETERS, **extra,
+        ),
+        exercise(
+            "layer_norm_backward", "norms", {"x": 6, "gain and bias": 2}, cm.layer_norm_backward_cases,
+            mm.LAYER_NORM_BACKWARD, reference=r.layer_norm_backward, forbidden=(*FORBIDDEN, *AUTOGRAD), **extra,
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,253 @@
+"""Lab 5, sealed: cases of gradient rules, one operator each, on two sets of feeds: a rule builds a graph."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from autograder.draw import Draw
+from autograder.exercise import Given
+
+F64 = torch.float64
+BF16 = torch.bfloat16
+Shapes = Sequence[tuple[int, ...]]
+
+
+class Cases:
+    """Makes cases of one exercise."""
+
+    def __init__(self, draw: Draw):
+        self.draw = draw
+
+    def tensor(self, shape: tuple[int, ...], dtype: torch.dtype = F64, positive: bool = False) -> torch.Tensor:
+        x = self.draw.normal(*(shape or (1,)), dtype=F64).reshape(shape)
+        return (x.abs() + 0.5 if positive else x).to(dtype)
+
+    def of(
+        self,
+        name: str,
+        aspect: str,
+        operator: str,
+        shapes: Shapes,
+        out: tuple[int, ...],
+        public: bool = False,
+        *,
+        positive: bool = False,
+        dtype: torch.dtype = F64,
+        **settings: Any,
+    ) -> Given:
+        """Two sets of drawn feeds of ``shapes``, with adjoints of the shape ``out``."""
+        feeds = [[self.tensor(shape, dtype, positive) for shape in shapes] for _ in range(2)]
+        return self.fed(name, aspect, operator, feeds, out, public, **settings)
+
+    def fed(
+        self,
+        name: str,
+        aspect: str,
+        operator: str,
+        feeds: list[list[torch.Tensor]],
+        out: tuple[int, ...],
+        public: bool = False,
+        **settings: Any,
+    ) -> Given:
+        """The same for feeds that are given."""
+        dtype = next(x.dtype for x in feeds[0] if x.is_floating_point())
+        cotangents = [self.tensor(out, dtype) for _ in feeds]
+        inputs: dict[str, Any] = {"operator": operator, "feeds": feeds, "cotangents": cotangents}
+        return Given(name, aspect, {**inputs, "settings": settings} if settings else inputs, public)
+
+
+def elementwise_cases(draw: Draw) -> Sequence[Given]:
+    cases, shape = Cases(draw), (draw.integer(2, 3), draw.integer(3, 4))
+    given = []
+    for operator, inputs in {"negate": 1, "subtract": 2, "divide": 2, "shift": 1, "scale": 1}.items():
+        given.append(
+            cases.of(operator, "arithmetic", operator, [shape] * inputs, shape, True, positive=operator == "divide")
+        )
+    for operator in ("log", "sin", "cos", "tanh", "sqrt"):
+        given.append(
+            cases.of(operator, "functions", operator, [shape], shape, True, positive=operator in ("log", "sqrt"))
+        )
+    exponents = draw.sample([2.0, 3.0, -1.0, 0.5, 2.5, -2.0], 3)
+    for n, exponent in enumerate(exponents):
+        given.append(
+            cases.of(f"power, {n + 1}", "functions", "power", [shape], shape, not n, positive=True, exponent=exponent)
+        )
+    kinks = [[torch.tensor(row, dtype=F64)] for row in ([-1.5, 0.0, 2.0, 0.0, -0.0], [0.0, 3.0, -2.0, 1e-300, -1e-300])]
+    square = [[torch.tensor([0.0, -2.0, 1.0], dtype=F64)], [torch.tensor([-1.0, 0.0, 3.0], dtype=F64)]]
+    return [
+        *given,
+        cases.of("divide, no axes", "arithmetic", "divide", [(), ()], (), positive=True),
+        cases.of("subtract, empty", "arithmetic", "subtract", [(0, 2)] * 2, (0, 2)),
+        cases.of("tanh, float32", "functions", "tanh", [(4,)], (4,), dtype=torch.float32),
+        cases.of("tanh, bfloat16", "functions", "tanh", [(6,)], (6,), dtype=BF16),
+        cases.fed("square of zero", "functions", "power", square, (3,), exponent=2.0),
+        cases.of("relu", "relu", "relu", [shape], shape, True),
+        cases.fed("relu at zero", "relu", "relu", kinks, (5,), True),
+        cases.of("relu, larger", "relu", "relu", [(5, 6)], (5, 6)),
+    ]
+
+
+def sum_to_cases(draw: Draw) -> Sequence[Given]:
+    cases, a, b, c = Cases(draw), draw.integer(2, 3), draw.integer(3, 4), draw.integer(4, 6)
+
+    def case(name: str, aspect: str, grad: tuple[int, ...], shape: tuple[int, ...], public=False, dtype=F64) -> Given:
+        return Given(name, aspect, {"grad": cases.tensor(grad, dtype), "shape": list(shape)}, public)
+
+    return [
+        case("a stretched axis", "values", (a, b), (a, 1), True),
+        case("a missing axis", "values", (b, b), (b,), True),
+        case("stretched and missing", "values", (a, b, c), (1, c), True),
+        case("the middle axis", "values", (a, b, c), (a, 1, c)),
+        case("equal sizes", "values", (b, b), (b, 1), True),
+        case("missing, other sizes", "values", (a, b, c), (b, c)),
+        case("equal sizes, missing", "values", (b, b, b), (b, b)),
+        case("several", "values", (a, b, c, a), (b, 1, a)),
+        case("float32", "values", (a, b), (1, b), dtype=torch.float32),
+        case("nothing to do", "edges", (a, b), (a, b), True),
+        case("to a number", "edges", (a, b), (), True),
+        case("size one already", "edges", (1, b), (1, 1)),
+        case("one axis more, of size one", "edges", (1, 1, b), (1, b)),
+        case("no axes", "edges", (), ()),
+        case("an empty axis", "edges", (0, b), (1, b)),
+    ]
+
+
+def linear_cases(draw: Draw) -> Sequence[Given]:
+    cases = Cases(draw)
+    a, b, c, n = draw.integer(2, 3), 4, 5, draw.integer(3, 4)
+    every = {"axes": None, "keepdims": False}
+    start, stop = draw.integer(1, 2), draw.integer(4, 5)
+    square = [(n, n), (n, n)]
+    return [
+        cases.of("sum of all", "reductions", "sum", [(a, b)], (), True, **every),
+        cases.of("sum along an axis", "reductions", "sum", [(n, n)], (n,), True, axes=[1], keepdims=False),
+        cases.of("sum along the first axis", "reductions", "sum", [(n, n)], (n,), axes=[0], keepdims=False),
+        cases.of("sum along two axes, kept", "reductions", "sum", [(a, b, c)], (1, b, 1), axes=[0, 2], keepdims=True),
+        cases.of("mean of all", "reductions", "mean", [(a, b)], (), True, **every),
+        cases.of("mean along an axis", "reductions", "mean", [(n, n)], (n,), True, axes=[1], keepdims=False),
+        cases.of("mean along the middle, kept", "reductions", "mean", [(a, b, c)], (a, 1, c), axes=[1], keepdims=True),
+        cases.of("mean along two axes", "reductions", "mean", [(a, b, c)], (b,), axes=[0, 2], keepdims=False),
+        cases.of("reshape", "shapes", "reshape", [(a, b)], (b, a), True, shape=[b, a]),
+        cases.of("transpose, last two", "shapes", "transpose", [(a, b, c)], (a, c, b), True, order=[0, 2, 1]),
+        cases.of("transpose, round", "shapes", "transpose", [(n, n, n)], (n, n, n), True, order=[2, 0, 1]),
+        cases.of("transpose, four axes", "shapes", "transpose", [(2, a, b, 2)], (b, 2, 2, a), order=[2, 0, 3, 1]),
+        cases.of("broadcast", "shapes", "broadcast_to", [(1, c)], (a, b, c), True, shape=[a, b, c]),
+        cases.of("slice", "shapes", "slice", [(6, b)], (stop - start, b), True, bounds=[[start, stop, 1], [0, b, 1]]),
+        cases.of("slice with steps", "shapes", "slice", [(c, 6)], (2, 3), bounds=[[1, 5, 2], [0, 6, 2]]),
+        cases.of("concatenate", "shapes", "concatenate", [(n, n), (n, n)], (2 * n, n), True, axis=0),
+        cases.of("concatenate three", "shapes", "concatenate", [(a, 1), (a, b), (a, 2)], (a, b + 3), axis=1),
+        cases.of("square matrices", "matrices", "matmul", square, (n, n), True),
+        cases.of("matrices", "matrices", "matmul", [(a, b), (b, c)], (a, c), True),
+        cases.of("a batch of square matrices", "matrices", "matmul", [(n, n, n)] * 2, (n, n, n), True),
+        cases.of("one right side for all", "matrices", "matmul", [(a, b, c), (c, 3)], (a, b, 3), True),
+        cases.of("batches that broadcast", "matrices", "matmul", [(a, 1, b, 2), (n, 2, c)], (a, n, b, c)),
+        cases.of("one left side for all", "matrices", "matmul", [(b, c), (a, c, 2)], (a, b, 2)),
+        cases.of("a row and a column", "matrices", "matmul", [(1, c), (c, 1)], (1, 1)),
+        cases.of("matrices, bfloat16", "matrices", "matmul", [(a, b), (b, c)], (a, c), dtype=BF16),
+    ]
+
+
+def classified(
+    cases: Cases, name: str, aspect: str, shape: tuple[int, ...], public=False, scale=1.0, dtype=F64
+) -> Given:
+    """Logits of ``shape``, whose last axis are the classes."""
+    feeds = []
+    for _ in range(2):
+        targets = cases.draw.integers(*shape[:-1], high=shape[-1])
+        feeds.append([(cases.tensor(shape) * scale).to(dtype), targets])
+    return cases.fed(name, aspect, "cross_entropy", feeds, (), public)
+
+
+def cross_entropy_cases(draw: Draw) -> Sequence[Given]:
+    cases, n, V = Cases(draw), draw.integer(3, 5), draw.integer(4, 7)
+    return [
+        classified(cases, "rows", "values", (n, V), True),
+        classified(cases, "batch of sequences", "values", (2, n, V), True),
+        classified(cases, "one example", "values", (V,), True),
+        classified(cases, "as many classes as rows", "values", (V, V)),
+        classified(cases, "two classes", "values", (n, 2)),
+        classified(cases, "float32", "values", (n, V), dtype=torch.float32),
+        classified(cases, "bfloat16", "values", (n, V), dtype=BF16),
+        classified(cases, "large logits", "stability", (n, V), True, scale=2000.0),
+        classified(cases, "large logits, float32", "stability", (n, V), scale=300.0, dtype=torch.float32),
+    ]
+
+
+def normalization_cases(draw: Draw) -> Sequence[Given]:
+    cases, a, n = Cases(draw), draw.integer(2, 3), draw.integer(3, 5)
+    return [
+        cases.of("softmax", "softmax", "softmax", [(a, n)], (a, n), True),
+        cases.of("softmax, square", "softmax", "softmax_along", [(n, n)], (n, n), True, axis=0),
+        cases.of("softmax, three axes", "softmax", "softmax_along", [(a, n, 2)], (a, n, 2), axis=1),
+        cases.of("log_softmax", "softmax", "log_softmax", [(a, n)], (a, n), True),
+        cases.of("log_softmax, square", "softmax", "log_softmax_along", [(n, n)], (n, n), axis=0),
+        cases.of("softmax, float32", "softmax", "softmax", [(a, n)], (a, n), dtype=torch.float32),
+        cases.of("layer_norm", "norms", "layer_norm", [(a, n), (n,), (n,)], (a, n), True),
+        cases.of("layer_norm, three axes", "norms", "layer_norm", [(a, 2, n), (n,), (n,)], (a, 2, n), True),
+        cases.of("rms_norm", "norms", "rms_norm", [(a, n), (n,)], (a, n), True),
+        cases.of("rms_norm, three axes", "norms", "rms_norm", [(2, a, n), (n,)], (2, a, n)),
+        small_norms(cases, "layer_norm, small numbers", "layer_norm", [(a, n), (n,), (n,)], (a, n)),
+        small_norms(cases, "rms_norm, small numbers", "rms_norm", [(a, n), (n,)], (a, n)),
+    ]
+
+
+def small_norms(cases: Cases, name: str, operator: str, shapes: Shapes, out: tuple[int, ...]) -> Given:
+    """Variances near epsilon."""
+    feeds = [[cases.tensor(shape) for shape in shapes] for _ in range(2)]
+    return cases.fed(name, "norms", operator, [[row[0] * 3e-3, *row[1:]] for row in feeds], out)
+
+
+def selection_cases(draw: Draw) -> Sequence[Given]:
+    cases, V, C, a = Cases(draw), draw.integer(4, 6), draw.integer(2, 3), draw.integer(2, 3)
+
+    def looked_up(*shape: int) -> list[list[torch.Tensor]]:
+        return [[cases.tensor((V, C)), draw.integers(*shape, high=V - 1)] for _ in range(2)]
+
+    def chosen(*shapes: tuple[int, ...]) -> list[list[torch.Tensor]]:
+        return [[draw.booleans(*shapes[0]), *map(cases.tensor, shapes[1:])] for _ in range(2)]
+
+    repeated = [[cases.tensor((V, C)), torch.tensor([0, 2, 2, 0, 2])] for _ in range(2)]
+    ties = [[torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]], dtype=F64)] for _ in range(2)]
+    every = {"axes": None, "keepdims": False}
+    return [
+        cases.fed("rows by number", "embedding", "embedding", looked_up(a), (a, C), True),
+        cases.fed("rows by number, repeated", "embedding", "embedding", repeated, (5, C), True),
+        cases.fed("two axes of numbers", "embedding", "embedding", looked_up(a, 5), (a, 5, C)),
+        cases.fed("where", "where", "where", chosen((a, 4), (a, 4), (a, 4)), (a, 4), True),
+        cases.fed("where, stretched", "where", "where", chosen((a, 1), (a, 4), (4,)), (a, 4)),
+        cases.of("max of all", "max", "max", [(a, C)], (), True, **every),
+        cases.of("max along an axis", "max", "max", [(C, C)], (C,), True, axes=[1], keepdims=False),
+        cases.fed("max, ties", "max", "max", ties, (2,), True, axes=[1], keepdims=False),
+        cases.of("max along two axes, kept", "max", "max", [(a, 4, 2)], (1, 4, 1), axes=[0, 2], keepdims=True),
+    ]
+
+
+def forward_cases(draw: Draw) -> Sequence[Given]:
+    cases, a, b, n = Cases(draw), draw.integer(2, 3), 4, draw.integer(3, 4)
+
+    def case(name, aspect, operator, shapes: Shapes, public=False, still: Sequence[int] = (), **settings: Any) -> Given:
+        feeds = [cases.tensor(shape, positive=operator in ("log", "divide")) for shape in shapes]
+        directions = [None if k in still else cases.tensor(shape) for k, shape in enumerate(shapes)]
+        inputs = {"operator": operator, "feeds": feeds, "directions": directions}
+        return Given(name, aspect, {**inputs, "settings": settings} if settings else inputs, public)
+
+    return [
+        case("add", "arithmetic", "add", [(a, b)] * 2, True),
+        case("subtract", "arithmetic", "subtract", [(a, b)] * 2, True),
+        case("multiply", "arithmetic", "multiply", [(a, b)] * 2, True),
+        case("divide", "arithmetic", "divide", [(a, b)] * 2, True),
+        case("subtract, the first stands still", "arithmetic", "subtract", [(n,)] * 2, True, [0]),
+        case("multiply, the second stands still", "arithmetic", "multiply", [(n,)] * 2, False, [1]),
+        case("divide, the first stands still", "arithmetic", "divide", [(n,)] * 2, False, [0]),
+        case("add, stretched", "arithmetic", "add", [(a, b), (b,)], False, [0]),
+        case("exp", "functions", "exp", [(n,)], True),
+        case("log", "functions", "log", [(n,)], True),
+        case("sin", "functions", "sin", [(n,)], True),
+        case("tanh", "functions", "tanh", [(a, b)], True),
+        case("sum", "linear", "sum", [(a, b)], True, axes=[1], keepdims=False),
+        case("transpose", "linear", "transpose", [(n, n, n)], True, order=[1, 2, 0]),
+        case("reshape", "linear", "reshape", [(a, b)], shape=[b, a]),
+        case("matmul", "linear", "matmul", [(n, n), (n, n)], True),
+        case("matmul, the first stands still", "linear", "matmul", [(2, a, b), (b, n)], False, [0]),
+    ]

@@ -1,0 +1,351 @@
+"""How lab 5's functions are called and what of them is compared: the same code for your runs and for grading.
+
+Graphs that you return are computed here by the plainest evaluator there is, so that a mistake in yours costs nothing
+elsewhere.
+"""
+
+import contextlib
+import sys
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+import mlsys_course.graph as G
+from mlsys_course.check import driver, raised
+from mlsys_course.check.tree import Tree
+from mlsys_course.graph import Node, Operator
+
+Feeds = Mapping[Node, torch.Tensor]
+
+
+@contextlib.contextmanager
+def deep_recursion() -> Iterator[None]:
+    """The evaluator below recurses; your code runs with Python's own limit."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def value(node: Node, feeds: Feeds, known: dict[Node, torch.Tensor] | None = None) -> torch.Tensor:
+    """What ``node`` comes to on ``feeds``."""
+    if not isinstance(node, Node):
+        raise TypeError(f"a {type(node).__name__} where a node of the graph was expected")
+    known = {} if known is None else known
+    if node in feeds:
+        return feeds[node]
+    if isinstance(node.operator, G.Constant):
+        return node.operator.value.to(next(iter(feeds.values())).device)
+    if node not in known:
+        known[node] = node.operator.compute(*[value(x, feeds, known) for x in node.inputs])
+    return known[node]
+
+
+def variables(tensors: Sequence[torch.Tensor], name: str = "x") -> list[Node]:
+    return [G.variable(f"{name}{n}", tuple(x.shape), x.dtype) for n, x in enumerate(tensors)]
+
+
+# ---- graphs that a case describes: for each node the nodes that it uses, by number -----------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Witness(Operator):
+    """0.3 plus its inputs' weighted sum. Notes down when it computes, and how many of its results exist then."""
+
+    weights: tuple[float, ...]
+    alive: list[weakref.ref] = field(default_factory=list)
+    seen: list[int] = field(default_factory=list)
+
+    def infer(self, *inputs: G.Kind) -> G.Kind:
+        return inputs[0]
+
+    def compute(self, *inputs: torch.Tensor) -> torch.Tensor:
+        result = inputs[0] * self.weights[0] + 0.3
+        for x, weight in zip(inputs[1:], self.weights[1:], strict=True):
+            result = result + x * weight
+        self.alive.append(weakref.ref(result))
+        self.seen.append(sum(one() is not None for one in self.alive))
+        return result
+
+
+def described(uses: Sequence[Sequence[int]], shape: Sequence[int] = ()) -> list[Node]:
+    """A node for each row of ``uses``: a variable where it is empty, else a Witness of the nodes named."""
+    nodes: list[Node] = []
+    alive: list[weakref.ref] = []
+    for n, row in enumerate(uses):
+        if row:
+            weights = tuple(0.9 / (k + 1) for k in range(len(row)))
+            nodes.append(Witness(weights, alive)(*[nodes[k] for k in row]))
+        else:
+            nodes.append(G.variable(f"x{n}", tuple(shape), torch.float64))
+    return nodes
+
+
+@driver
+def topological_order(candidate, case):
+    """Any order will do in which inputs come first: what is compared is what all of them have in common."""
+    uses = [[n - 1] if n else [] for n in range(case["chain"])] if "chain" in case else case["uses"]
+    nodes = described(uses)
+    number = {node: n for n, node in enumerate(nodes)}
+    order = [number[node] for node in candidate([nodes[n] for n in case.get("outputs", [-1])])]
+    at = {n: place for place, n in enumerate(order)}
+    early = [n for n in at for k in uses[n] if at.get(k, len(order)) > at[n]]
+    return {"nodes": torch.tensor(sorted(order)), "nodes before one that they use": len(set(early))}
+
+
+@driver
+def Evaluator(candidate, case):
+    """Several runs of one evaluator; of bad feeds the error."""
+    nodes = described(case["uses"], case["runs"][0][0].shape if case["runs"] else ())
+    fed = [node for node in nodes if node.is_variable]
+    constant = G.constant(case["constant"]) if "constant" in case else None
+    outputs = [nodes[n] for n in case["outputs"]] + ([constant] if constant else [])
+    run = candidate(outputs, [*nodes, *([constant] if constant else [])])
+    feeds = [dict(zip(fed, [x.clone() for x in tensors], strict=True)) for tensors in case["runs"]]
+    if "bad" in case:
+        return {"error": raised(run, bad_feeds(case["bad"], feeds[0]))}
+    computed = [node.operator for node in nodes if node.inputs]
+    found: dict[str, Tree] = {"values": [list(run(one)) for one in feeds]}
+    if "overwrite" in case:  # the same tensors as before, with other numbers in them
+        for tensor in feeds[-1].values():
+            tensor.mul_(-2)
+        found["values"].append(list(run(feeds[-1])))
+    if case.get("counts"):
+        found["times computed"] = torch.tensor([len(one.seen) for one in computed])
+    if "at most" in case:
+        found["lets values go"] = max(most for one in computed for most in one.seen) <= case["at most"]
+    return found
+
+
+def bad_feeds(kind: str, feeds: dict[Node, torch.Tensor]) -> dict[Node, torch.Tensor]:
+    """The feeds with the last one spoiled."""
+    node, tensor = list(feeds.items())[-1]
+    rest = {other: x for other, x in feeds.items() if other is not node}
+    spoiled = {"shape": tensor[..., None], "one more axis": tensor[None], "dtype": tensor.float()}
+    return rest if kind == "missing" else {**rest, node: spoiled[kind]}
+
+
+# ---- gradient rules: (node, grad) -> adjoints ------------------------------------------------------------------------
+
+OPERATORS = {
+    "negate": lambda x: -x,
+    "subtract": lambda x, y: x - y,
+    "divide": lambda x, y: x / y,
+    "shift": lambda x: x + 0.7,
+    "scale": lambda x: x * -1.3,
+    "log": G.log,
+    "sin": G.sin,
+    "cos": G.cos,
+    "tanh": G.tanh,
+    "sqrt": G.sqrt,
+    "relu": G.relu,
+    "softmax": G.softmax,
+    "log_softmax": G.log_softmax,
+    "matmul": G.matmul,
+    "layer_norm": G.layer_norm,
+    "rms_norm": G.rms_norm,
+    "embedding": G.embedding,
+    "where": G.where,
+    "cross_entropy": G.cross_entropy,
+    "add": lambda x, y: x + y,
+    "multiply": lambda x, y: x * y,
+    "exp": G.exp,
+    "positive": lambda x: G.cast(x > 0, x.dtype),
+}
+WITH_SETTINGS = {
+    "power": lambda x, exponent: x**exponent,
+    "sum": lambda x, axes, keepdims: G.sum(x, axes, keepdims),
+    "mean": lambda x, axes, keepdims: G.mean(x, axes, keepdims),
+    "max": lambda x, axes, keepdims: G.max(x, axes, keepdims),
+    "reshape": lambda x, shape: G.reshape(x, shape),
+    "transpose": lambda x, order: G.transpose(x, order),
+    "broadcast_to": lambda x, shape: G.broadcast_to(x, shape),
+    "slice": lambda x, bounds: x[tuple(slice(*bound) for bound in bounds)],
+    "softmax_along": lambda x, axis: G.softmax(x, axis),
+    "log_softmax_along": lambda x, axis: G.log_softmax(x, axis),
+}
+
+
+def node_of(case: Mapping[str, Tree], inputs: Sequence[Node]) -> Node:
+    """The case's operator on ``inputs``."""
+    if case["operator"] == "concatenate":
+        return G.concatenate(inputs, case["settings"]["axis"])
+    if "settings" in case:
+        return WITH_SETTINGS[case["operator"]](*inputs, **case["settings"])
+    return OPERATORS[case["operator"]](*inputs)
+
+
+def rule_outputs(candidate, case):
+    """The adjoints that a rule passes on, as numbers, once for each set of feeds; copies of broadcasting summed."""
+    inputs = variables(case["feeds"][0])
+    node = node_of(case, inputs)
+    grad = G.variable("grad", node.shape, node.dtype)
+    passed = list(candidate(node, grad))
+    assert len(passed) == len(inputs), f"{len(passed)} adjoints for {len(inputs)} inputs"
+    found = []
+    for tensors, cotangent in zip(case["feeds"], case["cotangents"], strict=True):
+        feeds = {**dict(zip(inputs, tensors, strict=True)), grad: cotangent}
+        found.append([None if p is None else reduced(value(p, feeds), x) for p, x in zip(passed, tensors, strict=True)])
+    return {"adjoints": found}
+
+
+def reduced(adjoint: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Summed to x's shape where broadcasting stretched it; as it is where that cannot be."""
+    try:
+        return adjoint.sum_to_size(x.shape)
+    except RuntimeError:
+        return adjoint
+
+
+@driver
+def elementwise_gradients(candidate, case):
+    return rule_outputs(candidate, case)
+
+
+@driver
+def linear_gradients(candidate, case):
+    return rule_outputs(candidate, case)
+
+
+@driver
+def cross_entropy_gradient(candidate, case):
+    return rule_outputs(candidate, case)
+
+
+@driver
+def normalization_gradients(candidate, case):
+    return rule_outputs(candidate, case)
+
+
+@driver
+def selection_gradients(candidate, case):
+    return rule_outputs(candidate, case)
+
+
+@driver
+def sum_to(candidate, case):
+    """The node's own shape, and its value."""
+    grad = G.variable("grad", tuple(case["grad"].shape), case["grad"].dtype)
+    found = candidate(grad, tuple(case["shape"]))
+    return {"shape": list(found.shape), "sum": value(found, {grad: case["grad"]})}
+
+
+# ---- gradient --------------------------------------------------------------------------------------------------------
+
+
+def counting_rule(calls: list[Node]):
+    """A right rule for the operators of these cases, which notes down whom it is asked about."""
+
+    def rule(node: Node, grad: Node) -> list[Node | None]:
+        calls.append(node)
+        match node.operator.name:
+            case "multiply":
+                return [other * grad for other in reversed(node.inputs)]
+            case "add":
+                return [grad] * 2
+            case "exp":
+                return [node * grad]
+            case "compare" | "cast":  # of numbers to true and false, and back: nothing flows
+                return [None] * len(node.inputs)
+        raise ValueError(f"no rule for {node}")
+
+    return rule
+
+
+def program(lines: Sequence[Sequence], inputs: Sequence[Node]) -> list[Node]:
+    """Nodes in order: the inputs, then one for each line (operator, number of a node, ...)."""
+    nodes = list(inputs)
+    for name, *numbers in lines:
+        nodes.append(OPERATORS[name](*[nodes[n] for n in numbers]))
+    return nodes
+
+
+@driver
+def gradient(candidate, case):
+    """The gradients' values for each set of feeds, and whether the rule was asked at most once about each node."""
+    inputs = variables(case["feeds"][0])
+    nodes, calls = program(case["lines"], inputs), []
+    output = nodes[-1]
+    order = sorted(needed_by(output), key=lambda node: node.number)
+    wanted = [nodes[n] for n in case["wanted"]]
+    found = candidate(output, wanted, order, counting_rule(calls))
+    results = []
+    with deep_recursion():
+        for tensors in case["feeds"]:
+            known: dict[Node, torch.Tensor] = {}
+            feeds = dict(zip(inputs, tensors, strict=True))
+            results.append([value(one, feeds, known) for one in found])
+    outputs: dict[str, Tree] = {"gradients": results}
+    if case.get("counts"):
+        outputs["asked once a node"] = len(calls) == len(set(calls))
+    return outputs
+
+
+def needed_by(output: Node) -> set[Node]:
+    """The nodes that ``output`` needs, in no order."""
+    found, new = set(), {output}
+    while new:
+        found |= new
+        new = {x for node in new for x in node.inputs} - found
+    return found
+
+
+# ---- the weight update, and extensions -------------------------------------------------------------------------------
+
+
+@driver
+def adamw_step(candidate, case):
+    """Weights and moments after several steps of one graph."""
+    weight, *_ = state = [case["weight"], torch.zeros_like(case["weight"]), torch.zeros_like(case["weight"])]
+    names = ["weight", "m", "v"]
+    nodes = [G.variable(name, tuple(weight.shape), weight.dtype) for name in names]
+    grad = G.variable("grad", tuple(weight.shape), weight.dtype)
+    t = G.variable("t", (), weight.dtype)
+    after = candidate(nodes[0], grad, *nodes[1:], t, **case["settings"])
+    rows = []
+    for number, tensor in enumerate(case["gradients"], 1):
+        feeds = {**dict(zip(nodes, state, strict=True)), grad: tensor, t: torch.tensor(number, dtype=weight.dtype)}
+        state = [value(node, feeds) for node in after]
+        rows.append(dict(zip(names, state, strict=True)))
+    return {name: [row[name] for row in rows] for name in case["returns"]}
+
+
+FUNCTIONS = {
+    "sines": lambda x, c: (c * x.sin()).sum(),
+    "product": lambda x, c: (c * x).prod(),
+    "neighbours": lambda x, c: (c * x * x.roll(1, -1)).sum(),
+    "quadratic": lambda x, c: (c * (x - 1) ** 2).sum(),
+    "tiny": lambda x, c: 1e-9 * (c * x.exp()).sum(),
+    "large entries": lambda x, c: (c * (x / 1e4) ** 3).sum(),
+    "constant": lambda x, c: c.sum(),
+}
+
+
+@driver
+def check_gradient(candidate, case):
+    """The differences, in units of the largest, and the verdict on each claimed gradient."""
+    function, c = FUNCTIONS[case["function"]], case["coefficients"]
+    found = [candidate(lambda x: function(x, c), case["x"], claimed) for claimed in case["claimed"]]
+    outputs: dict[str, Tree] = {"agrees": [bool(agrees) for _, agrees in found]}
+    if "unit" in case:
+        outputs["numerical"] = found[0][0] / case["unit"]
+    return outputs
+
+
+@driver
+def forward_rule(candidate, case):
+    """The node's tangent as numbers; None stands for an input that does not move."""
+    inputs = variables(case["feeds"])
+    node = node_of(case, inputs)
+    moving = [x for x, direction in zip(inputs, case["directions"], strict=True) if direction is not None]
+    directions = [direction for direction in case["directions"] if direction is not None]
+    names = iter(variables(directions, "d"))
+    along = dict(zip(moving, names, strict=True))
+    found = candidate(node, [along.get(x) for x in inputs])
+    feeds = {**dict(zip(inputs, case["feeds"], strict=True))}
+    feeds |= dict(zip(along.values(), directions, strict=True))
+    return {"tangent": value(found, feeds)}

@@ -1,0 +1,118 @@
+"""Both roads to the same numbers: the equation as it stands, and PyTorch's kernels behind the same contract."""
+
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.attention.bias import causal_lower_right
+from torch.testing import assert_close
+
+from mlsys_course.attention import attention, causal_mask, grouped_query_attention
+
+TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5, torch.bfloat16: 4e-2}
+SHAPES = {
+    "batch and heads": ((2, 3, 5, 8), (2, 3, 7, 8), (2, 3, 7, 8)),
+    "square": ((2, 3, 6, 8), (2, 3, 6, 8), (2, 3, 6, 8)),
+    "no leading dimension": ((5, 8), (7, 8), (7, 6)),
+    "one leading dimension": ((4, 5, 8), (4, 7, 8), (4, 7, 8)),
+    "broadcast": ((2, 1, 3, 5, 8), (4, 1, 7, 8), (7, 6)),
+    "one query": ((2, 2, 1, 8), (2, 2, 9, 8), (2, 2, 9, 8)),
+}
+
+
+def with_gradients(function, tensors, cotangent):
+    leaves = [x.clone().requires_grad_() for x in tensors]
+    output = function(*leaves)
+    return [output, *torch.autograd.grad(output, leaves, cotangent, materialize_grads=True)]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"mask": True}, {"mask": True, "causal": True},
+                                     {"bias": True}, {"bias": True, "mask": True, "scale": 1.0}], ids=str)  # fmt: skip
+def test_backends_agree_forward_and_backward(name, options, dtype, device, normal):
+    tensors = [normal(*shape, dtype=dtype).to(device) for shape in SHAPES[name]]
+    T, S = tensors[0].shape[-2], tensors[1].shape[-2]
+    options = dict(options)
+    if "mask" in options:
+        options["mask"] = normal(T, S).to(device) > 0
+        options["mask"][0] = False  # a query without keys
+    if "bias" in options:
+        options["bias"] = normal(T, S, dtype=dtype).to(device)
+    call = functools.partial(attention, **options)
+    naive = call(*tensors)
+    cotangent = normal(*naive.shape, dtype=dtype).to(device)
+    ours = with_gradients(call, tensors, cotangent)
+    fused = with_gradients(functools.partial(call, backend="sdpa"), tensors, cotangent)
+    assert [x.dtype for x in ours] == [x.dtype for x in fused] == [dtype] * 4
+    assert_close(fused, ours, atol=TOLERANCES[dtype], rtol=TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 1, 1, 7), (2, 1, 5, 7), (3, 5, 1), (1, 3, 5, 7)], ids=str)
+def test_masks_broadcast_in_both(shape, device, normal):
+    q, k, v = (normal(2, 3, rows, 8, dtype=torch.float32).to(device) for rows in (5, 7, 7))
+    mask = normal(*shape).to(device) > 0
+    five = [x[:, None].expand(2, 4, *x.shape[1:]) for x in (q, k, v)]  # with one more leading dimension
+    naive = attention(q, k, v, mask)
+    assert_close(attention(q, k, v, mask, backend="sdpa"), naive)
+    more = mask[:, None] if mask.ndim == 4 else mask
+    assert_close(attention(*five, more, backend="sdpa"), naive[:, None].expand(2, 4, *naive.shape[1:]))
+
+
+@pytest.mark.parametrize("backend", ["naive", "sdpa"])
+@pytest.mark.parametrize(("T", "S"), [(5, 5), (2, 6), (1, 6)])
+def test_causal_ends_at_the_last_key(T, S, backend, normal):
+    q, k, v = normal(2, 3, T, 8), normal(2, 3, S, 8), normal(2, 3, S, 8)
+    want = F.scaled_dot_product_attention(q, k, v, causal_lower_right(T, S))
+    assert_close(attention(q, k, v, causal=True, backend=backend), want)
+
+
+@pytest.mark.parametrize("backend", ["naive", "sdpa"])
+def test_bias_and_scale_equal_torch(backend, normal):
+    q, k, v, bias = normal(2, 3, 5, 8), normal(2, 3, 7, 8), normal(2, 3, 7, 8), normal(3, 5, 7)
+    want = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=0.7)
+    assert_close(attention(q, k, v, bias=bias, scale=0.7, backend=backend), want)
+
+
+@pytest.mark.parametrize("backend", ["naive", "sdpa"])
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_query_without_keys_gets_zeros_and_no_gradient(backend, dtype, device, normal):
+    q, k, v = (normal(2, 2, 4, 8, dtype=dtype).to(device).requires_grad_() for _ in range(3))
+    mask = torch.ones(4, 4, dtype=torch.bool, device=device)
+    mask[1] = False
+    output = attention(q, k, v, mask, backend=backend)
+    dq, dk, dv = torch.autograd.grad(output[:, :, 1].sum(), (q, k, v))
+    assert not output[:, :, 1].any()
+    assert not dq.any() and not dk.any() and not dv.any()
+    gradients = torch.autograd.grad(attention(q, k, v, mask, backend=backend).sum(), (q, k, v))
+    assert all(bool(x.isfinite().all()) for x in gradients)
+    assert not gradients[0][:, :, 1].any()
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"backend": "flash"}, "backend='flash' is unknown; choose one of naive, sdpa"),
+    ({"backend": "sdpa", "mask": torch.zeros(4, 4)}, "expected torch.bool"),
+    ({"backend": "sdpa", "mask": torch.ones(3, 4, dtype=torch.bool)}, "does not broadcast"),
+    ({"backend": "sdpa", "bias": torch.zeros(5, 4)}, "bias .* does not broadcast"),
+    ({"bias": torch.zeros(2, 2, 4, 4)}, "bias .* does not broadcast"),
+])  # fmt: skip
+def test_bad_options_are_told(options, words, normal):
+    with pytest.raises(ValueError, match=words):
+        attention(normal(2, 4, 8), normal(2, 4, 8), normal(2, 4, 8), **options)
+
+
+@pytest.mark.parametrize("backend", ["naive", "sdpa"])
+def test_compiles_without_graph_breaks_forward_and_backward(backend, normal):
+    x = normal(2, 6, 24, dtype=torch.float32).requires_grad_()
+    weights = [normal(24, width, dtype=torch.float32, scale=0.2) for width in (24, 12, 12, 24)]
+    mask = causal_mask(6)
+    part = functools.partial(attention, backend=backend)
+
+    def layer(x):
+        return grouped_query_attention(x, *weights, 4, 2, mask, attention=part)
+
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")(x)
+    assert_close(compiled, layer(x))
+    got, want = (torch.autograd.grad(y.square().sum(), x) for y in (compiled, layer(x)))
+    assert_close(got, want)

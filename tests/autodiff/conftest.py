@@ -1,0 +1,27 @@
+"""Drawn tensors, and devices to run on."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+Normal = Callable[..., torch.Tensor]
+
+
+@pytest.fixture
+def normal() -> Normal:
+    """``normal(2, 3, dtype=...)``: independent normal entries, the same on every machine."""
+    generator = np.random.Generator(np.random.PCG64(20))
+
+    def draw(*shape: int, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> torch.Tensor:
+        return torch.from_numpy(generator.standard_normal(shape) * scale).to(dtype)
+
+    return draw
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return request.param

@@ -1,0 +1,109 @@
+"""Graphs that cannot be: the operator, what it was given, and the line are named. The order of nodes."""
+
+import random
+
+import pytest
+import torch
+
+import mlsys_course.graph as G
+from mlsys_course.autodiff import topological_order
+from mlsys_course.graph import GraphError
+
+A, B = G.variable("a", (3, 4)), G.variable("b", (5, 6))
+IDS = G.variable("ids", (7,), torch.int64)
+WRONG = {
+    "matmul": (lambda: A @ B, r"matmul of float32\[3, 4\] and float32\[5, 6\].*4 columns do not meet 5 rows"),
+    "matmul of a vector": (lambda: A @ G.variable("v", (4,)), "two axes or more"),
+    "add": (lambda: A + B, r"add of float32\[3, 4\] and float32\[5, 6\].*do not broadcast"),
+    "dtypes": (lambda: A * G.variable("d", (4,), torch.float64), r"float32 and torch.float64 differ; cast"),
+    "exp of whole numbers": (lambda: G.exp(IDS), "needs floating-point inputs"),
+    "half of whole numbers": (lambda: IDS / 2, r"0.5 beside torch.int64; cast"),
+    "mean of whole numbers": (lambda: G.mean(IDS), "needs floating-point inputs"),
+    "where without a condition": (lambda: G.where(IDS, A, A), "the condition must be bool"),
+    "axis": (lambda: G.sum(A, 2), r"axis 2 of a with shape \(3, 4\).*it has 2 axes"),
+    "axis twice": (lambda: G.sum(A, (1, -1)), "name each axis once"),
+    "max of nothing": (lambda: G.max(G.variable("e", (0, 2)), 0), "no largest entry"),
+    "reshape": (lambda: G.reshape(A, (5, 2)), "not as many entries"),
+    "reshape, rest": (lambda: G.reshape(A, (5, -1)), "not as many entries"),
+    "reshape, no rest": (lambda: G.reshape(G.variable("e", (0, 2)), (0, -1)), "any size would do"),
+    "broadcast": (lambda: G.broadcast_to(A, (3, 5)), "do not broadcast"),
+    "transpose": (lambda: G.transpose(A, (0, 0)), "does not name each of its 2 axes once"),
+    "transpose of a vector": (lambda: G.transpose(IDS), "needs two axes"),
+    "concatenate": (lambda: G.concatenate([A, B]), "sizes must be equal but along axis 0"),
+    "concatenate nothing": (lambda: G.concatenate([]), "one node or more"),
+    "index": (lambda: A[3], "index 3 along axis 0"),
+    "index of a tensor": (lambda: A[IDS], "no entry of it"),
+    "indices": (lambda: A[0, 0, 0], "too many indices"),
+    "step": (lambda: A[::-1], "steps must be 1 or more"),
+    "pad": (lambda: G.pad(A, (5, 4), ((0, 5, 2), (0, 3, 1))), r"a place of shape \(3, 3\)"),
+    "embedding": (lambda: G.embedding(A, B), "ids must be int64 or int32"),
+    "embedding in three axes": (lambda: G.embedding(G.variable("t", (2, 2, 2)), IDS), "two axes"),
+    "cross_entropy": (lambda: G.cross_entropy(A, IDS), "one axis more than targets"),
+    "layer_norm": (lambda: G.layer_norm(A, G.variable("s", (3,)), G.variable("s", (4,))), r"last axis, \(4,\)"),
+    "exponent": (lambda: A**A, "write exp"),
+    "a string": (lambda: A + "1", "give a node, a tensor or a number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_does_not_fit_is_named_with_its_line(name):
+    build, words = WRONG[name]
+    with pytest.raises(GraphError, match=words) as caught:
+        build()
+    assert "test_graph.py:" in str(caught.value)
+
+
+def test_a_gradients_nodes_are_said_to_be_made_where_the_forward_node_was():
+    from mlsys_course.autodiff import gradient
+
+    y = G.sum(G.tanh(A))
+    line = y.inputs[0].made_where
+    found = gradient(y, [A])
+    assert {node.made_where for node in topological_order(found) if node.operator.name == "multiply"} == {line}
+    assert (A + 1).made_where != line
+
+
+def test_infinities_and_negative_steps_do_not_slip_through_a_slice():
+    assert A[-1].shape == (4,) and A[1:, ..., ::3].shape == (2, 2) and A[...].shape == (3, 4) and A[5:].shape == (0, 4)
+
+
+def test_every_node_once_and_after_its_inputs():
+    generator = random.Random(3)
+    nodes = [G.variable(f"x{n}") for n in range(3)]
+    for _ in range(300):
+        nodes.append(generator.choice(nodes) * generator.choice(nodes))
+    order = topological_order([nodes[-1], nodes[-7], nodes[-1]])
+    at = {node: n for n, node in enumerate(order)}
+    assert len(at) == len(order) and all(at[x] < at[node] for node in order for x in node.inputs)
+    assert nodes[-1] in at and nodes[-7] in at
+
+
+def test_a_cycle_is_refused():
+    x = G.variable("x")
+    y = G.exp(x)
+    z = G.sin(y)
+    y.inputs = (z,)
+    with pytest.raises(GraphError, match="a cycle"):
+        topological_order([z])
+
+
+def test_a_constant_is_a_copy():
+    value = torch.ones(2)
+    node = G.constant(value)
+    value.zero_()
+    assert node.operator.value.tolist() == [1, 1]
+
+
+def test_two_variables_of_one_name_are_two():
+    a, b = G.variable("x"), G.variable("x")
+    assert a is not b and a.operator != b.operator and len(topological_order([a * b])) == 3
+
+
+def test_a_picture_has_a_box_for_each_node():
+    from mlsys_course.graph.draw import draw, layers
+
+    y = (G.exp(A) + 1) * G.exp(A)
+    figure = draw([y], labels={y: "here"}, marked=[y])
+    words = [text.get_text() for text in figure.axes[0].texts if text.get_text()]
+    assert sorted(words) == ["a", "exp", "exp", "multiply\nhere", "shift"]
+    assert [len(column) for column in layers([y])] == [1, 2, 1, 1]
