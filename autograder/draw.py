@@ -20,17 +20,17 @@ class Draw:
 
     def normal(self, *shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> torch.Tensor:
         """A tensor of independent normal entries with standard deviation ``scale``."""
-        return torch.from_numpy(self.generator.standard_normal(shape) * scale).to(dtype)
+        return torch.from_numpy(np.asarray(self.generator.standard_normal(shape) * scale)).to(dtype)
 
     def uniform(
         self, *shape: int, low: float = 0.0, high: float = 1.0, dtype: torch.dtype = torch.float32
     ) -> torch.Tensor:
         """A tensor of independent uniform entries."""
-        return torch.from_numpy(self.generator.uniform(low, high, shape)).to(dtype)
+        return torch.from_numpy(np.asarray(self.generator.uniform(low, high, shape))).to(dtype)
 
     def integers(self, *shape: int, low: int = 0, high: int) -> torch.Tensor:
         """An int64 tensor of entries in [low, high)."""
-        return torch.from_numpy(self.generator.integers(low, high, shape))
+        return torch.from_numpy(np.asarray(self.generator.integers(low, high, shape)))
 
     def booleans(self, *shape: int, probability: float = 0.5) -> torch.Tensor:
         """A bool tensor whose entries are True with ``probability``."""
