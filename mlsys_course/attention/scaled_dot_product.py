@@ -76,6 +76,9 @@ def _fused(
     if bias is not None:
         bias = bias.to(q.dtype)
         extra = bias if extra is None else bias.masked_fill(~extra, -math.inf)
+    if extra is not None:
+        extra = extra.expand(*extra.shape[:-1], S)
+        extra = extra if extra.stride(-1) == 1 else extra.contiguous()  # fused kernels on a card ask for it
     if extra is not None and len(leading) > 2:
         extra = _four_dimensional(extra.expand(*extra.shape[:-2], T, S), leading)
     q, k, v = (_four_dimensional(x, leading) for x in (q, k, v))  # fused kernels take (B, H, T, D) only

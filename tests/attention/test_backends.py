@@ -60,6 +60,12 @@ def test_masks_broadcast_in_both(shape, device, normal):
     assert_close(attention(*five, more, backend="sdpa"), naive[:, None].expand(2, 4, *naive.shape[1:]))
 
 
+def test_a_mask_may_be_a_view(device, normal):
+    q, k, v = (normal(2, 3, rows, 8, dtype=torch.float32).to(device) for rows in (5, 7, 7))
+    mask = normal(2, 1, 7, 5).to(device).transpose(-2, -1) > 0  # its rows do not lie together
+    assert_close(attention(q, k, v, mask, backend="sdpa"), attention(q, k, v, mask))
+
+
 @pytest.mark.parametrize("backend", ["naive", "sdpa"])
 @pytest.mark.parametrize(("T", "S"), [(5, 5), (2, 6), (1, 6)])
 def test_causal_ends_at_the_last_key(T, S, backend, normal):
