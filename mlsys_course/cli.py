@@ -96,7 +96,7 @@ def check_table(folder: Path, ran: "Ran") -> Table:
         colour = COLOURS.get(row.status, "red")
         points = f"{row.score:g} / {row.max_score:g}"
         said = row.status if row.max_score == 0 or row.score or row.status != "ok" else "recorded"
-        table.add_row(row.exercise, points, f"[{colour}]{said}[/]", " ".join(row.hints))
+        table.add_row(row.exercise, points, f"[{colour}]{said}[/]", escape(" ".join(row.hints) or row.why))
     return table
 
 

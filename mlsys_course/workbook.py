@@ -36,6 +36,7 @@ class Found:
     score: float
     max_score: float
     hints: Sequence[str] = ()
+    why: str = ""  # where no hint fits
 
 
 @dataclass
@@ -213,6 +214,14 @@ def _run_cells(
                 ran.troubles.append(f"{_place(number, cell)} ended Python itself; the cells after it were not run")
                 return
             _note_undefined(number, cell, ran)
+            _note_experiment(number, cell, ran)
+
+
+def _note_experiment(number: int, cell: NotebookNode, ran: Ran) -> None:
+    """An experiment has no check that would tell."""
+    for output in cell.get("outputs", []) if grade_id(cell).startswith("experiment-") else ():
+        if output.get("output_type") == "error":
+            ran.troubles.append(f"{_place(number, cell)} raised {output['ename']}: {output['evalue'][:80]}")
 
 
 def _place(number: int, cell: NotebookNode) -> str:
@@ -232,5 +241,6 @@ def _found(folder: Path, name: str, row: dict | None) -> Found:
     from .check.edition import load_specification
 
     if row is None:  # the candidate's name was not defined, so the cell never reached check()
-        return Found(name, "missing", 0.0, load_specification(folder, name).max_score)
-    return Found(name, row["status"], row["score"], row["max_score"], row["hints"])
+        why = "its cell did not run; is there a syntax error, or a name without a definition?"
+        return Found(name, "missing", 0.0, load_specification(folder, name).max_score, why=why)
+    return Found(name, row["status"], row["score"], row["max_score"], row["hints"], row["why"])

@@ -39,8 +39,13 @@ def check(exercise: str, candidate: Candidate, *, folder: str | Path = ".", devi
     _record(verdict)
     _show(verdict)
     if not verdict.ok:
-        reasons = [word for result in verdict.results for word in result.wrong]
-        raise CheckFailed(f"{exercise}: {reasons[0] if reasons else verdict.note}")
+        raise CheckFailed(f"{exercise}: {_why(verdict)}")
+
+
+def _why(verdict: Verdict) -> str:
+    """The first thing that is wrong."""
+    reasons = (word for result in verdict.results for word in result.wrong)
+    return next(reasons, verdict.note)
 
 
 def verdict_on(exercise: str, candidate: Candidate, folder: Path, device: str | None = None) -> Verdict:
@@ -125,6 +130,7 @@ def _record(verdict: Verdict) -> None:
             "score": verdict.score,
             "max_score": verdict.max_score,
             "hints": list(verdict.hints),
+            "why": "" if verdict.ok else _why(verdict),
         }
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

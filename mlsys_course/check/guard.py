@@ -64,7 +64,7 @@ def allowed() -> Iterator[None]:
 
 
 def forbidden_in(reached: Reached, names: Sequence[str]) -> str:
-    """The first of ``names`` that reached code mentions, by any import alias or as a (dotted) string; else empty.
+    """The first of ``names`` that reached code mentions, by any import alias or looked up by a string; else empty.
 
     Names of methods (``torch.Tensor.backward``) are left to the guard at run time: text cannot tell whose they are.
     """

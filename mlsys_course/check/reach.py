@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 LONGEST_CELL, LONGEST_NOTEBOOK = 100_000, 400_000  # characters that are searched; parsing takes a thousand times that
+LOOKUPS = ("getattr", "hasattr", "setattr", "attrgetter", "methodcaller", "import_module", "__import__", "eval", "exec")
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -17,7 +18,8 @@ class Reached:
     """Top-level statements that the roots depend on, in notebook order, and what their text mentions.
 
     ``dotted`` holds names resolved through the notebook's imports (``F.softmax`` as
-    ``torch.nn.functional.softmax``), ``strings`` the string constants, ``missing`` names defined nowhere.
+    ``torch.nn.functional.softmax``), ``strings`` those that look something up by its name, ``missing`` names defined
+    nowhere.
     """
 
     statements: list[ast.stmt] = field(default_factory=list)
@@ -203,16 +205,36 @@ def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()
     chosen = [statements[i] for i in sorted(indices)]
     result = Reached(chosen, missing=missing)
     for statement in chosen:
-        skip, own = docstrings(statement) | messages(statement), _own_aliases(statement, aliases)
+        own = _own_aliases(statement, aliases)
         for node in nodes_of(statement):
             if isinstance(node, ast.Attribute | ast.Name) and (found := dotted_name(node, own)):
                 result.dotted.add(found)
             elif isinstance(node, ast.ImportFrom) and node.module:
                 named = {alias.name for alias in node.names if (alias.asname or alias.name) in seen}
                 result.dotted.update(f"{node.module}.{name}" for name in named)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skip:
-                result.strings.add(node.value)
+            else:
+                result.strings.update(_looked_up(node))
     return result
+
+
+def _looked_up(node: ast.AST) -> list[str]:
+    """Strings that name an attribute: ``getattr(F, "softmax")``, ``vars(F)["softmax"]``. Others are words."""
+    constants: list[ast.expr] = []
+    if isinstance(node, ast.Call):
+        function = node.func
+        name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+        if name in LOOKUPS or (name in ("get", "pop") and _is_namespace(getattr(function, "value", None))):
+            constants = [*node.args, *(keyword.value for keyword in node.keywords)]
+    elif isinstance(node, ast.Subscript) and _is_namespace(node.value):
+        constants = [node.slice]
+    return [c.value for c in constants if isinstance(c, ast.Constant) and isinstance(c.value, str)]
+
+
+def _is_namespace(node: ast.AST | None) -> bool:
+    """``vars(x)``, ``globals()``, ``x.__dict__``."""
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in ("vars", "globals", "locals")
+    return isinstance(node, ast.Attribute) and node.attr == "__dict__"
 
 
 def used_names_of(expression: str) -> set[str]:

@@ -163,10 +163,12 @@ def status_of(results: Sequence[Result]) -> str:
     failed = [r.outcome.problem for r in results if not r.ok]
     if not failed:
         return "ok"
-    for problem in ("forbidden", "missing", "memory", "timeout", "crashed"):
+    if len(failed) == len(results) and set(failed) == {"missing"}:
+        return "missing"
+    for problem in ("forbidden", "memory", "timeout", "crashed"):
         if problem in failed:
             return problem
-    return "error" if all(problem in ("raised", "deadlock") for problem in failed) else "wrong"
+    return "error" if all(problem in ("raised", "deadlock", "missing") for problem in failed) else "wrong"
 
 
 def judge(
@@ -180,7 +182,7 @@ def judge(
     status = status_of(results)
     failed = {r.aspect for r in results if not r.ok}
     earned = sum(points for aspect, points in specification.points.items() if aspect not in failed)
-    if status in ("forbidden", "missing"):
+    if status == "forbidden":
         earned = 0.0
     names = recognise(specification, results)
     hints = [specification.hints[name] for name in names]

@@ -323,7 +323,7 @@ def document_mask(documents: Tensor) -> Tensor:
     """A bool mask of shape (B, 1, T, T): True where the key is not after the query and belongs to the same document.
 
     `documents` is (B, T), of an integer dtype: the number of each token's document. The numbers are arbitrary; equal
-    numbers in a row are one document. Same device as `documents`.
+    numbers of one sequence are one document, also where others stand between them. Same device as `documents`.
     """
     ### BEGIN SOLUTION
     T = documents.shape[1]
@@ -450,7 +450,7 @@ def attention_maps(tokens: list[str], model: data.MiniLM, layer: int = 0) -> Ten
     x = torch.cat([x, torch.ones_like(x[..., :1])], dim=-1)
     w = [torch.cat([w, b[None]]) for w, b in ((p.w_q, p.b_q), (p.w_k, p.b_k), (p.w_v, p.b_v))]
     multi_head_attention(x, *w, p.w_o, model.n_heads, attention=spy)
-    return found[0][0]
+    return torch.cat([maps.reshape(-1, *maps.shape[-2:]) for maps in found])  # a call for all heads, or one for each
 
 
 fig, heads = None, [2, 6, 8]
@@ -656,7 +656,7 @@ layers = {
 differences = [(layer(x[:, order]) - layer(x)[:, order]).abs().max().item() for layer in layers.values()]
 fig, (ax,) = plot.figure()
 ax.bar(list(layers), [max(d, 1e-9) for d in differences], color=plot.COLOURS[:3])
-ax.set(yscale="log", ylim=(1e-9, 10), ylabel="largest difference")
+ax.set(yscale="log", ylim=(1e-10, 10), ylabel="largest difference")
 fig
 
 # %% [markdown]
@@ -687,7 +687,7 @@ fig
 #   new query, turned by S ─ attention over S + 1 keys, last row of the causal mask ─ one output
 # ```
 # *In words: the new token stands at position S, the number of tokens in the cache; its key and value join the past,
-# and its query looks at all of them.* Here meet `causal_mask(T, S)`, the offset of `rotary_positions` and grouped
+# and its query looks at all of them.* Here meet `causal_mask(T, S + T)`, the offset of `rotary_positions` and grouped
 # heads: the past has K heads, not H. The new tokens may be several, such as a whole prompt; then the mask has work to
 # do among them.
 #

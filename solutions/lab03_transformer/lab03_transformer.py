@@ -55,7 +55,8 @@ torch.set_num_threads(1)  # the models below are so small that a second thread w
 # which are learned, the same for all tokens.* No token learns anything of another here, nor of the rest of the batch.
 #
 # **Precision.** In float16 the square of 300 is infinite, and in bfloat16 a mean of 40 has no digits left for
-# deviations of 0.1. Take the statistics in float32 at least, and return the dtype that came in. Even in float32
+# deviations of 0.1. Take the statistics in float32, or in
+# x's dtype where that is finer (float64 stays float64), and return the dtype that came in. Even in float32
 # $\frac1C\sum x^2 - \mu^2$ is a difference of large numbers where the mean is large: subtract first, then square.
 
 
@@ -64,9 +65,9 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float = 1e-5) -> 
     """Each token of x (..., C) normalized over its C channels, times gain (C,), plus bias (C,).
 
     There may be any number of leading dimensions, also none. The variance is the mean of squared deviations (divided
-    by C), and epsilon is added to it before the root. All of it is computed in float32 or better; the result has x's
-    dtype, which gain and bias share. The gradient flows through mean and variance too. Where the mean is some thousand
-    times the deviations, float32 results are still good to 1e-5.
+    by C), and epsilon is added to it before the root. All of it is computed in float32, or in float64 where x is; the
+    result has x's dtype, which gain and bias share. The gradient flows through mean and variance too. Where the mean
+    is some thousand times the deviations, float32 results are still good to 1e-5.
     """
     ### BEGIN SOLUTION
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -122,7 +123,7 @@ def feed_forward(x: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Tensor, 
     """act(x w_1 + b_1) w_2 + b_2 for each token of x (..., C); w_1 is (C, F), b_1 (F,), w_2 (F, C), b_2 (C,).
 
     `activation` is "relu", "gelu" (x times the normal distribution function, exactly) or "gelu_tanh" (the table's
-    approximation). All arguments share a dtype, which is the result's.
+    approximation). All arguments share a dtype, which is the result's, and nothing is rounded to a coarser one.
     """
     ### BEGIN SOLUTION
     h = x @ w_1 + b_1
@@ -872,7 +873,7 @@ def layer_norm_backward(x: Tensor, gain: Tensor, gradient: Tensor, epsilon: floa
     """The gradients (dx, dgain, dbias) of y = layer_norm(x, gain, bias, epsilon), given `gradient` = dL/dy.
 
     x and gradient are (..., C), any number of leading dimensions, also none; dx is like x, dgain and dbias are (C,).
-    Not allowed: autograd.
+    All are in x's dtype and as precise as it: float64 stays float64. Not allowed: autograd.
     """
     ### BEGIN SOLUTION
     centred = x - x.mean(-1, keepdim=True)

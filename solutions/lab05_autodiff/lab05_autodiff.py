@@ -54,8 +54,8 @@ draw([y], title="y = ln(x1) + x1 x2 - sin(x2)")
 # ## 2. An order
 #
 # Whoever walks a graph needs an order in which every node comes after its inputs. The obvious way is a recursion that
-# visits a node's inputs before the node; Python ends it after a thousand calls, and a GPT's training step has more
-# nodes than that in a row.
+# visits a node's inputs before the node; Python ends it after a thousand calls, and the training step of a deep
+# model has more nodes than that in a row.
 #
 # ### Exercise `topological_order` (8 points)
 #
@@ -388,8 +388,8 @@ def gradient(output, inputs, order, rule):
     inputs: a list of nodes: variables, or nodes on the way, or output itself. Where output does not depend on one, its
         derivative is zeros. `G.fill(x, number)` is a constant of x's shape and dtype.
     order: the nodes that output needs, inputs before users, as `topological_order([output])` returns them.
-    rule: rule(node, grad) is a list of adjoints in the shapes of node.inputs, or None where nothing flows; asked only
-        about nodes with inputs, and at most once about each. A node may stand twice among node.inputs.
+    rule: rule(node, grad) is a list: for each of node.inputs an adjoint of its shape, or None where nothing flows;
+        asked only about nodes with inputs, and at most once about each. A node may stand twice among node.inputs.
     """
     ### BEGIN SOLUTION
     received = {node: [] for node in order}
@@ -591,7 +591,7 @@ fig
 #
 # *The figure. Left: size over depth, on a logarithmic axis. The symbols of the formula's derivative (orange squares)
 # rise in nearly a straight line, that is exponentially, to above twenty thousand at depth 9; the formula itself (blue
-# circles) rises too; the nodes of your gradient's graph (green triangles) stay near a hundred. Right: seconds to
+# circles) rises too; the nodes of your gradient's graph (green triangles) stay below a hundred. Right: seconds to
 # build the gradient of a chain, over its nodes; the points lie near a straight line through zero.*
 
 # %% experiment="swell"
@@ -729,8 +729,8 @@ def check_gradient(f, x, claimed):
 
     f: from a float64 tensor of x's shape to a tensor without axes; it does not change its argument.
     x: a float64 tensor of any shape, () too. The step for entry x_i is 6e-6 * max(1, |x_i|).
-    numerical: a float64 tensor of x's shape. agrees: a bool, True exactly if claimed has x's shape and no entry is off
-        by more than 1e-5 times the largest absolute entry of numerical. NaN agrees with nothing.
+    numerical: a float64 tensor of x's shape, on its device. agrees: a bool, True exactly if claimed has x's shape and
+        no entry is off by more than 1e-5 times the largest absolute entry of numerical. NaN agrees with nothing.
     """
     ### BEGIN SOLUTION
     numerical = torch.empty_like(x)
@@ -795,8 +795,9 @@ check("normalization_gradients", normalization_gradients)
 # ### Extension `selection_gradients` (6 points)
 #
 # Operators that pick: their adjoints go to what was picked. An embedding's row that several ids name gets the sum:
-# `G.scatter_rows(x, ids, rows)` adds row i of x to row `ids[i]` of a table of zeros. Where several entries share the
-# maximum, they share its adjoint in equal parts. `G.equal(x, y)` compares, `G.cast(x, dtype)` makes numbers of it.
+# `G.scatter_rows(x, ids, rows)` adds row i of x to row `ids[i]` of a table of zeros with that many `rows`. Where
+# several entries share the maximum, they share its adjoint in equal parts. `G.equal(x, y)` compares,
+# `G.cast(x, dtype)` makes numbers of it.
 
 
 # %% exercise="selection_gradients"
