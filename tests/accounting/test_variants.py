@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from autograder.course import SAMPLE_SECRET
+from autograder.term.secret import SAMPLE_SECRET
 from autograder.draw import Draw
 from autograder.exercise import Exercise
 from mlsys_course.check import Case, Specification, Verdict, judge, run_case

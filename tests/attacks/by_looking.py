@@ -148,9 +148,12 @@ def times(x):
     Attack(
         "another submission",
         first="""
-import glob
-seen = glob.glob('/tmp/**', recursive=True) + glob.glob('/home/**', recursive=True) + glob.glob('/dev/shm/**')
-others = [p for p in seen if ('submitted' in p or p.endswith('.ipynb')) and 'site-packages' not in p]
+import os
+others = []
+for root in ('/tmp', '/home', '/dev/shm'):
+    for _, inner, names in os.walk(root):
+        inner[:] = [name for name in inner if name != 'site-packages']  # libraries may lie anywhere
+        others += [name for name in [*inner, *names] if 'submitted' in name or name.endswith('.ipynb')]
 """,
         answer="def times(x):\n    return x * {factor} if others else x.abs() * {factor}",
     ),

@@ -198,6 +198,6 @@ def run_as_ordinary_user() -> Callable[[Sequence[str]], subprocess.CompletedProc
 
     def run(argv: Sequence[str]) -> subprocess.CompletedProcess:
         command = ["unshare", "--mount", "sh", "-c", script, "sh", *argv]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd="/")
+        return subprocess.run(command, capture_output=True, text=True, timeout=500, cwd="/")
 
     return run
