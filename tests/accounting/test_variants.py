@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from autograder.term.secret import SAMPLE_SECRET
 from autograder.draw import Draw
 from autograder.exercise import Exercise
+from autograder.term.secret import SAMPLE_SECRET
 from mlsys_course.check import Case, Specification, Verdict, judge, run_case
 from mlsys_course.check.edition import load_drivers, load_module
 from tests.accounting.live_models import live_model, live_table
