@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..course import Course
+from ..files import digest_of_files, write_whole
 from ..term.editions import package_folder
 
 STAFF = Path(__file__).resolve().parents[1]
@@ -20,9 +21,7 @@ def remember_proof(course: Course, stem: str) -> None:
     """Keep what a lab was proven of."""
     path = _record(course, stem)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".writing")
-    scratch.write_text(json.dumps(_made_of(course, stem), indent=1), encoding="utf-8")
-    scratch.replace(path)
+    write_whole(path, json.dumps(_made_of(course, stem), indent=1))
 
 
 def why_unproven(course: Course, stem: str) -> str:
@@ -48,12 +47,12 @@ def _made_of(course: Course, stem: str) -> dict[str, str]:
         sources.relative_to(course.root).as_posix(): sources,
         "mlsys_course": package_folder(),
     }
-    known = {name: _digest(_files(folder)) for name, folder in folders.items()}
+    known = {name: digest_of_files(_files(folder)) for name, folder in folders.items()}
     engine = [
         (path.name, path.read_bytes()) for pattern in ENGINE for path in sorted(STAFF.glob(pattern)) if path.is_file()
     ]
-    known["autograder"] = _digest(engine)
-    return known | {"the term": _digest([(fact, b"") for fact in facts])}
+    known["autograder"] = digest_of_files(engine)
+    return known | {"the term": digest_of_files([(fact, b"") for fact in facts])}
 
 
 def _files(folder: Path) -> Iterable[tuple[str, bytes]]:
@@ -61,10 +60,3 @@ def _files(folder: Path) -> Iterable[tuple[str, bytes]]:
         inside = path.relative_to(folder)
         if path.is_file() and not LEFT_OUT & set(inside.parts):
             yield inside.as_posix(), path.read_bytes()
-
-
-def _digest(files: Iterable[tuple[str, bytes]]) -> str:
-    known = hashlib.sha256()
-    for name, data in files:
-        known.update(f"{name}\0{len(data)}\0".encode() + data)
-    return known.hexdigest()

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..course import Course
-from ..grade.intake import read_regular
-from ..grade.report import write_whole
+from ..files import write_whole
+from ..grade.intake import SECRET, read_regular
 from .source import FeedbackError
 
 if TYPE_CHECKING:
     from ..grade.record import Recorder
 
-EXCHANGED, MOST_BYTES = ("timestamp.txt", "submission_secret.txt"), 1000  # what release_feedback wants beside a page
+EXCHANGED, MOST_BYTES = ("timestamp.txt", SECRET), 1000  # what release_feedback wants beside a page
 
 
 def hand_out(folder: Path, stem: str, page: str, submitted: Path) -> Path:

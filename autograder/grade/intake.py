@@ -1,6 +1,5 @@
 """Submissions on disk: what is looked for, copied by allow-list and size, never through a link."""
 
-import hashlib
 import os
 import re
 import stat
@@ -10,14 +9,14 @@ from pathlib import Path
 
 from nbgrader.utils import parse_utc
 
+from mlsys_course.desk.receipt import PART, PART_BYTES, PART_FILES
 from mlsys_course.errors import CourseProblem
 
+from ..files import digest_of_files
 from .repair import MOST_BYTES
 
 STUDENT = re.compile(r"[\w@+\-. ]{1,100}")
-PART = re.compile(r"\w[\w.\-]{0,80}\.py", re.ASCII)
 TIMESTAMP = re.compile(rb"[\w :+.\-]{8,60}\s*")
-PART_FILES, PART_BYTES = 64, 1 << 20  # of my_mlsys/
 SECRET = "submission_secret.txt"  # nbgrader's exchange names the student's feedback by it
 
 
@@ -79,11 +78,8 @@ class HandedIn:
     @property
     def digest(self) -> str:
         """Names the content: equal for equal submissions, whoever hands them in."""
-        known = hashlib.sha256()
         named = {"": self.blob, **self.files, "timestamp.txt": self.timestamp, "problem": self.problem.encode()}
-        for name, data in sorted(named.items()):
-            known.update(f"{name}\0{len(data)}\0".encode() + data)
-        return known.hexdigest()
+        return digest_of_files(sorted(named.items()))
 
     def copy_to(self, folder: Path, stem: str) -> None:
         """Write it below ``folder``, as nbgrader expects a submission."""

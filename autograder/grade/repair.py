@@ -14,10 +14,12 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from mlsys_course.desk.receipt import NOTEBOOK_BYTES
+
 from ..build.notebook import duplicate
 from .cells import grade_id
 
-MOST_BYTES = 20 << 20
+MOST_BYTES = NOTEBOOK_BYTES
 TYPES = ("code", "markdown", "raw")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from ..files import write_whole
 from .gradebook import Entry
 
 STYLE = """
@@ -25,17 +26,6 @@ def write_report(course: Path, stem: str, entries: Sequence[Entry]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, "\n".join(_page(course, stem, entries)) + "\n")
     return path
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is there whole, or as it was; line ends stay what they are."""
-    scratch = path.with_name(f".{path.name}.writing")
-    try:
-        scratch.write_text(text, encoding="utf-8", newline="")
-        scratch.replace(path)
-    except OSError:  # a full disk, say
-        scratch.unlink(missing_ok=True)
-        raise
 
 
 def _page(course: Path, stem: str, entries: Sequence[Entry]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from mlsys_course.errors import CourseProblem
 from ..build.notebook import notebooks_of, render
 from ..build.source import read_source
 from ..course import Course, Lab
+from ..files import write_whole
 from ..sandbox import Limits
 from ..term.claim import claim
 from .changes import change
@@ -27,7 +28,7 @@ from .gradebook import Entry
 from .intake import HandedIn, Submission, submissions
 from .record import Recorder, digest_of
 from .repair import repair
-from .report import write_report, write_whole
+from .report import write_report
 from .session import UNSAFE, Graded, Session, with_notes
 
 COLUMNS = ("student", "lab", "exercise", "score", "max_score", "status", "hint")

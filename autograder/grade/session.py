@@ -13,13 +13,14 @@ import nbformat
 import torch
 from nbformat import NotebookNode
 
-import mlsys_course
 from mlsys_course.check import Verdict
 
 from ..build.edition import stage_edition
 from ..build.pipeline import build
 from ..course import Course, CourseError, Lab
+from ..files import digest_of_files
 from ..sandbox import Cell, Engine, Limits, Run
+from ..term.editions import package_folder
 from .cells import cells_of, graded_cells
 from .flags import flags
 from .score import Scorer
@@ -126,14 +127,11 @@ class Session:
 
 def _identity(lab: Lab, built: Path) -> str:
     """Names all that a grade of this lab depends on, but for the submission: sources, term, edition, references."""
-    known = hashlib.sha256(hashlib.sha256(lab.term.secret).digest())
-    package = Path(mlsys_course.__file__).parent
+    package = package_folder()
     folders = [lab.folder, built, package / "check", package / lab.component]
-    for path in sorted(path for folder in folders for path in folder.rglob("*") if path.is_file()):
-        if "__pycache__" not in path.parts:
-            data = path.read_bytes()
-            known.update(f"{path.name}\0{len(data)}\0".encode() + data)
-    return known.hexdigest()
+    paths = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+    files = ((path.name, path.read_bytes()) for path in paths if "__pycache__" not in path.parts)
+    return digest_of_files(files, seed=hashlib.sha256(lab.term.secret).digest())
 
 
 def with_notes(verdicts: Mapping[str, Verdict], notes: Mapping[str, str]) -> dict[str, Verdict]:

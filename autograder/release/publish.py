@@ -14,6 +14,7 @@ from mlsys_course.desk.release import pack
 
 from ..build.proven import why_unproven
 from ..course import SAMPLE, Course, CourseError
+from ..files import write_whole
 from .contents import contents
 from .leaks import leaks
 
@@ -86,12 +87,7 @@ def _writing(into: Path) -> Iterator[None]:
 
 def _write_zip(into: Path, course: Course, stem: str, number: int, files: Mapping[str, bytes]) -> Path:
     path = into / zip_name(stem, course.term.name, number)
-    scratch = path.with_name(f".{path.name}.writing")
-    try:
-        scratch.write_bytes(pack({f"{stem}/{name}": data for name, data in files.items()}))
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_whole(path, pack({f"{stem}/{name}": data for name, data in files.items()}))
     return path
 
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from ..errors import CourseError
+from ..files import write_whole
 from .claim import claim, whose
 from .secret import SAMPLE
 from .syllabus import Plan
@@ -52,14 +53,10 @@ def archive(root: Path, plan: Plan, gradebooks: tuple[Path, ...] = ()) -> Path:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file, whole or not at all; line ends stay what they are."""
-    scratch = path.with_name(f".{path.name}.writing")
     try:
-        scratch.write_text(text, encoding="utf-8", newline="")
-        scratch.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise CourseError(f"{path} cannot be written ({error.strerror}); it is as it was. Free space, retry") from None
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _gradebook(path: Path) -> Path:

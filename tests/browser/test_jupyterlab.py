@@ -27,7 +27,7 @@ def test_a_wrong_cell_shows_the_table_and_the_hint(course, tmp_path):
     (folder / f"{LAB}.ipynb").write_bytes(student.hand_in())
     with run_notebook(folder, f"{LAB}.ipynb", until="Hint:") as page:
         text = page.inner_text(".jp-Notebook")
-        assert "attention: 0 of" in text and "largest error" in text and "denominator" in text
+        assert "0 of 20 points" in text and "largest error" in text and "denominator" in text
         assert "CheckFailed: attention: output is off" in text and "Traceback" not in text
         page.screenshot(path=str(tmp_path / "check.png"))
     assert (tmp_path / "check.png").stat().st_size > 20_000
