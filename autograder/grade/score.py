@@ -60,6 +60,14 @@ class Scorer:
         item = self.exercises[exercise]
         return item.parts if isinstance(item, Exercise) else ()
 
+    def settled(self, exercise: str, outcomes: Mapping[str, Outcome]) -> bool:
+        """Full marks, a choice, and what is not written at all; all else could be somebody else's doing."""
+        specification = self.specifications[exercise]
+        if specification.kind == "choice" or all(outcome.problem == "missing" for outcome in outcomes.values()):
+            return True
+        verdict = self._judged(exercise, outcomes)
+        return verdict.score == verdict.max_score
+
     def verdicts(self, run: Run, cells: Sequence[Cell] = ()) -> dict[str, Verdict]:
         """One verdict for each graded exercise of the lab, in order, whatever the run came to."""
         return {name: self._verdict(name, run, cells) for name in self.specifications}
@@ -72,16 +80,20 @@ class Scorer:
             problem = run.status if run.status in ("timeout", "memory", "crashed") else "missing"
             detail = note if problem == "missing" else ""
             outcomes = {case.name: Outcome(problem=problem, detail=detail) for case in specification.cases}
-        outcomes = {
+        if found := self._forbidden(name, cells):
+            outcomes = {key: Outcome(problem="forbidden", detail=found) for key in outcomes}
+        return self._judged(name, outcomes, note)
+
+    def _judged(self, name: str, outcomes: Mapping[str, Outcome], note: str = "") -> Verdict:
+        specification = self.specifications[name]
+        first = {
             key: self._steady(specification, key, outcome, outcomes)
             for key, outcome in outcomes.items()
             if not key.endswith(AGAIN)
         }
-        if found := self._forbidden(name, cells):
-            outcomes = {key: Outcome(problem="forbidden", detail=found) for key in outcomes}
-        return judge(specification, outcomes, self.drivers.get(name), note)
+        return judge(specification, first, self.drivers.get(name), note)
 
-    def _steady(self, specification: Specification, key: str, outcome: Outcome, all_outcomes: dict) -> Outcome:
+    def _steady(self, specification: Specification, key: str, outcome: Outcome, all_outcomes: Mapping) -> Outcome:
         """The same input must come to the same output twice: hidden state shows here."""
         again = all_outcomes.get(key + AGAIN)
         if again is None or outcome.problem:

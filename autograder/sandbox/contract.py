@@ -17,6 +17,7 @@ class Limits:
     """Of one submission. Memory, CPU and processes are summed over all its processes, temporary files included."""
 
     call_seconds: float = 5.0  # wall-clock, for a sealed call that names no limit of its own
+    sealed_seconds: float = 120.0  # of all sealed calls together: who sleeps through each of them holds up the others
     cell_seconds: float = 20.0
     notebook_seconds: float = 60.0
     cpu_seconds: float = 60.0
@@ -68,7 +69,8 @@ class Call:
 class Trusted(Protocol):
     """Who draws the sealed inputs and holds the references. ``part`` raises ValueError to refuse.
 
-    ``parts`` names the exercises whose references ``part`` answers with.
+    ``parts`` names the exercises whose references ``part`` answers with. ``settled`` says of outcomes from the process
+    that answers for all exercises whether they may stand; if not, the exercise is asked again, alone.
     """
 
     def calls(self, exercise: str) -> Sequence[Call]: ...
@@ -76,6 +78,8 @@ class Trusted(Protocol):
     def part(self, exercise: str, name: str, request: bytes) -> bytes: ...
 
     def parts(self, exercise: str) -> Collection[str]: ...
+
+    def settled(self, exercise: str, outcomes: Mapping[str, Outcome]) -> bool: ...
 
 
 CellStatus = Literal["ok", "error", "timeout", "skipped", "notrun"]

@@ -1,4 +1,4 @@
-"""The trusted end of one parked process: a copy of the notebook that waits for the sealed calls of one exercise."""
+"""The trusted end of one parked process: a copy of the notebook that waits for sealed calls."""
 
 import contextlib
 import signal
@@ -22,11 +22,14 @@ PARK_SECONDS, CARD_SECONDS = 5.0, 20.0
 
 @dataclass
 class Parked:
-    """``greet`` first, then ``meet``; then its channel takes calls. ``close`` ends it."""
+    """``greet`` first, then ``meet``; then its channel takes calls. ``close`` ends it.
+
+    The one that is ``common`` to all exercises meets them one after the other: ``turn_to`` says which is next.
+    """
 
     sandbox: Sandbox
     channel: Channel
-    candidate: str
+    cell: int
     specification: Specification
     cells: Sequence[Cell]
     replay: Sequence[float] = ()  # for how long each cell may run again, in the process that will answer
@@ -34,6 +37,8 @@ class Parked:
     handle: int = -1
     together: Sequence[int] = ()  # whose memory counts
     failed: Exception | None = None
+    common: bool = False
+    met: bool = False
 
     def greet(self) -> None:
         """Read that it is parked, and which process it is; a failure waits for ``meet``."""
@@ -47,12 +52,18 @@ class Parked:
         except (Closed, Late, BadFrame) as error:
             self.failed = error
 
+    def turn_to(self, cell: int, specification: Specification) -> None:
+        """Which graded cell it is to answer for next."""
+        self.cell, self.specification = cell, specification
+
     def meet(self, seconds: float) -> None:
         """Tell it what it will be asked about, for so many seconds in all."""
         specification = self.specification
         hello = {
             "exercise": specification.id,
-            "candidate": self.candidate,
+            "cell": self.cell,
+            "common": self.common,
+            "candidate": self.cells[self.cell].candidate,
             "kind": specification.kind,
             "forbidden": list(specification.forbidden),
             "unchanged": specification.unchanged,
@@ -66,8 +77,9 @@ class Parked:
             self.channel.send(hello, seconds=PARK_SECONDS)
         except (Closed, Late, BadFrame) as error:
             raise self.ended(error) from None
-        if self.replay:
+        if self.replay and not self.met:
             self.follow()
+        self.met = True
 
     def follow(self) -> None:
         """Wait for the process that will answer, or for its follower, to have run the notebook again."""

@@ -27,12 +27,14 @@ class Examination:
     """The sealed calls of one exercise to its parked process, or to those of its ranks, each in its own sandbox.
 
     ``greet`` first, then ``run``, which fills ``outcomes`` and raises Ended when a whole sandbox is gone.
+    ``try_in`` asks the process that answers for all, which stays.
     """
 
     members: Sequence[Parked]
     specification: Specification
     trusted: Trusted
     default_seconds: float
+    end: float  # time.monotonic, for all of the submission's
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     problem: str = ""
     log: str = ""
@@ -48,18 +50,13 @@ class Examination:
 
     def run(self) -> None:
         """Every call, in an order that nobody can know, one of them again."""
-        calls = calls_by_key(self.trusted.calls(self.exercise))
-        plan = list(calls.items())
-        if len(plan) > 1 or self.specification.kind != "choice":
-            key = _random.choice(list(calls))
-            plan.append((key + AGAIN, calls[key]))
-        _random.shuffle(plan)
+        plan = self._plan()
+        self.outcomes = {}
         try:
-            seconds = sum(self._seconds(call) for _, call in plan)
             for member in self.members:
-                member.meet(seconds)
+                member.meet(self.most_seconds)
             for key, call in plan:
-                self.outcomes[key] = self._measured(call) if call.measure_memory else self._ask(call)
+                self.outcomes[key] = self._measured(call) if call.measure_memory else self._ask(call, self.members)
         except Ended as error:
             # Students read the problem, so it is in our words only; the log may quote what the sandbox said.
             self.problem, self.log = PROBLEMS[error.why], error.log
@@ -70,6 +67,32 @@ class Examination:
         finally:
             self.close()
 
+    def try_in(self, common: Parked, seconds: float) -> bool:
+        """The same in the process that answers for all, for ``seconds`` in all; whether its outcomes may stand.
+
+        Raises Ended when that process, or its sandbox, is gone.
+        """
+        common.turn_to(self.members[0].cell, self.specification)
+        common.meet(seconds)
+        for key, call in self._plan():
+            self.outcomes[key] = self._ask(call, [common])
+        return self.trusted.settled(self.exercise, self.outcomes)
+
+    @property
+    def most_seconds(self) -> float:
+        """What all its calls together may take."""
+        seconds = [self._seconds(call) for call in self.trusted.calls(self.exercise)]
+        return sum(seconds) + max(seconds, default=0.0)
+
+    def _plan(self) -> list[tuple[str, Call]]:
+        calls = calls_by_key(self.trusted.calls(self.exercise))
+        plan = list(calls.items())
+        if len(plan) > 1 or self.specification.kind != "choice":
+            key = _random.choice(list(calls))
+            plan.append((key + AGAIN, calls[key]))
+        _random.shuffle(plan)
+        return plan
+
     def close(self) -> None:
         """End its processes, and let go of them."""
         for member in self.members:
@@ -78,15 +101,15 @@ class Examination:
     def _seconds(self, call: Call) -> float:
         return call.seconds or self.default_seconds
 
-    def _ask(self, call: Call) -> Outcome:
+    def _ask(self, call: Call, members: Sequence[Parked]) -> Outcome:
         """One call. Raises Ended when a process does not answer, or answers what it should not."""
         start = time.monotonic()
-        deadline = start + self._seconds(call)
+        deadline = min(start + self._seconds(call), self.end)
         parts = PartCalls(self.trusted, self.exercise, deadline)
         if call.ranks:
-            outcome = Relay(self.members[: len(call.ranks)], call, parts, deadline).run()
+            outcome = Relay(members[: len(call.ranks)], call, parts, deadline).run()
         else:
-            outcome = self._ask_one(self.members[0], call, parts, deadline)
+            outcome = self._ask_one(members[0], call, parts, deadline)
         costs = {**outcome.costs, "part_calls": float(parts.count)}
         return replace(outcome, seconds=time.monotonic() - start, costs=costs)
 
@@ -104,6 +127,8 @@ class Examination:
         except (Closed, Late, BadFrame, ValueError) as error:
             raise member.ended(error) from None
         if head.get("broken") is True and member.replay:
+            if member.common:
+                raise Ended("crashed", f"{self.exercise}: the card was broken")
             member.follow()
         return outcome
 
@@ -116,7 +141,7 @@ class Examination:
         peaks, outcomes = [], []
         for _ in range(2):
             before = [member.resident() for member in self.members]
-            outcomes.append(self._ask(call))
+            outcomes.append(self._ask(call, self.members))
             grown = [member.peak() - held for member, held in zip(self.members, before, strict=True)]
             peaks.append(max(grown))
         costs = {**outcomes[1].costs, "peak_memory": min(peaks)}

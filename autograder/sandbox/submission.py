@@ -10,7 +10,7 @@ from .attempt import Attempt
 from .contract import Cell, CellRun, Ended, Limits, Run, RunStatus, Trusted
 from .group import Group, only_graded
 from .inside.channel import Channel
-from .order import drawn_order
+from .order import drawn_order, is_measured
 from .parked import Parked
 from .process import Sandbox, WarmProcess
 from .sealed import Examination
@@ -42,6 +42,8 @@ class Submission:
     problems: dict[str, str] = field(default_factory=dict)
     runs: list[CellRun] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    alone: bool = False  # no process answers for all any more: one took its sandbox with it
+    sealed_end: float = 0.0
     status: RunStatus = "ok"
     cpu_seconds: float = 0.0
     peak_bytes: int = 0
@@ -69,7 +71,7 @@ class Submission:
             return False
         cells = only_graded(self.cells, set(self.specifications) - set(self.ranks))
         graded = [i for i, cell in enumerate(cells) if cell.exercise is not None and i not in self.left_out]
-        sandbox = self.warm.spawn(self.limits, len(graded))
+        sandbox = self.warm.spawn(self.limits, len(graded) + bool(graded and not self.alone))
         try:
             sandbox.begin()
             watchdog = Watchdog(sandbox, self.limits, left)
@@ -83,8 +85,11 @@ class Submission:
 
     def _attempt(self, sandbox: Sandbox, cells: Sequence[Cell], graded: list[int], last: bool) -> bool:
         attempt = Attempt(sandbox, cells, self.limits, self.files, self.left_out)
+        common = None
         try:
             attempt.run()
+            if not self.alone and attempt.parked:
+                common = self._parked(sandbox, attempt.parked[0], sandbox.graded[-1], attempt.runs, common=True)
         except Ended as error:
             self._note(error.why, error.log)
             if not (attempt.out_of_time or last) and attempt.reached < len(self.cells):
@@ -96,10 +101,10 @@ class Submission:
         self.log += attempt.tried
         if any(run.status == "timeout" for run in self.runs):
             self._note("timeout")
-        channels = dict(zip(graded, sandbox.graded, strict=True))
+        channels = dict(zip(graded, sandbox.graded, strict=False))
         parked = [i for i in attempt.parked if self.cells[i].exercise not in self.outcomes]
         waiting = [self._examination([self._parked(sandbox, i, channels[i], attempt.runs)]) for i in parked]
-        return self._examine_all([sandbox], waiting) and not last
+        return self._examine_all([sandbox], waiting, common) and not last
 
     def _again_in_ranks(self) -> bool:
         """One group of sandboxes for the exercises of several ranks that are left; whether another is to follow."""
@@ -126,42 +131,79 @@ class Submission:
                 group.measure()
                 self._count(group)
 
-    def _examine_all(self, sandboxes: Sequence[Sandbox], waiting: list[Examination]) -> bool:
-        """Sealed calls, one exercise after the other; whether the rest need theirs in other sandboxes."""
+    def _examine_all(
+        self, sandboxes: Sequence[Sandbox], waiting: list[Examination], common: Parked | None = None
+    ) -> bool:
+        """Sealed calls, one exercise after the other; whether the rest need theirs in other sandboxes.
+
+        Each is asked in the process ``common`` to all first. Where that does not earn full marks, another exercise or a
+        later cell may have changed what this one uses: then the copy made at its own cell is asked, and that counts. At
+        once, since it must not come after an exercise that could tell it its answer.
+        """
         for sandbox in sandboxes:
             sandbox.notebook.close()
         for examination in waiting:
             examination.greet()
+        if common:
+            common.greet()
+        seconds = sum(examination.most_seconds for examination in waiting)
         order = drawn_order([examination.exercise for examination in waiting], self.trusted)
         waiting.sort(key=lambda examination: order.index(examination.exercise), reverse=True)  # the last is asked first
         while waiting:
             # Nobody else is there to see the inputs: no notebook, no process that it or a candidate left.
             members = [member for examination in waiting for member in examination.members]
+            members += [common] if common else []
             for sandbox in sandboxes:
                 sandbox.keep_only([member.pid for member in members if member.sandbox is sandbox])
             examination = waiting.pop()
             try:
-                examination.run()
+                if not (common and self._settled_in(common, examination, seconds)):
+                    if common and any(sandbox.over for sandbox in sandboxes):
+                        self.alone = True
+                        waiting.append(examination)
+                        return True
+                    common = common if common and not common.failed else None
+                    examination.run()
+                self.outcomes[examination.exercise] = examination.outcomes
             except Ended as error:
+                self.outcomes[examination.exercise] = examination.outcomes
                 return bool(waiting) and error.why != "timeout"
             finally:
-                self.outcomes[examination.exercise] = examination.outcomes
                 if examination.problem:
                     self.problems[examination.exercise] = examination.problem
                     self.log.append(examination.log)
                 for other in waiting if any(sandbox.over for sandbox in sandboxes) else ():
                     other.close()
+        if common:
+            common.close()
         return False
 
-    def _parked(self, sandbox: Sandbox, index: int, channel: Channel, runs: Sequence[CellRun]) -> Parked:
-        cell = self.cells[index]
-        specification = self.specifications[cell.exercise or ""]
+    def _settled_in(self, common: Parked, examination: Examination, seconds: float) -> bool:
+        """Whether an exercise earned full marks in the process common to all, which ends when it fails to answer."""
+        if is_measured(examination.exercise, self.trusted):
+            return False
+        try:
+            settled = examination.try_in(common, seconds)
+        except Ended as error:
+            self.log.append(f"asked again alone: {error.log}")
+            common.failed = error
+            common.close()
+            return False
+        if settled:
+            examination.close()
+        return settled
+
+    def _parked(
+        self, sandbox: Sandbox, index: int, channel: Channel, runs: Sequence[CellRun], *, common: bool = False
+    ) -> Parked:
+        specification = self.specifications[self.cells[index].exercise or ""]
         again = [HANG_SECONDS if run.status == "timeout" else 2 * run.seconds + 1 for run in runs]
         replay = again if self.warm.replay else []
-        return Parked(sandbox, channel, cell.candidate, specification, self.cells, replay)
+        return Parked(sandbox, channel, index, specification, self.cells, replay, common=common)
 
     def _examination(self, members: Sequence[Parked]) -> Examination:
-        return Examination(members, members[0].specification, self.trusted, self.limits.call_seconds)
+        self.sealed_end = self.sealed_end or time.monotonic() + self.limits.sealed_seconds
+        return Examination(members, members[0].specification, self.trusted, self.limits.call_seconds, self.sealed_end)
 
     def _count(self, took: Watchdog | Group) -> None:
         self.cpu_seconds += took.cpu_seconds

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsys_course.check.compare import compare
-from mlsys_course.check.tree import TreeError, decode, encode, plain
+from mlsys_course.check.tree import NAMES, TreeError, _file, decode, encode, plain
 
 numbers = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 trees = st.recursive(
@@ -36,6 +36,21 @@ def test_tensors_keep_dtype_shape_and_bits(dtype):
     back = decode(encode({"x": [x, x.T, x[:0]]}))["x"]
     for was, now in zip([x, x.T, x[:0]], back, strict=True):
         assert now.dtype == dtype and now.shape == was.shape and torch.equal(now, was)
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(NAMES)), st.lists(st.integers(0, 3), max_size=3)), max_size=12))
+@settings(deadline=None)
+def test_bytes_are_those_of_safetensors(kinds):
+    tensors = {
+        str(i): (torch.arange(float(np.prod(shape))) % 2).reshape(shape).to(t) for i, (t, shape) in enumerate(kinds)
+    }
+    text = {"tree": 'any "words", é'}
+    assert _file(tensors, text) == safetensors.torch.save(tensors, metadata=text)
+
+
+def test_a_dtype_that_no_file_has_is_told():
+    with pytest.raises(TreeError, match="float8"):
+        encode({"x": torch.ones(2).to(torch.float8_e5m2)})
 
 
 def test_tuples_become_lists_and_numpy_scalars_numbers():

@@ -31,6 +31,9 @@ class Teacher:
     def parts(self, exercise):
         return ()
 
+    def settled(self, exercise, outcomes):
+        return not any(outcome.problem for outcome in outcomes.values())
+
     def part(self, exercise, name, request):
         raise ValueError("no parts")
 

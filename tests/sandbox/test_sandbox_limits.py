@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from autograder.sandbox import Cell, Limits
+from autograder.sandbox import Cell, Engine, Limits
 from autograder.sandbox import watchdog as watchdog_module
 from autograder.sandbox.inside import processes
 from autograder.sandbox.watchdog import Watchdog
@@ -132,6 +132,14 @@ def test_the_whole_notebook_has_a_limit(engine, teacher, monkeypatch):
     assert [cell.status for cell in run.cells] == ["ok", "ok", "timeout", "notrun", "notrun"]
     assert is_right(run.outcomes["double"], 2)
     assert {o.problem for o in run.outcomes["triple"].values()} == {"timeout"}
+
+
+def test_who_sleeps_in_every_call_holds_nobody_up(edition, teacher):
+    lazy = "import time\ndef double(x):\n    time.sleep(0.7)\n    return 2 * x\ntriple = double"
+    with Engine(edition, limits=Limits(sealed_seconds=2.0)) as engine:
+        run = engine.run([Cell(lazy), graded("double"), graded("triple")], teacher)
+    assert run.wall_seconds < 6 and all(outcomes for outcomes in run.outcomes.values())
+    assert {o.problem for outcomes in run.outcomes.values() for o in outcomes.values()} >= {"timeout"}
 
 
 def test_a_flood_of_output(engine, teacher):

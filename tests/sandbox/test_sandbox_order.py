@@ -14,6 +14,9 @@ class Teacher:
     def calls(self, exercise):
         return [Call("one", b"", measure_memory=exercise == "large")]
 
+    def settled(self, exercise, outcomes):
+        return not any(outcome.problem for outcome in outcomes.values())
+
     def part(self, exercise, name, request):
         raise ValueError("no parts")
 

@@ -5,17 +5,11 @@ import time
 import pytest
 import torch
 
-from autograder.sandbox import Call, Cell, Engine, Limits
+from autograder.sandbox import Call, Cell, Limits
 from mlsys_course.check import encode
 
-from .conftest import RIGHT, Teacher, graded, is_right, make_ranked_edition
+from .conftest import RIGHT, Teacher, graded, is_right
 from .ranked import RING, ring_call
-
-
-@pytest.fixture(scope="module")
-def replaying(engine, tmp_path_factory):
-    with Engine(make_ranked_edition(tmp_path_factory.mktemp("replaying") / "edition"), replay=True) as made:
-        yield made
 
 
 def test_the_same_outcomes_as_from_copies(replaying, engine, teacher):

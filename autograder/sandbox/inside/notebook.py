@@ -1,4 +1,8 @@
-"""A student's notebook, cell by cell; at each graded cell a copy of the process is parked for its sealed calls."""
+"""A student's notebook, cell by cell; at each graded cell a copy of the process is parked for its sealed calls.
+
+And one at the end, which is asked first: it can answer for every graded cell with the names as they stood there, and
+the copies of the cells need not wake where it does well. What it cannot undo is a change of an object.
+"""
 
 import contextlib
 import gc
@@ -17,7 +21,7 @@ from . import audit
 from .channel import Channel
 from .replay import wait_and_answer
 from .shell import NotebookShell, Outputs, direct_output, refuse_input
-from .snapshot import answer_calls
+from .snapshot import Names, answer_calls
 
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -33,7 +37,7 @@ THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS
 def run_notebook(
     shell: NotebookShell, lab: Path, home: Path, descriptors: list[int], environment: Mapping[str, str]
 ) -> None:
-    """Read the cells from the first channel and run them; the others are for the graded cells, in order.
+    """Read the cells from the first channel and run them; the others are for the graded cells, in order, and the end.
 
     With "replay" the processes that will answer are forked before anything has run.
     """
@@ -46,15 +50,19 @@ def run_notebook(
     shell.outputs = Outputs(request["output_characters"])
     direct_output(shell)
     refuse_input()
-    waiting, own, cells = list(descriptors[1:]), os.getpid(), request["cells"]
-    for index, cell in enumerate(cells if request["replay"] else ()):
+    waiting, own, cells, replay = list(descriptors[1:]), os.getpid(), request["cells"], request["replay"]
+    names: Names = {}
+    for index, cell in enumerate(cells if replay else ()):
         if cell["mode"] == "graded":
             _park(shell, lab, channel, waiting, cells[:index])
+    if replay and waiting:
+        _park(shell, lab, channel, waiting, cells)
     for index, cell in enumerate(cells):
         start = time.perf_counter()
         if cell["mode"] == "graded":
-            if not request["replay"]:
+            if not replay:
                 _park(shell, lab, channel, waiting)
+                names[index] = dict(shell.user_ns)
             channel.send({"kind": "parked", "cell": index, "seconds": time.perf_counter() - start})
         elif cell["mode"] == "run":
             ok = _run(shell, index, cell["source"])
@@ -64,7 +72,8 @@ def run_notebook(
             seconds = time.perf_counter() - start
             told = {"outputs": taken, "seconds": seconds, "tried": audit.taken()}
             channel.send({"kind": "cell", "cell": index, "ok": ok, **told})
-    channel.send({"kind": "end"})
+    if waiting:
+        _park(shell, lab, channel, waiting, names=names)
     with contextlib.suppress(EOFError):
         channel.receive()  # the trusted side closes when it has read everything
     os._exit(0)
@@ -104,7 +113,12 @@ def _settle(home: Path, lab: Path, files: dict[str, str]) -> None:
 
 
 def _park(
-    shell: NotebookShell, lab: Path, channel: Channel, waiting: list[int], cells: Sequence[Any] | None = None
+    shell: NotebookShell,
+    lab: Path,
+    channel: Channel,
+    waiting: list[int],
+    cells: Sequence[Any] | None = None,
+    names: Names | None = None,
 ) -> None:
     """Fork a copy that waits for sealed inputs until after this process has ended; it may have to run cells first."""
     descriptor = waiting.pop(0)
@@ -112,7 +126,7 @@ def _park(
         warnings.simplefilter("ignore")  # Python 3.12 warns when a student's thread is alive: the copy has only one
         copy = _fork()
     if copy == 0:
-        _become_snapshot(shell, lab, channel, waiting, descriptor, cells)
+        _become_snapshot(shell, lab, channel, waiting, descriptor, cells, names or {})
     os.close(descriptor)
 
 
@@ -126,7 +140,7 @@ def _fork() -> int:
 
 
 def _become_snapshot(shell: NotebookShell, lab: Path, channel: Channel, waiting: list[int], descriptor: int,
-                     cells: Sequence[Any] | None) -> NoReturn:  # fmt: skip
+                     cells: Sequence[Any] | None, names: Names) -> NoReturn:  # fmt: skip
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         channel.close()
@@ -138,7 +152,7 @@ def _become_snapshot(shell: NotebookShell, lab: Path, channel: Channel, waiting:
         own = Channel(socket.socket(fileno=descriptor))
         own.send({"kind": "parked", "pid": os.getpid(), "spent": spent.ru_utime + spent.ru_stime})
         if cells is None:
-            answer_calls(own, shell.user_ns, lab)
+            answer_calls(own, shell.user_ns, lab, names)
         else:
             wait_and_answer(own, shell, lab, cells)
     except BaseException:  # whatever it is, this process must not go on as a second notebook

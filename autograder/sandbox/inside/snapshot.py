@@ -22,6 +22,7 @@ from .kernel import set_limits
 from .rank import RemoteCommunicator
 from .remote import RemotePart
 
+Names = dict[int, dict[str, Any]]  # by graded cell: what the student's names stood for there
 _drivers: dict[str, Driver] = {}  # of the edition, read once
 UNDEFINED = "its name is not defined"
 WARMING = 12  # calls; the interpreter specialises code that has run eight times, and writes that into it
@@ -45,37 +46,40 @@ def warm_up(lab: Path, *, gradients: bool) -> None:
         encode(outcome.outputs)
 
 
-def answer_calls(channel: Channel, namespace: dict[str, Any], lab: Path) -> None:
+def answer_calls(channel: Channel, namespace: dict[str, Any], lab: Path, names: Names) -> None:
     """Answer calls until the trusted side closes."""
     with contextlib.suppress(Closed):
         hello, _ = channel.receive()
-        answer(channel, hello, namespace, lab)
-
-
-def answer(channel: Channel, hello: Mapping[str, Any], namespace: dict[str, Any], lab: Path) -> None:
-    """The same, once the first word about the exercise is there. On a card it may end as BROKEN."""
-    try:
-        _limit_cpu(int(hello["cpu_seconds"]))
-        candidate, missing = _candidate(hello["candidate"], namespace)
-        driver = None if hello["kind"] == "choice" else (_drivers or load_drivers(lab))[hello["exercise"]]
-        if driver is not None:
-            driver = replace(driver, function=_memory_errors(driver.function))
-        parts = {name: RemotePart(channel, name) for name in (driver.parts if driver else ())}
         while True:
-            call, blob = channel.receive()
-            gc.collect(0)
-            outcome = Outcome(problem="missing", detail=missing) if missing else None
-            comm = RemoteCommunicator(channel, call["rank"], call["world_size"]) if "rank" in call else None
-            on_card = hello["card_mib"] > 0 and driver is not None and comm is None
-            with card.default() if on_card else contextlib.nullcontext():
-                inputs = card.moved(decode(blob)) if on_card else decode(blob)
-                outcome = outcome or _call(driver, candidate, inputs, parts, hello, comm)
-            broken = on_card and card.is_broken()
-            _answer(channel, outcome, broken)
-            if broken:
-                os._exit(BROKEN)
-    except Closed:
-        return
+            hello = answer(channel, hello, namespace, lab, names)
+
+
+def answer(channel: Channel, hello: Mapping[str, Any], namespace: dict[str, Any], lab: Path, names: Names) -> Any:
+    """Calls about one exercise; returns the first word about the next. On a card it may end as BROKEN."""
+    _limit_cpu(int(hello["cpu_seconds"]))
+    if hello["cell"] in names:
+        namespace.clear()
+        namespace.update(names[hello["cell"]])
+    candidate, missing = _candidate(hello["candidate"], namespace)
+    driver = None if hello["kind"] == "choice" else (_drivers or load_drivers(lab))[hello["exercise"]]
+    if driver is not None:
+        driver = replace(driver, function=_memory_errors(driver.function))
+    parts = {name: RemotePart(channel, name) for name in (driver.parts if driver else ())}
+    while True:
+        call, blob = channel.receive()
+        if "exercise" in call:
+            return call
+        gc.collect(0)
+        outcome = Outcome(problem="missing", detail=missing) if missing else None
+        comm = RemoteCommunicator(channel, call["rank"], call["world_size"]) if "rank" in call else None
+        on_card = hello["card_mib"] > 0 and driver is not None and comm is None
+        with card.default() if on_card else contextlib.nullcontext():
+            inputs = card.moved(decode(blob)) if on_card else decode(blob)
+            outcome = outcome or _call(driver, candidate, inputs, parts, hello, comm)
+        broken = on_card and card.is_broken()
+        _answer(channel, outcome, broken)
+        if broken:
+            os._exit(BROKEN)
 
 
 def _candidate(expression: str, namespace: dict[str, Any]) -> tuple[Candidate, str]:
@@ -92,7 +96,7 @@ def _call(driver: Driver | None, candidate: Candidate, inputs: Mapping[str, Any]
     if driver is None:
         is_answer = isinstance(candidate, str | int | float | bool)
         return Outcome({"answer": candidate}) if is_answer else Outcome(problem="type")
-    torch.manual_seed(0)
+    _seed()
     return run_case(
         driver,
         candidate,
@@ -103,6 +107,13 @@ def _call(driver: Driver | None, candidate: Candidate, inputs: Mapping[str, Any]
         messages=False,
         comm=comm,
     )
+
+
+def _seed() -> None:
+    """``torch.manual_seed(0)`` on what is there; that function notes where it was called for cards that are not."""
+    torch.default_generator.manual_seed(0)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(0)
 
 
 def _memory_errors(function: Any) -> Any:
