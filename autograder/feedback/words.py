@@ -52,10 +52,12 @@ def state_of(mark: Mark, facts: Mapping[str, Any], *, blank: bool, unreadable: b
 
 
 def error_html(text: str) -> Markup:
-    """``1e-03`` as a power of ten."""
+    """``1e-03`` as a power of ten; the largest stands for all that are larger."""
     match = re.fullmatch(r"1e([+-]\d+)", text)
     if not match:
         return escape({"": "", "0": "0"}.get(text, "infinite"))
+    if text == "1e+00":
+        return escape("1 or more")
     return Markup("10<sup>{}</sup>").format(f"{int(match[1])}".replace("-", "\u2212"))
 
 

@@ -61,9 +61,9 @@ class Scorer:
         return item.parts if isinstance(item, Exercise) else ()
 
     def settled(self, exercise: str, outcomes: Mapping[str, Outcome]) -> bool:
-        """Full marks, a choice, and what is not written at all; all else could be somebody else's doing."""
-        specification = self.specifications[exercise]
-        if specification.kind == "choice" or all(outcome.problem == "missing" for outcome in outcomes.values()):
+        """Full marks, any answer to a choice, and what is not written at all; the rest could be another's doing."""
+        problems = {outcome.problem for outcome in outcomes.values()}
+        if problems == {"missing"} or (self.specifications[exercise].kind == "choice" and problems == {""}):
             return True
         verdict = self._judged(exercise, outcomes)
         return verdict.score == verdict.max_score

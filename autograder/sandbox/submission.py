@@ -16,7 +16,7 @@ from .process import Sandbox, WarmProcess
 from .sealed import Examination
 from .watchdog import Watchdog
 
-RESTARTS = 3
+RESTARTS = 4
 HANG_SECONDS = 1.0  # to run a cell again that had to be interrupted
 NOT_REACHED = {
     "timeout": "The notebook took too long before this exercise's cell.",
@@ -158,8 +158,8 @@ class Submission:
             examination = waiting.pop()
             try:
                 if not (common and self._settled_in(common, examination, seconds)):
-                    if common and any(sandbox.over for sandbox in sandboxes):
-                        self.alone = True
+                    if common and any(sandbox.over in ("memory", "crashed") for sandbox in sandboxes):
+                        self.alone = True  # it took the sandbox along
                         waiting.append(examination)
                         return True
                     common = common if common and not common.failed else None

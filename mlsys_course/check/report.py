@@ -62,10 +62,13 @@ def _sealed_row(number: int, result: Result) -> tuple[str, ...]:
 
 
 def power_of_ten(error: float) -> str:
-    """An error's size and no more: ``1e-03``."""
+    """An error's size and no more: ``1e-03``; at least ``1e-06`` and at most ``1e+00``, which is 1 or more.
+
+    A candidate chooses its errors: with all of a float's exponents they would tell five bits of a sealed input.
+    """
     if not 0 < error < float("inf"):
         return "inf" if error else "0"
-    return "1e" + f"{error:e}".split("e")[1]
+    return "1e" + f"{min(1.0, max(1e-6, error)):e}".split("e")[1]
 
 
 def sealed_words(result: Result) -> str:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsys_course.check.compare import compare
+from mlsys_course.check.report import power_of_ten
 from mlsys_course.check.tree import NAMES, TreeError, _file, decode, encode, plain
 
 numbers = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -157,6 +158,11 @@ class TestCompare:
 
         got = decode(encode(torch.ones(3).as_subclass(Equal)))
         assert not compare(got, torch.zeros(3), 1e-5)[0].ok
+
+
+@pytest.mark.parametrize("error, told", [(3e-4, "1e-04"), (1e-12, "1e-06"), (7e20, "1e+00"), (0.0, "0")])
+def test_the_size_of_a_sealed_error_carries_little(error, told):
+    assert power_of_ten(error) == told
 
 
 def test_a_tensor_named_twice_is_refused():
