@@ -74,6 +74,8 @@ class Parked:
         try:
             if self.failed:
                 raise self.failed
+            if self.met and self.channel.unread():
+                raise BadFrame("more than was asked for")  # it would be taken for an answer of this exercise
             self.channel.send(hello, seconds=PARK_SECONDS)
         except (Closed, Late, BadFrame) as error:
             raise self.ended(error) from None

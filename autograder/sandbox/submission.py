@@ -148,7 +148,8 @@ class Submission:
             common.greet()
         seconds = sum(examination.most_seconds for examination in waiting)
         order = drawn_order([examination.exercise for examination in waiting], self.trusted)
-        waiting.sort(key=lambda examination: order.index(examination.exercise), reverse=True)  # the last is asked first
+        # The last is asked first; choices, before any candidate has run.
+        waiting.sort(key=lambda e: (e.specification.kind != "choice", order.index(e.exercise)), reverse=True)
         while waiting:
             # Nobody else is there to see the inputs: no notebook, no process that it or a candidate left.
             members = [member for examination in waiting for member in examination.members]

@@ -96,6 +96,26 @@ def test_an_exercise_that_spoils_the_process_spoils_no_other(engine, watched, sp
         assert is_right(run.outcomes["double"], 2)
 
 
+CHATTER = """
+import json, os, struct
+
+def triple(x):
+    head = json.dumps({"kind": "outcome", "problem": "missing", "detail": "", "line": None}).encode()
+    for descriptor in range(200, 220):
+        try:
+            os.write(descriptor, struct.pack("<II", len(head), 0) + head)
+        except OSError:
+            pass
+    return 3 * x
+"""
+
+
+def test_words_that_nobody_asked_for_are_no_answers_of_another(engine, watched):
+    for _ in range(3):
+        run = engine.run([Cell(DOUBLE), graded("double"), Cell(CHATTER), graded("triple")], watched)
+        assert is_right(run.outcomes["double"], 2)
+
+
 def test_memory_that_took_the_sandbox_along(engine, watched):
     hog = "import torch\ndef triple(x):\n    keep.append(torch.ones(1 << 28)); return triple(x)\nkeep = []"
     watched.given = {"triple": [Call("one", encode({"x": torch.ones(1)}), seconds=20.0)]}

@@ -2,6 +2,7 @@
 
 import array
 import json
+import select
 import socket
 import struct
 import time
@@ -57,6 +58,12 @@ class Channel:
         if not isinstance(head, dict):
             raise BadFrame("a header that is no object")
         return head, blob
+
+    def unread(self) -> bool:
+        """Whether something has come that nobody read, or the other end is gone."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _exactly(self, count: int, deadline: float | None) -> bytes:
         data = bytearray()
