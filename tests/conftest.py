@@ -1,6 +1,7 @@
-"""What several rooms' tests share: the course, and small labs made on the spot."""
+"""What several rooms' tests share: the course, drawn tensors, devices, and small labs made on the spot."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,36 @@ def secrets_at(tmp_path, monkeypatch) -> Path:
     """Secrets of terms go to a folder of the test's own."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return tmp_path / "config" / "mlsys" / "terms"
+
+
+@pytest.fixture
+def normal_seed() -> int:
+    """Where ``normal`` starts; a room's conftest may say otherwise."""
+    return 20
+
+
+@pytest.fixture
+def normal(normal_seed: int) -> Callable:
+    """``normal(2, 3, dtype=...)``: a tensor of independent normal entries, the same on every machine."""
+    import numpy as np  # here, since most rooms do without tensors, and torch takes seconds to import
+    import torch
+
+    generator = np.random.Generator(np.random.PCG64(normal_seed))
+
+    def draw(*shape: int, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> torch.Tensor:
+        return torch.from_numpy(generator.standard_normal(shape) * scale).to(dtype)
+
+    return draw
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device there is to run on."""
+    import torch
+
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return request.param
 
 
 LAB = '''# %% [markdown]

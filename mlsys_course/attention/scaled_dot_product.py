@@ -26,14 +26,15 @@ def attention(
     Leading dimensions broadcast, as do ``mask`` and ``bias`` to the scores (..., T, S). ``causal`` is another mask,
     ``causal_mask(T, S)``; ``scale`` is 1 / sqrt(D) unless stated. A query that may attend to nothing gets zeros, and
     passes back a gradient of zero. The softmax runs in float32 or better; the result has q's dtype. ``backend`` is
-    "naive", the equation as it stands, or "sdpa", PyTorch's kernels, which need not write the scores to memory.
+    "naive", the equation as it stands, or "sdpa", PyTorch's kernels, which need not write the scores to memory; these
+    also take k and v of K heads for q (B, ..., H, T, D), K a divisor of H: head h of q reads head h // (H / K).
     Raises ValueError where shapes do not fit, ``mask`` is not bool, or ``backend`` is none of the two.
     Source: Vaswani et al. 2017, "Attention is all you need", equation 1; the bias as Raffel et al. 2020, "T5", has it
     for relative positions. Lab 2, exercise ``attention``.
     """
-    scores_shape = _shape_of_scores(q, k, v)
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    scores_shape = _shape_of_scores(q, k, v, _group(q, k, v) if backend == "sdpa" else 1)
     if mask is not None:
         _check_mask(mask, scores_shape)
     if bias is not None:
@@ -61,6 +62,11 @@ def _fused(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, bias: Tensor | None, scale: float
 ) -> Tensor:
     T, S = q.shape[-2], k.shape[-2]
+    if (group := _group(q, k, v)) > 1:
+        same_batch = q.ndim == 4 and q.shape[0] == k.shape[0] == v.shape[0]
+        if same_batch and mask is None and bias is None and (not causal or T in (1, S)):
+            return _grouped(q, k, v, causal and T > 1, scale)
+        k, v = (x.repeat_interleave(group, -3) for x in (k, v))  # with a mask, kernels on a card share no heads
     is_causal = False
     if causal and T > 1:  # the last query sees all there is
         if T == S and mask is None and bias is None:
@@ -87,6 +93,12 @@ def _fused(
     return output if row_has_key is None else output.masked_fill(~row_has_key, 0)
 
 
+def _grouped(q: Tensor, k: Tensor, v: Tensor, is_causal: bool, scale: float) -> Tensor:
+    """The kernel shares the heads, and nothing copies them. The output lies token by token, to be merged as it is."""
+    q = q.transpose(1, 2).contiguous().transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal, scale=scale, enable_gqa=True)
+
+
 BACKENDS = {"naive": _naive, "sdpa": _fused}
 
 
@@ -103,8 +115,18 @@ def _four_dimensional(x: Tensor, leading: tuple[int, ...]) -> Tensor:
     return x.reshape(math.prod(leading[:-1]), *leading[-1:] or (1,), *x.shape[-2:])
 
 
-def _shape_of_scores(q: Tensor, k: Tensor, v: Tensor) -> tuple[int, ...]:
-    """(..., T, S), or ValueError where q, k and v do not fit together."""
+def _group(q: Tensor, k: Tensor, v: Tensor) -> int:
+    """How many heads of q share one head of k and v: 1 where these have as many, or just one, which broadcasts."""
+    if min(q.ndim, k.ndim, v.ndim) < 4 or k.shape[-3] != v.shape[-3] or not 1 < k.shape[-3] < q.shape[-3]:
+        return 1
+    H, K = q.shape[-3], k.shape[-3]
+    if H % K:
+        raise ValueError(f"{K} heads of k and v do not divide the {H} heads of q; give them a divisor of {H}")
+    return H // K
+
+
+def _shape_of_scores(q: Tensor, k: Tensor, v: Tensor, group: int) -> tuple[int, ...]:
+    """(..., T, S), or ValueError where q, k and v do not fit together; ``group`` heads of q share one of k and v."""
     shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
     if min(q.ndim, k.ndim, v.ndim) < 2:
         raise ValueError(f"{shapes}: each needs at least two dimensions, (..., time, channels)")
@@ -115,9 +137,10 @@ def _shape_of_scores(q: Tensor, k: Tensor, v: Tensor) -> tuple[int, ...]:
     if k.shape[-2] != v.shape[-2]:
         raise ValueError(f"{shapes}: each key needs a value; make k.shape[-2] equal v.shape[-2]")
     try:
-        leading = _leading(q, k, v)
+        leading = _leading(q, k, v) if group == 1 else _leading(q[..., ::group, :, :], k, v)
     except RuntimeError:
         raise ValueError(f"{shapes}: the leading dimensions do not broadcast; make them equal") from None
+    leading = leading if group == 1 else (*leading[:-1], q.shape[-3])
     return (*leading, q.shape[-2], k.shape[-2])
 
 

@@ -1,5 +1,6 @@
 """Comparison of a candidate's outputs with the expected ones, by a tolerance of the case's dtype."""
 
+import builtins
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from .tree import Tree, leaves
 
 # Allowed |got - want| is tolerance * (1 + |want|); the dtype is the lowest precision among a case's inputs.
 TOLERANCE: Mapping[str, float] = {"float64": 1e-9, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
+
+RAISED = {name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)}
+RAISED |= {"nothing"}  # what ``raised`` of driver.py may say
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,22 @@ def _leaf(path: str, got_leaves: Mapping[str, Tree], want: Tree, tolerance: floa
         same = type(got) is type(want) and got == want
         if type(got) is not type(want):
             return Leaf(path, False, f"{label} is {name_of(got)}, expected {name_of(want)}", error=math.inf)
-        return Leaf(path, same, "" if same else f"{label} has another value", error=0.0 if same else math.inf)
+        reason = "" if same else raises_else(path, got, want) or f"{label} has another value"
+        return Leaf(path, same, reason, error=0.0 if same else math.inf)
     if not isinstance(got, int | float):
         return Leaf(path, False, f"{label} is {name_of(got)}, expected {name_of(want)}", error=math.inf)
     return _number(path, label, got, want, tolerance)
+
+
+def raises_else(path: str, got: Tree, want: Tree) -> str:
+    """Of an output called ``raised`` what was raised and what was expected; "" unless both are built-in exceptions.
+
+    The names are looked up, so that a candidate's own text never gets into a reason.
+    """
+    named = isinstance(got, str) and isinstance(want, str) and {got, want} <= RAISED
+    if not named or path.rpartition(".")[2] != "raised":
+        return ""
+    return f"raises {got}, expected {want}"
 
 
 def _number(path: str, label: str, got: float, want: float, tolerance: float) -> Leaf:

@@ -8,6 +8,7 @@ from .verdict import Result, Verdict
 
 COLUMNS = ("case", "part", "", "shape", "dtype", "largest error", "at", "ms", "what is wrong")
 SEALED_KINDS = {  # part of a public reason -> what is said of a sealed case, with nothing that a candidate can choose
+    "raises ": "is off",
     "has shape": "has another shape",
     "has dtype": "has another dtype",
     "has NaN": "has NaN",

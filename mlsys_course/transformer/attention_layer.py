@@ -3,7 +3,6 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -48,23 +47,10 @@ class Attention(nn.Module):
             q, k = (rotary_positions(heads, offset, config.rotary_base) for heads in (q, k))
         if cache is not None:
             k, v = cache.append(k, v)
-        plain = mask is None and bias is None and k.shape[2] == x.shape[1]
-        if config.fast and plain and config.n_kv_heads < config.n_heads:
-            return self.output(merge_heads(grouped_kernel(q, k, v, causal)))
-        k, v = repeat_kv(k, config.n_heads), repeat_kv(v, config.n_heads)  # (B, H, S, D)
+        if not config.fast:  # the kernels share heads themselves
+            k, v = repeat_kv(k, config.n_heads), repeat_kv(v, config.n_heads)  # (B, H, S, D)
         y = attention(q, k, v, mask, causal=causal, bias=bias, backend="sdpa" if config.fast else "naive")
         return self.output(merge_heads(y))
-
-
-def grouped_kernel(
-    q: Float[Tensor, "B H T D"], k: Float[Tensor, "B K T D"], v: Float[Tensor, "B K T D"], causal: bool
-) -> Float[Tensor, "B H T D"]:
-    """PyTorch's attention over shared heads as they are, where ``attention`` would be given a copy for each query head.
-
-    Its output lies in memory as q does: token by token, so that merging the heads moves nothing.
-    """
-    q = q.transpose(1, 2).contiguous().transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True)
 
 
 def relative_buckets(

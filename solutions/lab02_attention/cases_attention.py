@@ -23,11 +23,11 @@ def attention(draw: Draw) -> Sequence[Given]:
         return {**large, "v": draw.normal(B, S, 16)}
 
     def lowest(B: int, T: int, S: int) -> dict[str, Any]:
-        """Scores of up to a hundred thousand, still exact, and a query may attend to its two lowest only."""
+        """Scores down to some -10^11, still exact, and a query may attend to its two lowest only."""
         given = whole(B, T, S)
         mask = torch.zeros(B, T, S, dtype=torch.bool)
         mask.scatter_(-1, (given["q"] @ given["k"].mT).argsort(-1)[..., :2], True)
-        return {**given, "q": given["q"] * 1024, "mask": mask}
+        return {**given, "q": given["q"] * 2**30, "mask": mask}
 
     def some(*shape: int) -> Tensor:
         """A drawn mask whose rows each hold a True and a False."""
@@ -49,7 +49,8 @@ def attention(draw: Draw) -> Sequence[Given]:
         Given("large scores, masked, square", "stability", lowest(B, T=S, S=S)),
         Given("mask", "mask", {**qkv(B, H, T=T, S=S, D=D), "mask": some(T, S)}, public=True),
         Given("mask of keys", "mask", {**qkv(B, H, T=T, S=S, D=D), "mask": some(B, 1, 1, S)}),
-        Given("float64", "mask", {**qkv(B, T=T, S=S, D=D, dtype=torch.float64), "mask": some(B, T, S)}),
+        Given("float64", "precision", qkv(B, T=T, S=S, D=D, dtype=torch.float64), public=True),
+        Given("float64, mask", "mask", {**qkv(B, T=T, S=S, D=D, dtype=torch.float64), "mask": some(B, T, S)}),
     ]
     for name, public in (("a query without keys", True), ("queries without keys", False)):
         mask = some(B, T, S)

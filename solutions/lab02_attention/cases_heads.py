@@ -42,6 +42,7 @@ def self_attention(draw: Draw) -> Sequence[Given]:
         Given("mask over a context", "mask", {**inputs(B, Cs=C - 2), "mask": some}),
         Given("gradient", "gradient", {**inputs(B), "mask": causal, "cotangent": cotangent()}, public=True),
         Given("gradient, context", "gradient", {**inputs(B, Cs=C + 1), "cotangent": cotangent()}),
+        Given("an attention that doubles", "parameter", {**inputs(B), "marked": True}, public=True),
     ]
 
 
@@ -92,6 +93,7 @@ def multi_head(draw: Draw) -> Sequence[Given]:
         Given("one token", "edges", inputs(T=1)),
         Given("bfloat16", "precision", inputs(dtype=BF16), public=True),
         Given("bfloat16, causal", "precision", {**inputs(dtype=BF16), "mask": causal}),
+        Given("an attention that doubles", "parameter", {**inputs(B=1), "marked": True}, public=True),
     ]
 
 
@@ -122,4 +124,5 @@ def grouped(draw: Draw) -> Sequence[Given]:
         Given("one token", "edges", inputs(T=1)),
         Given("bfloat16", "precision", inputs(dtype=BF16), public=True),
         Given("bfloat16, causal", "precision", {**inputs(dtype=BF16), "mask": causal}),
+        Given("an attention that doubles", "parameter", {**inputs(B=1), "marked": True}, public=True),
     ]

@@ -42,6 +42,13 @@ def with_gradients(function: Function, case: Case, names: Sequence[str]) -> Tree
     return {"output": output, **{f"gradient_{name}": g for name, g in zip(names, gradients, strict=True)}}
 
 
+def handed_in(attention: Function, case: Case) -> Function:
+    """The part as it is; with ``marked`` one that returns its double, which shows whether it was called."""
+    if not case.get("marked"):
+        return attention
+    return lambda q, k, v, mask=None: 2 * attention(q, k, v, mask)
+
+
 @driver
 def attention(candidate: Function, case: Case) -> Tree:
     """(q, k, v) or (q, k, v, mask); with ``heads_last`` q, k and v are strided views, as after a transpose."""
@@ -87,7 +94,7 @@ def self_attention(candidate: Function, case: Case, attention: Function) -> Tree
 
     def call(*given: torch.Tensor) -> torch.Tensor:
         context = {"context": given[4]} if "context" in case else {}
-        return candidate(*given[:4], **options, **context, attention=attention)
+        return candidate(*given[:4], **options, **context, attention=handed_in(attention, case))
 
     return with_gradients(call, case, names)
 
@@ -98,7 +105,7 @@ def multi_head_attention(candidate: Function, case: Case, attention: Function) -
     mask = {"mask": case["mask"]} if "mask" in case else {}
 
     def call(*tensors: torch.Tensor) -> torch.Tensor:
-        return candidate(*tensors, case["n_heads"], **mask, attention=attention)
+        return candidate(*tensors, case["n_heads"], **mask, attention=handed_in(attention, case))
 
     return with_gradients(call, case, ["x", "w_q", "w_k", "w_v", "w_o"])
 
@@ -109,7 +116,8 @@ def grouped_query_attention(candidate: Function, case: Case, attention: Function
     mask = {"mask": case["mask"]} if "mask" in case else {}
 
     def call(*tensors: torch.Tensor) -> torch.Tensor:
-        return candidate(*tensors, case["n_heads"], case["n_kv_heads"], **mask, attention=attention)
+        heads = (case["n_heads"], case["n_kv_heads"])
+        return candidate(*tensors, *heads, **mask, attention=handed_in(attention, case))
 
     return with_gradients(call, case, ["x", "w_q", "w_k", "w_v", "w_o"])
 

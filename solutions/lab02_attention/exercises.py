@@ -94,9 +94,9 @@ PART = {"attention": Part(component.attention, scores_elements)}
 
 
 def _heads() -> list[Item]:
-    one = {"values": 4, "context": 2, "mask": 1, "gradient": 1}
-    heads = {"values": 6, "mask": 4, "gradient": 2, "edges": 3, "precision": 1}
-    groups = {"values": 5, "mask": 3, "gradient": 2, "edges": 2, "precision": 1}
+    one = {"values": 3, "context": 2, "mask": 1, "gradient": 1, "parameter": 1}
+    heads = {"values": 5, "mask": 4, "gradient": 2, "edges": 3, "precision": 1, "parameter": 1}
+    groups = {"values": 4, "mask": 3, "gradient": 2, "edges": 2, "precision": 1, "parameter": 1}
     cases, wrong = cases_heads, mistakes_heads
     return [
         exercise("self_attention", "projections", one, cases.self_attention, wrong.SELF_ATTENTION, parts=PART),

@@ -59,7 +59,7 @@ from mlsys_course.device import seed
 # zeros, and its gradient as zero: one NaN, and a single training step spreads it to every weight.
 #
 # **Precision.** A sum of thousands of exponentials does not fit bfloat16's 8 bits: for half-precision inputs take the
-# softmax in float32, and return the inputs' dtype.
+# softmax in float32, and return the inputs' dtype. float64 stays float64 all the way.
 
 
 # %% exercise="attention"
@@ -68,9 +68,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
 
     q is (..., T, D), k is (..., S, D), v is (..., S, Dv), with the same leading dimensions, any number of them (also
     none); the result is (..., T, Dv). T and S may differ, as may D and Dv. q, k and v share a dtype, which is the
-    result's. `mask` is bool, True where the query may attend to the key, and broadcasts to (..., T, S). A query that
-    may attend to no key gets zeros, and contributes zero to every gradient. Scores may be as large
-    as the inputs' dtype holds: no NaN, no infinity.
+    result's; the softmax runs in float32, or in float64 where they are float64. `mask` is bool, True where the query
+    may attend to the key, and broadcasts to (..., T, S). A query that may attend to no key gets zeros, and contributes
+    zero to every gradient. Scores may be as large as the inputs' dtype holds, of either sign: no NaN, no infinity, and
+    a key that is hidden counts for nothing however low the others score.
     """
     ### BEGIN SOLUTION
     scores = (q @ k.transpose(-2, -1)).to(torch.promote_types(q.dtype, torch.float32)) / math.sqrt(q.shape[-1])
@@ -155,8 +156,9 @@ fig
 # %% [markdown]
 # **Look at it: why the scale?** With the identity as values, `attention` hands back its weights: a useful trick all
 # through this lab. Below, q and k have independent normal entries. *The left figure* has the standard deviation of q·k
-# against the head width D, on logarithmic axes, with √D as a line; *the right one* the entropy of a query's weights
-# over 64 keys, with and without the scale. log 64 = 4.16 means "looks everywhere", 0 means "looks at one key only".
+# against the head width D, both axes logarithmic, with √D as a line; *the right one*, D logarithmic again, the entropy
+# of a query's weights over 64 keys, with and without the scale. log 64 = 4.16 means "looks everywhere", 0 means "looks
+# at one key only".
 
 
 # %% experiment="why_scale"

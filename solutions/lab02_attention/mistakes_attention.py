@@ -47,6 +47,10 @@ def in_float32(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> T
     return component.attention(q.to(precise), k.to(precise), v.to(precise), mask)
 
 
+def always_float32(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    return component.attention(q.float(), k.float(), v.float(), mask).to(q.dtype)
+
+
 def scaled_by_values(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     scores = scaled_scores(q, k) * math.sqrt(q.shape[-1] / v.shape[-1])
     return masked_softmax(scores, mask).to(v.dtype) @ v
@@ -54,6 +58,11 @@ def scaled_by_values(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
 
 def finite_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     return scores.softmax(-1) if mask is None else scores.masked_fill(~mask, -1e9).softmax(-1)
+
+
+def cleared_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Right but for its number for minus infinity."""
+    return scores.softmax(-1) if mask is None else scores.masked_fill(~mask, -1e9).softmax(-1) * mask
 
 
 def patched_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
@@ -118,6 +127,11 @@ ATTENTION = [
         attention_like(weights_of=finite_softmax),
         "With every score at one large negative number, what are the softmax's weights? See the limit case.",
     ),
+    Misconception(
+        "a fill that is not the lowest",
+        attention_like(weights_of=cleared_softmax),
+        "Scores may be as large as the dtype holds, of either sign. Which number is below all that a key can score?",
+    ),
     Misconception("weights repaired after a NaN", attention_like(weights_of=patched_softmax), PATCHED),
     Misconception("output repaired after a NaN", patched_output, PATCHED),
     Misconception(
@@ -129,5 +143,10 @@ ATTENTION = [
         "result in float32",
         in_float32,
         "Computing in float32 is right for half precision; which dtype should the result have?",
+    ),
+    Misconception(
+        "always in float32",
+        always_float32,
+        "float64 comes in with 16 digits. How many are left after `.float()`, and which dtypes need it at all?",
     ),
 ]

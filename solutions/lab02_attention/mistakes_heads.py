@@ -71,6 +71,14 @@ SPLIT = "A reshape keeps the order in memory. After (B, T, H*D), which axis must
 MERGE = "Before the heads are joined, T must stand before H again; a reshape alone mixes tokens with heads."
 
 
+def own(function: Candidate) -> Candidate:
+    """The right composite, with an attention of its own in the place of the one that it is handed."""
+    return lambda *given, attention=None, **options: function(*given, **options)
+
+
+OWN = "This case hands in an attention that doubles its results, and yours are not doubled. Which one do you call?"
+
+
 def one_head_like(
     swap: bool = False, transpose: bool = False, scale: bool = False, masked: bool = True, sources: str = "xcc"
 ) -> Candidate:
@@ -118,6 +126,7 @@ SELF_ATTENTION = [
         "Who divides by the square root of D: this function, or the `attention` that it calls?",
     ),
     Misconception("mask dropped", one_head_like(masked=False), NO_MASK),
+    Misconception("an attention of its own", own(component.self_attention), OWN),
 ]
 
 MULTI_HEAD = [
@@ -141,6 +150,7 @@ MULTI_HEAD = [
         width_over_heads,
         "H * D may differ from C: read the head dimension off the projection's width instead of off x.",
     ),
+    Misconception("an attention of its own", own(component.multi_head_attention), OWN),
 ]
 
 GROUPED_QUERY = [
@@ -169,4 +179,5 @@ GROUPED_QUERY = [
         "own?",
     ),
     Misconception("mask dropped", heads_like(masked=False, grouped=True), NO_MASK),
+    Misconception("an attention of its own", own(component.grouped_query_attention), OWN),
 ]

@@ -120,7 +120,7 @@ def prefix_like(rule: Candidate) -> Candidate:
 
     def candidate(prefix: Tensor, T: int) -> Tensor:
         keys = component.padding_mask(prefix, T)
-        return rule(component.causal_mask(T), keys, keys.mT).expand(len(prefix), 1, T, T).clone()
+        return rule(component.causal_mask(T, device=prefix.device), keys, keys.mT).expand(len(prefix), 1, T, T).clone()
 
     return candidate
 
@@ -135,6 +135,11 @@ PREFIX_MASK = [
         "prefix ignored",
         prefix_like(lambda causal, keys, queries: causal | torch.zeros_like(keys)),
         "Inside the prefix attention is not causal. What may token 0 see there?",
+    ),
+    Misconception(
+        "prefix only",
+        prefix_like(lambda causal, keys, queries: keys),
+        "Every query of yours sees the prefix, and nothing else. What does a token see of its own past after it?",
     ),
     Misconception(
         "prefix sees all",

@@ -14,13 +14,14 @@ Candidate = Callable[..., Tensor]
 
 BASE = "Change the base: does your result change?"
 FREQUENCY = "Pair i turns at base^(-2i/width). How slow is your slowest pair?"
+TWICE = "An index that counts 0, 2, 4, ... is 2i already. How slow is your slowest pair, and how slow should it be?"
 FROM_ZERO = "The first row is position 0. What are sin(0) and cos(0)?"
 
 
-def angles_of(T: int, width: int, base: float, first: int = 0, doubled: bool = True, **kind: Any) -> Tensor:
-    """Position times frequency, (T, width/2)."""
+def angles_of(T: int, width: int, base: float, first: int = 0, factor: int = 2, **kind: Any) -> Tensor:
+    """Position times frequency, (T, width/2); ``factor`` is what each pair's number is multiplied by."""
     i = torch.arange(width // 2, **kind)
-    return torch.arange(first, first + T, **kind)[:, None] * base ** (-(2 if doubled else 1) * i / width)
+    return torch.arange(first, first + T, **kind)[:, None] * base ** (-factor * i / width)
 
 
 def waves(arrange: Candidate, fixed_base: bool = False, **options: Any) -> Candidate:
@@ -51,7 +52,8 @@ SINUSOIDAL = [
         "All the numbers are there, in another order. Which channels hold the sines?",
     ),
     Misconception("cosine first", waves(lambda sin, cos: alternating(cos, sin)), "Is channel 0 a sine or a cosine?"),
-    Misconception("factor 2 missing", waves(alternating, doubled=False), FREQUENCY),
+    Misconception("factor 2 missing", waves(alternating, factor=1), FREQUENCY),
+    Misconception("factor 2 twice", waves(alternating, factor=4), TWICE),
     Misconception(
         "a frequency for each channel",
         one_frequency_a_channel,
@@ -132,7 +134,8 @@ ROTARY = [
     Misconception(
         "positions from one", turns(first=1), "Position 0 is not turned at all. Is your first row unchanged?"
     ),
-    Misconception("factor 2 missing", turns(doubled=False), FREQUENCY),
+    Misconception("factor 2 missing", turns(factor=1), FREQUENCY),
+    Misconception("factor 2 twice", turns(factor=4), TWICE),
     Misconception("angles in half precision", turns(low=True), HALF),
     Misconception("angles in half precision, divided", half(lambda t, i, base: t / base**i), HALF),
     Misconception(

@@ -34,7 +34,7 @@ def layer_norm_cases(draw: Draw) -> Sequence[Given]:
     small = {"scale": 0.05, "shift": 0.0}
     return [
         Given("batch", "values", inputs(B, T, C), public=True),
-        Given("one token", "values", inputs(C)),
+        Given("one token", "values", inputs(C), public=True),
         Given("four dimensions", "values", inputs(2, B, T, C + 1)),
         Given("float64", "values", inputs(B, C, dtype=F64), public=True),
         Given("epsilon", "epsilon", inputs(T, C, epsilon=draw.number(0.2, 0.6)), public=True),
@@ -62,7 +62,7 @@ def rms_norm_cases(draw: Draw) -> Sequence[Given]:
     zeros["x"] = torch.zeros(2, C)
     return [
         Given("batch", "values", inputs(B, T, C), public=True),
-        Given("one token", "values", inputs(C)),
+        Given("one token", "values", inputs(C), public=True),
         Given("four dimensions", "values", inputs(2, B, T, C + 1)),
         Given("float64", "values", inputs(B, C, dtype=F64), public=True),
         Given("epsilon", "epsilon", inputs(T, C, epsilon=draw.number(0.2, 0.6)), public=True),
@@ -88,7 +88,7 @@ def feed_forward_cases(draw: Draw) -> Sequence[Given]:
     gelu, tanh = {"activation": "gelu"}, {"activation": "gelu_tanh"}
     return [
         Given("batch", "relu", inputs(B, T), public=True),
-        Given("one token", "relu", inputs()),
+        Given("one token", "relu", inputs(), public=True),
         Given("narrow", "relu", inputs(T, width=C - 2, activation="relu")),
         Given("float64", "relu", inputs(B, T, dtype=F64)),
         Given("gelu", "gelu", inputs(B, T, **gelu), public=True),
@@ -122,9 +122,9 @@ def swiglu_cases(draw: Draw) -> Sequence[Given]:
 
     return [
         Given("batch", "values", inputs(B, T), public=True),
-        Given("one token", "values", inputs()),
+        Given("one token", "values", inputs(), public=True),
         Given("as wide as x", "values", inputs(B, T, width=C), public=True),
-        Given("float64", "values", inputs(T, dtype=F64)),
+        Given("float64", "precision", inputs(T, dtype=F64), public=True),
         Given("large gates", "stability", saturated(T), public=True),
         Given("large gates, batch", "stability", saturated(B, T)),
         Given("gradient", "gradient", inputs(B, T, cotangent=draw.normal(B, T, C)), public=True),
@@ -153,5 +153,5 @@ def block_cases(draw: Draw) -> Sequence[Given]:
         Given("three sublayers, pre", "edges", inputs("pre", 3), public=True),
         Given("three sublayers, post", "edges", inputs("post", 3)),
         Given("one sublayer", "edges", inputs(draw.choice(["pre", "post"]), 1)),
-        Given("no sublayer", "edges", inputs("pre", 0)),
+        Given("no sublayer", "edges", inputs("pre", 0), public=True),
     ]

@@ -80,7 +80,7 @@ def encoder_decoder_cases(draw: Draw) -> Sequence[Given]:
         Given("gradient, padded", "gradient", inputs(lengths=lengths_of(draw, B, S), cotangent=draw.normal(B, T, C))),
         Given("one layer each", "edges", inputs(1, lengths=lengths_of(draw, B, S)), public=True),
         Given("one token to write", "edges", inputs(T=1, lengths=lengths_of(draw, B, S))),
-        Given("no layers", "edges", inputs(0)),
+        Given("no layers", "edges", inputs(0), public=True),
     ]
 
 
@@ -113,7 +113,7 @@ def decoder_cases(draw: Draw) -> Sequence[Given]:
         Given("two blocks", "blocks", inputs(T), public=True),
         Given("three blocks", "blocks", inputs(T, 3), public=True),
         Given("one token", "blocks", inputs(1)),
-        Given("float64", "blocks", inputs(T, dtype=F64)),
+        Given("float64", "blocks", inputs(T, dtype=F64), public=True),
         Given("learned positions", "positions", inputs(T, positions="learned"), public=True),
         Given("as long as the table", "positions", inputs(9, positions="learned")),
         Given("sinusoidal positions", "positions", inputs(T, positions="sinusoidal"), public=True),

@@ -14,6 +14,8 @@ Tensor = torch.Tensor
 Candidate = Callable[..., Any]
 
 PRECISION = "In 16 bits a square overflows or a mean loses its digits. In which precision are mean and variance taken?"
+MEAN_SQUARE = "In float16 the square of 300 is infinite. In which precision is the mean of squares taken?"
+DIGITS = "float64 comes in with 16 digits. How many are left after `.float()`, and which dtypes need it at all?"
 RESULT_DTYPE = "Computing in float32 is right for half precision; which dtype should the result have?"
 DETACHED = "The outputs are right and the gradient is not: do mean and scale depend on x in your backward pass too?"
 
@@ -69,6 +71,15 @@ def in_float32(norm: Candidate) -> Candidate:
     return lambda x, *rest: norm(precise(x), *(precise(r) if isinstance(r, Tensor) else r for r in rest))
 
 
+def always_float32(function: Candidate) -> Candidate:
+    """Right for all but float64."""
+
+    def candidate(x: Tensor, *rest: Any, **options: Any) -> Tensor:
+        return function(x.float(), *(r.float() if isinstance(r, Tensor) else r for r in rest), **options).to(x.dtype)
+
+    return candidate
+
+
 def detached_norm(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float = 1e-5) -> Tensor:
     wide = precise(x)
     fixed = wide.detach()
@@ -113,6 +124,7 @@ LAYER_NORM = [
     ),
     Misconception("statistics in half precision", in_low_precision, PRECISION),
     Misconception("result in float32", in_float32(component.layer_norm), RESULT_DTYPE),
+    Misconception("always in float32", always_float32(component.layer_norm), DIGITS),
     Misconception("statistics detached", detached_norm, DETACHED),
 ]
 
@@ -161,9 +173,10 @@ RMS_NORM = [
     Misconception(
         "squares in half precision",
         lambda x, gain, epsilon=1e-6: x * inverse_root(mean_square(x), epsilon) * gain,
-        PRECISION,
+        MEAN_SQUARE,
     ),
     Misconception("result in float32", in_float32(component.rms_norm), RESULT_DTYPE),
+    Misconception("always in float32", always_float32(component.rms_norm), DIGITS),
     Misconception("statistics detached", rms_like(lambda x, e: inverse_root(mean_square(x.detach()), e)), DETACHED),
 ]
 
@@ -239,6 +252,7 @@ FEED_FORWARD = [
         "A sigmoid is a rough stand-in for Phi. The lab asks for the distribution function itself.",
     ),
     Misconception("result in float32", ffn_in_float32, RESULT_DTYPE),
+    Misconception("always in float32", always_float32(component.feed_forward), DIGITS),
 ]
 
 
@@ -282,6 +296,7 @@ SWIGLU = [
         lambda *tensors: component.swiglu(*map(precise, tensors)),
         RESULT_DTYPE,
     ),
+    Misconception("always in float32", always_float32(component.swiglu), DIGITS),
 ]
 
 

@@ -12,6 +12,7 @@ from mlsys_course import transformer as component
 from mlsys_course.attention import causal_mask, padding_mask
 
 from . import references
+from .mistakes import DIGITS
 
 Tensor = torch.Tensor
 Candidate = Callable[..., Any]
@@ -119,6 +120,10 @@ def causal_source(x: Tensor, padded: Tensor | None) -> Tensor:
     return causal if padded is None else causal & padded
 
 
+def inverted(padded: Tensor | None) -> Tensor | None:
+    return None if padded is None else ~padded
+
+
 ENCODER_DECODER = [
     Misconception(
         "memory from the layer beside it",
@@ -150,6 +155,11 @@ ENCODER_DECODER = [
         "padding seen by the decoder",
         stacks_like(memory_mask=lambda padded: None),
         "Padding is hidden from the encoder in yours. Who else looks at the source?",
+    ),
+    Misconception(
+        "padding shown, tokens hidden",
+        stacks_like(source_mask=lambda x, padded: inverted(padded), memory_mask=inverted),
+        "True is where a token may be seen. Where is your padding mask True: at the tokens, or at the padding?",
     ),
 ]
 
@@ -347,6 +357,11 @@ def right_rule(hat: Tensor, g: Tensor, scale: Tensor) -> Tensor:
     return scale * (g - mean(g) - hat * mean(g * hat))
 
 
+def always_float32(x: Tensor, gain: Tensor, gradient: Tensor, epsilon: float = 1e-5) -> tuple[Tensor, ...]:
+    found = references.layer_norm_backward(x.float(), gain.float(), gradient.float(), epsilon)
+    return tuple(each.to(x.dtype) for each in found)
+
+
 def not_summed(x: Tensor, gain: Tensor, gradient: Tensor, epsilon: float = 1e-5) -> tuple[Tensor, Tensor, Tensor]:
     dx, _, _ = references.layer_norm_backward(x, gain, gradient, epsilon)
     hat = component.layer_norm(x, torch.ones_like(gain), torch.zeros_like(gain), epsilon)
@@ -391,4 +406,5 @@ LAYER_NORM_BACKWARD = [
         not_summed,
         "One gain serves all tokens. What happens to the gradients of something that is used many times?",
     ),
+    Misconception("always in float32", always_float32, DIGITS),
 ]

@@ -44,6 +44,9 @@ def order_cases(draw: Draw) -> Sequence[Given]:
     def case(name: str, aspect: str, uses: list[list[int]], outputs: list[int], public: bool = False) -> Given:
         return Given(name, aspect, {"uses": uses, "outputs": outputs}, public)
 
+    def paths(name: str, rungs: int, public: bool = False) -> Given:
+        return Given(name, "depth", {"uses": ladder(rungs), "outputs": [rungs], "watched": True}, public)
+
     late = [[], [0], [1], [2], [0, 3], [4, 1]]  # node 1 is used near the start and at the end
     whole = connected(random_uses(draw, 3, draw.integer(15, 20)))
     parts = random_uses(draw, 3, draw.integer(15, 20))
@@ -57,6 +60,8 @@ def order_cases(draw: Draw) -> Sequence[Given]:
         case("drawn", "order", whole, [len(whole) - 1]),
         case("a variable", "order", [[]], [0]),
         case("ladder", "order", ladder(12), [12]),
+        paths("40 doublings", 40, True),
+        paths("doublings", draw.integer(45, 60)),
         Given("a chain of 3,000", "depth", {"chain": 3000}, True),
         Given("a chain of 8,000", "depth", {"chain": 8000 + draw.integer(0, 99)}),
     ]
@@ -86,6 +91,7 @@ def evaluator_cases(draw: Draw) -> Sequence[Given]:
         case("three runs, then the same tensors", "again", whole, [last], 3, overwrite=True),
         case("a node with two users", "once", DIAMOND, [3, 1], 2, public=True, counts=True),
         case("ladder", "once", ladder(10), [10], counts=True),
+        case("40 doublings", "once", ladder(40), [40], public=True, counts=True),
         case("many users", "once", wide, [7, 1], 2, counts=True),
         case("a chain", "memory", chain(n), [n], 2, (8,), True, **{"at most": 6}),
         case("a chain with a late user", "memory", middle, [n + 1], 1, (8,), True, **{"at most": 7}),
@@ -93,7 +99,7 @@ def evaluator_cases(draw: Draw) -> Sequence[Given]:
         case("missing feed", "feeds", two, [3], public=True, bad="missing"),
         case("feed of another shape", "feeds", two, [3], public=True, bad="shape"),
         case("feed with one axis more", "feeds", two, [3], bad="one more axis"),
-        case("feed of another dtype", "feeds", two, [3], bad="dtype"),
+        case("feed of another dtype", "feeds", two, [3], public=True, bad="dtype"),
     ]
 
 
@@ -163,7 +169,8 @@ def adamw_cases(draw: Draw) -> Sequence[Given]:
         case("several steps", "update", ["weight"], 5, public=True),
         case("small gradients", "update", ["weight"], 3, public=True, scale=1e-3, epsilon=1e-2),
         case("small gradients, other epsilon", "update", ["weight"], 4, (4,), scale=1e-4, epsilon=2e-4),
-        case("no memory", "update", ["weight"], 3, beta1=0.0, beta2=0.0),
+        case("betas of 0", "update", ["weight"], 3, public=True, beta1=0.0, beta2=0.0),
+        case("one beta of 0", "update", ["weight"], 2, beta1=0.0),
         case("decay", "decay", ["weight"], 3, public=True, weight_decay=0.4),
         case("decay, all", "decay", every, 4, weight_decay=draw.number(0.5, 0.9)),
         case("decay, small gradients", "decay", every, 2, (3,), scale=1e-2, weight_decay=0.7, epsilon=1e-3),

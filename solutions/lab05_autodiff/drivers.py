@@ -5,6 +5,7 @@ elsewhere.
 """
 
 import contextlib
+import itertools
 import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,9 +53,15 @@ def variables(tensors: Sequence[torch.Tensor], name: str = "x") -> list[Node]:
 # ---- graphs that a case describes: for each node the nodes that it uses, by number -----------------------------------
 
 
+MOST = 2000  # what a walk along every path of a case's graph runs into long before it ends
+
+
 @dataclass(frozen=True, eq=False)
 class Witness(Operator):
-    """0.3 plus its inputs' weighted sum. Notes down when it computes, and how many of its results exist then."""
+    """0.3 plus its inputs' weighted sum. Notes down when it computes, and how many of its results exist then.
+
+    After ``MOST`` computations in one graph it computes no more, so that a walk along every path ends.
+    """
 
     weights: tuple[float, ...]
     alive: list[weakref.ref] = field(default_factory=list)
@@ -67,6 +74,8 @@ class Witness(Operator):
         result = inputs[0] * self.weights[0] + 0.3
         for x, weight in zip(inputs[1:], self.weights[1:], strict=True):
             result = result + x * weight
+        if len(self.alive) == MOST:
+            raise RuntimeError(f"more than {MOST:,} computations in a small graph: compute each node once a run")
         self.alive.append(weakref.ref(result))
         self.seen.append(sum(one() is not None for one in self.alive))
         return result
@@ -85,12 +94,30 @@ def described(uses: Sequence[Sequence[int]], shape: Sequence[int] = ()) -> list[
     return nodes
 
 
+def watch(nodes: Sequence[Node]) -> None:
+    """From now on the nodes let their inputs be looked at ``MOST`` times, all together."""
+    looks = itertools.count(1)
+
+    class Watched(Node):
+        __slots__ = ()
+
+        def __getattribute__(self, name: str):
+            if name == "inputs" and next(looks) > MOST:
+                raise RuntimeError(f"more than {MOST:,} looks at the inputs of {len(nodes)} nodes: visit each once")
+            return super().__getattribute__(name)
+
+    for node in nodes:
+        node.__class__ = Watched
+
+
 @driver
 def topological_order(candidate, case):
     """Any order will do in which inputs come first: what is compared is what all of them have in common."""
     uses = [[n - 1] if n else [] for n in range(case["chain"])] if "chain" in case else case["uses"]
     nodes = described(uses)
     number = {node: n for n, node in enumerate(nodes)}
+    if "watched" in case:
+        watch(nodes)
     order = [number[node] for node in candidate([nodes[n] for n in case.get("outputs", [-1])])]
     at = {n: place for place, n in enumerate(order)}
     early = [n for n in at for k in uses[n] if at.get(k, len(order)) > at[n]]
@@ -107,7 +134,7 @@ def Evaluator(candidate, case):
     run = candidate(outputs, [*nodes, *([constant] if constant else [])])
     feeds = [dict(zip(fed, [x.clone() for x in tensors], strict=True)) for tensors in case["runs"]]
     if "bad" in case:
-        return {"error": raised(run, bad_feeds(case["bad"], feeds[0]))}
+        return {"raised": raised(run, bad_feeds(case["bad"], feeds[0]))}
     computed = [node.operator for node in nodes if node.inputs]
     found: dict[str, Tree] = {"values": [list(run(one)) for one in feeds]}
     if "overwrite" in case:  # the same tensors as before, with other numbers in them

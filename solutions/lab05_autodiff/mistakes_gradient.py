@@ -46,6 +46,10 @@ def once_for_each_use(outputs):
     return order
 
 
+def every_path(outputs):
+    return list(dict.fromkeys(once_for_each_use(outputs)))
+
+
 def first_output_only(outputs):
     return autodiff.topological_order(outputs[:1])
 
@@ -102,7 +106,7 @@ class OncePerUse(Plain):
                 return self.fed(node, feeds)
             return node.operator.compute(*[value(x) for x in node.inputs])
 
-        if len(self.order) > 35:  # a chain: no node has two users
+        if sum(len(node.inputs) for node in self.order) <= len(self.order):  # a chain: hardly a node has two users
             return super().__call__(feeds)
         return [value(node) for node in self.outputs]
 
@@ -125,6 +129,13 @@ class FeedsUnchecked(Plain):
 class ShapeUnchecked(Plain):
     def fed(self, node, feeds):
         if node not in feeds or feeds[node].dtype != node.dtype:
+            raise ValueError(f"a feed that is no {node}")
+        return feeds[node]
+
+
+class DtypeUnchecked(Plain):
+    def fed(self, node, feeds):
+        if node not in feeds or feeds[node].shape != node.shape:
             raise ValueError(f"a feed that is no {node}")
         return feeds[node]
 
@@ -209,6 +220,11 @@ OF = {
         Misconception(
             "once for each use", once_for_each_use, "How often does a node with two users stand in your order?"
         ),
+        Misconception(
+            "along every path",
+            every_path,
+            "Your order is right in the end. How often do you come to the last node of 40 doublings on the way there?",
+        ),
         Misconception("first output only", first_output_only, "`outputs` may hold several nodes. Do you visit each?"),
     ],
     "Evaluator": [
@@ -236,6 +252,11 @@ OF = {
         ),
         Misconception(
             "shape unchecked", ShapeUnchecked, "A feed of another shape may broadcast and give wrong numbers."
+        ),
+        Misconception(
+            "dtype unchecked",
+            DtypeUnchecked,
+            "A float32 feed for a float64 variable computes, to seven digits. What does the node say of its dtype?",
         ),
     ],
     "gradient": [

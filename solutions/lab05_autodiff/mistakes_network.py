@@ -172,6 +172,14 @@ def divide_sum(node: Node, t) -> Node:
     return t[0] / y + t[1] * x / (y * y)
 
 
+def not_stretched(node: Node, tangents) -> Node:
+    """In a sum an input that stands still is left out, and with it the shape that it gave the sum."""
+    moving = [t for t in tangents if t is not None]
+    if node.operator.name == "add" and len(moving) == 1:
+        return moving[0]
+    return tangent(node, {x: t for x, t in zip(node.inputs, tangents, strict=True) if t is not None})
+
+
 FORWARD = [
     Misconception(
         "product of tangents", forward_but("multiply", lambda n, t: t[0] * t[1]), "The product rule has two terms."
@@ -198,5 +206,10 @@ FORWARD = [
         "log, upside down",
         forward_but("log", lambda n, t: t[0] * n.inputs[0]),
         "What is the slope of log x for a large x?",
+    ),
+    Misconception(
+        "not stretched",
+        not_stretched,
+        "An input that stands still may be the larger one. Which shape has the node, and which has your tangent?",
     ),
 ]

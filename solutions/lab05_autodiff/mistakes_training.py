@@ -1,6 +1,7 @@
 """Lab 5, sealed: misconceptions about the weight update and about checking gradients."""
 
 import functools
+import math
 
 import torch
 
@@ -12,6 +13,8 @@ from mlsys_course.autodiff.optimizers import number_to
 
 def adamw(weight, grad, m, v, t, lr, beta1, beta2, epsilon, weight_decay, mistake=""):
     """The update with a place for each mistake."""
+    if mistake == "logarithm of zero":
+        math.log(beta1), math.log(beta2)
     if mistake == "decay in the gradient":
         grad = grad + weight * weight_decay
     m = m * beta1 + grad * (1 - beta1)
@@ -89,6 +92,10 @@ ADAMW = [
     mistaken("decay in the gradient", "In AdamW the decay does not pass through the moments. Where does it act?"),
     mistaken("decay without the rate", "By how much does a weight shrink in one step when lr is tiny?"),
     mistaken("decay of the new weight", "Which weight shrinks: the one before the step, or the one after?"),
+    mistaken(
+        "logarithm of zero",
+        "A beta may be 0, and 0 has no logarithm. What is 0 to the power of t, and what is left to correct?",
+    ),
     mistaken("remembers corrected moments", "The next step starts from m and v. From which ones?"),
 ]
 CHECK = [

@@ -49,6 +49,57 @@ def test_backends_agree_forward_and_backward(name, options, dtype, device, norma
     assert_close(fused, ours, atol=TOLERANCES[dtype], rtol=TOLERANCES[dtype])
 
 
+GROUPED = {  # q, then k and v
+    "two share": ((2, 4, 6, 8), (2, 2, 6, 8)),
+    "from a cache": ((2, 6, 1, 8), (2, 2, 7, 8)),
+    "several from a cache": ((2, 6, 3, 8), (2, 3, 7, 8)),
+    "one batch of keys for all": ((3, 4, 6, 8), (1, 2, 6, 8)),
+    "five dimensions": ((2, 3, 4, 6, 8), (2, 3, 2, 6, 8)),
+}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("name", GROUPED)
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"mask": True}, {"bias": True, "scale": 0.7}], ids=str)
+def test_the_kernels_share_heads_as_if_they_were_repeated(name, options, dtype, device, normal):
+    q, k = (normal(*shape, dtype=dtype).to(device) for shape in GROUPED[name])
+    v, (H, T, S) = normal(*k.shape, dtype=dtype).to(device), (q.shape[-3], q.shape[-2], k.shape[-2])
+    options = dict(options)
+    if "mask" in options:
+        options["mask"] = normal(H, T, S).to(device) > 0
+    if "bias" in options:
+        options["bias"] = normal(H, T, S, dtype=dtype).to(device)
+    cotangent = normal(*q.shape, dtype=dtype).to(device)
+
+    def repeated(q, k, v):
+        return attention(q, *(x.repeat_interleave(H // x.shape[-3], -3) for x in (k, v)), **options)
+
+    want = with_gradients(repeated, [q, k, v], cotangent)
+    got = with_gradients(functools.partial(attention, **options, backend="sdpa"), [q, k, v], cotangent)
+    assert_close(got, want, atol=TOLERANCES[dtype], rtol=TOLERANCES[dtype])
+
+
+def test_shared_heads_are_not_copied(normal, monkeypatch):
+    given = []
+    kernel = F.scaled_dot_product_attention
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *a, **k: given.append(a) or kernel(*a, **k))
+    q, k = normal(2, 4, 6, 8), normal(2, 2, 6, 8)
+    output = attention(q, k, k, causal=True, backend="sdpa")
+    assert given[0][1] is k and given[0][2] is k
+    assert output.transpose(1, 2).is_contiguous()  # merging the heads moves nothing
+
+
+@pytest.mark.parametrize(("q", "k", "backend", "words"), [
+    ((2, 4, 5, 8), (2, 3, 5, 8), "sdpa", "3 heads of k and v do not divide the 4 heads of q; give them a divisor of 4"),
+    ((2, 4, 5, 8), (3, 2, 5, 8), "sdpa", r"\(3, 2, 5, 8\).*do not broadcast"),
+    ((2, 4, 5, 8), (2, 2, 5, 8), "naive", "do not broadcast"),
+    ((4, 5, 8), (2, 5, 8), "sdpa", "do not broadcast"),  # without a batch the first axis may be one
+])  # fmt: skip
+def test_heads_that_cannot_be_shared_are_told(q, k, backend, words, normal):
+    with pytest.raises(ValueError, match=words):
+        attention(normal(*q), normal(*k), normal(*k), backend=backend)
+
+
 @pytest.mark.parametrize("shape", [(7,), (2, 1, 1, 7), (2, 1, 5, 7), (3, 5, 1), (1, 3, 5, 7)], ids=str)
 def test_masks_broadcast_in_both(shape, device, normal):
     q, k, v = (normal(2, 3, rows, 8, dtype=torch.float32).to(device) for rows in (5, 7, 7))

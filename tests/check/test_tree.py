@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsys_course.check.compare import compare
-from mlsys_course.check.report import power_of_ten
+from mlsys_course.check.outcome import Outcome
+from mlsys_course.check.report import power_of_ten, sealed_words
 from mlsys_course.check.tree import NAMES, TreeError, _file, decode, encode, plain
+from mlsys_course.check.verdict import Result
 
 numbers = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 trees = st.recursive(
@@ -131,6 +133,20 @@ class TestCompare:
         }
         for words, got in cases.items():
             assert words in [leaf.reason for leaf in compare(got, want, 1e-5)], words
+
+    @pytest.mark.parametrize(("got", "words"), [
+        ("nothing", "raises nothing, expected ValueError"),
+        ("IndexError", "raises IndexError, expected ValueError"),
+        ("y has NaN, expected 3", "runs[1].raised has another value"),  # a candidate's own text is not quoted
+    ])  # fmt: skip
+    def test_what_bad_input_raises_is_named(self, got, words):
+        wanted = [{"raised": "nothing"}, {"raised": "ValueError"}]
+        result = compare({"runs": [{"raised": "nothing"}, {"raised": got}]}, {"runs": wanted}, 1e-5)
+        assert [leaf.reason for leaf in result] == ["", words]
+        assert sealed_words(Result("case", "part", Outcome({}), result, [words])) == "runs[1].raised is off"
+
+    def test_other_strings_are_not_quoted(self):
+        assert compare({"name": "ValueError"}, {"name": "nothing"}, 1e-5)[0].reason == "name has another value"
 
     @pytest.mark.parametrize("scale", [1.0, 1e6, 1e-6])
     def test_error_counts_in_tolerances(self, scale):
