@@ -21,7 +21,7 @@ if "google.colab" in sys.modules:
         raise SystemExit("Upload {stem}-....zip (the folder symbol on the left), then run this cell again.")
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "--no-deps", *wheels], check=True)  # Colab's own torch stays
-    subprocess.run([*pip, "jaxtyping", "safetensors"], check=True)
+    subprocess.run([*pip, "jaxtyping", "safetensors", "cloudpickle"], check=True)
 """
 
 

@@ -14,7 +14,7 @@ from .release import Release
 from .workspace import DeskError
 
 OLDEST, NEWEST = (3, 11), (3, 13)
-PACKAGES = ("torch", "numpy", "matplotlib", "safetensors", "jaxtyping", "jupyterlab", "nbgrader", "nbdime")
+PACKAGES = ("torch", "numpy", "matplotlib", "safetensors", "jaxtyping", "cloudpickle", "jupyterlab", "nbgrader", "nbdime")
 SELF = "mlsys_course"
 
 
