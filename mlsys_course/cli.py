@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .errors import CourseProblem
+from .planning import EXAMPLE, plan
 
 if TYPE_CHECKING:
     from .workbook import Ran
@@ -170,6 +171,9 @@ def progress() -> None:
         say(["No lab here yet. Call this in the folder that holds your labs, or begin: mlsys start lab00"])
         raise typer.Exit(1)
     console.print(found.table(console.width))
+
+
+app.command(epilog=EXAMPLE)(plan)
 
 
 @app.command(epilog="Example: mlsys doctor")

@@ -1,9 +1,25 @@
-"""Accounting: a configuration in, named terms out. Lab 7."""
+"""Accounting: a configuration in, named terms out. Lab 7. Live measurements are in ``accounting.measured``."""
 
-from .config import ModelConfig, gated_width, head_dim_of, round_up
+from .config import BadSize, ModelConfig, gated_width, head_dim_of, round_up
+from .flops import Operator, forward_flops, hfu, mfu, operators, six_nd, six_nd_error, training_flops
 from .formulas import formula_errors, simplified_count, standard_count
-from .parameters import parameter_table, shares
+from .gpus import GPUS, Gpu, gpu_named
+from .links import LINKS, Link, link_named
+from .memory import (
+    activation_memory,
+    inference_memory,
+    korthikanti,
+    kv_cache_bytes,
+    memory_timeline,
+    model_states,
+    training_memory,
+)
+from .parameters import parameter_table
+from .plan import Option, Plan, plan, remedies
 from .presets import (
+    PRESETS,
+    bert_base,
+    bert_large,
     gpt2,
     gpt2_large,
     gpt2_medium,
@@ -14,18 +30,49 @@ from .presets import (
     llama2_70b,
     llama3_8b,
     llama3_405b,
+    preset,
+    t5_3b,
+    t5_11b,
+    t5_base,
+    t5_large,
+    t5_small,
 )
+from .recipe import Recipe
+from .roofline import Bound, attainable, bound, forward_seconds, ridge, roofline
+from .run import Run, Schedule, days_needed, gpus_needed, run_of, schedule
+from .table import Table
+from .traffic import SCHEMES, Exchange, Load, bottleneck, exchange_seconds, traffic
+from .zero import gpu_memory, sharded_states
 
 __all__ = [
+    "BadSize",
     "ModelConfig",
+    "Recipe",
+    "Operator",
+    "PRESETS",
+    "Table",
     "gated_width",
     "head_dim_of",
     "round_up",
+    "operators",
+    "forward_flops",
+    "training_flops",
+    "six_nd",
+    "six_nd_error",
+    "mfu",
+    "hfu",
     "parameter_table",
-    "shares",
+    "model_states",
+    "activation_memory",
+    "training_memory",
+    "memory_timeline",
+    "inference_memory",
+    "kv_cache_bytes",
+    "korthikanti",
     "simplified_count",
     "standard_count",
     "formula_errors",
+    "preset",
     "gpt2",
     "gpt2_medium",
     "gpt2_large",
@@ -36,4 +83,41 @@ __all__ = [
     "llama2_70b",
     "llama3_8b",
     "llama3_405b",
+    "bert_base",
+    "bert_large",
+    "t5_small",
+    "t5_base",
+    "t5_large",
+    "t5_3b",
+    "t5_11b",
+    "GPUS",
+    "Gpu",
+    "gpu_named",
+    "LINKS",
+    "Link",
+    "link_named",
+    "SCHEMES",
+    "Exchange",
+    "Load",
+    "traffic",
+    "bottleneck",
+    "exchange_seconds",
+    "Bound",
+    "ridge",
+    "attainable",
+    "bound",
+    "roofline",
+    "forward_seconds",
+    "Run",
+    "Schedule",
+    "run_of",
+    "schedule",
+    "gpus_needed",
+    "days_needed",
+    "Option",
+    "Plan",
+    "plan",
+    "remedies",
+    "sharded_states",
+    "gpu_memory",
 ]

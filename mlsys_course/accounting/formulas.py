@@ -25,5 +25,5 @@ def standard_count(config: ModelConfig) -> int:
 
 def formula_errors(config: ModelConfig) -> dict[str, float]:
     """Relative error of each short formula against the exact total; negative where it counts too little."""
-    exact = parameter_table(config)["total"]
+    exact = parameter_table(config).total
     return {formula.__name__: formula(config) / exact - 1 for formula in (simplified_count, standard_count)}

@@ -1,8 +1,9 @@
 """Configurations of published models."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from .config import ModelConfig, gated_width, head_dim_of, round_up
+from .config import ModelConfig, check_one_of, gated_width, head_dim_of, round_up
 
 
 def _gpt(d_model: int, n_layers: int, n_heads: int, context: int) -> ModelConfig:
@@ -18,6 +19,7 @@ def _gpt(d_model: int, n_layers: int, n_heads: int, context: int) -> ModelConfig
         positions="learned",
         attention_biases="QKVO",
         gated=False,
+        activation="gelu",
         mlp_biases=True,
         norm="layer",
         tied_head=True,
@@ -86,3 +88,97 @@ def llama3_8b() -> ModelConfig:
 def llama3_405b() -> ModelConfig:
     """LLaMA-3.1 405B."""
     return replace(_llama(16384, 126, 128, 53248), n_kv_heads=8, vocabulary=128256, context=131072)
+
+
+def _bert(d_model: int, n_layers: int, n_heads: int) -> ModelConfig:
+    return replace(
+        _gpt(d_model, n_layers, n_heads, context=512),
+        vocabulary=30522,
+        causal=False,
+        segments=2,
+        embedding_norm=True,
+        final_norm=False,
+        head_transform=True,
+        head_bias=True,
+    )
+
+
+def bert_base() -> ModelConfig:
+    """BERT base with its head for masked words, without the pooler. Source: Devlin et al. 2019."""
+    return _bert(768, 12, 12)
+
+
+def bert_large() -> ModelConfig:
+    """BERT large."""
+    return _bert(1024, 24, 16)
+
+
+def _t5(d_model: int, n_layers: int, n_heads: int, d_ffn: int, head_dim: int = 64) -> ModelConfig:
+    return ModelConfig(
+        vocabulary=32128,
+        context=512,
+        d_model=d_model,
+        n_layers=n_layers,
+        n_heads=n_heads,
+        n_kv_heads=n_heads,
+        head_dim=head_dim,
+        d_ffn=d_ffn,
+        positions="relative",
+        buckets=32,
+        gated=False,
+        activation="relu",
+        tied_head=True,
+        encoder_layers=n_layers,
+    )
+
+
+def t5_small() -> ModelConfig:
+    """T5 small. Source: Raffel et al. 2020, section 3.1."""
+    return _t5(512, 6, 8, 2048)
+
+
+def t5_base() -> ModelConfig:
+    """T5 base."""
+    return _t5(768, 12, 12, 3072)
+
+
+def t5_large() -> ModelConfig:
+    """T5 large."""
+    return _t5(1024, 24, 16, 4096)
+
+
+def t5_3b() -> ModelConfig:
+    """T5 3B: 32 heads of 128 in a width of 1024."""
+    return _t5(1024, 24, 32, 16384, head_dim=128)
+
+
+def t5_11b() -> ModelConfig:
+    """T5 11B: 128 heads of 128 in a width of 1024."""
+    return _t5(1024, 24, 128, 65536, head_dim=128)
+
+
+PRESETS: dict[str, Callable[[], ModelConfig]] = {
+    "gpt2": gpt2,
+    "gpt2-medium": gpt2_medium,
+    "gpt2-large": gpt2_large,
+    "gpt2-xl": gpt2_xl,
+    "gpt3-175b": gpt3_175b,
+    "llama2-7b": llama2_7b,
+    "llama2-13b": llama2_13b,
+    "llama2-70b": llama2_70b,
+    "llama3-8b": llama3_8b,
+    "llama3-405b": llama3_405b,
+    "bert-base": bert_base,
+    "bert-large": bert_large,
+    "t5-small": t5_small,
+    "t5-base": t5_base,
+    "t5-large": t5_large,
+    "t5-3b": t5_3b,
+    "t5-11b": t5_11b,
+}
+
+
+def preset(name: str) -> ModelConfig:
+    """The published model of that name, as the command line writes it; BadSize names the nearest for another."""
+    check_one_of("model", name, PRESETS)
+    return PRESETS[name]()

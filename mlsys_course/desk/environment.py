@@ -14,7 +14,9 @@ from .release import Release
 from .workspace import DeskError
 
 OLDEST, NEWEST = (3, 11), (3, 13)
-PACKAGES = ("torch", "numpy", "matplotlib", "safetensors", "jaxtyping", "cloudpickle", "jupyterlab", "nbgrader", "nbdime")
+PACKAGES = (
+    "torch", "numpy", "matplotlib", "safetensors", "jaxtyping", "cloudpickle", "jupyterlab", "nbgrader", "nbdime",
+)  # fmt: skip
 SELF = "mlsys_course"
 
 

@@ -5,7 +5,7 @@ from mlsys_course.check import Tree, driver
 
 def whole_numbers(inputs: Tree, outputs: Tree) -> str | None:
     """Counts are exact, so they are ``int``; a float loses single parameters beyond 2**53."""
-    for name, count in outputs.items():
+    for name, count in outputs.items() if isinstance(outputs, dict) else ():
         if not isinstance(count, int):
             return f"{name} is {count!r}; count in whole numbers (// instead of /)"
     return None
@@ -13,7 +13,11 @@ def whole_numbers(inputs: Tree, outputs: Tree) -> str | None:
 
 def total_is_sum(inputs: Tree, outputs: Tree) -> str | None:
     """Where a case asks for the whole table, its last term is the sum of the others."""
-    if "total" in outputs and outputs["total"] != sum(count for name, count in outputs.items() if name != "total"):
+    if (
+        isinstance(outputs, dict)
+        and "total" in outputs
+        and outputs["total"] != sum(count for name, count in outputs.items() if name != "total")
+    ):
         return "total is not the sum of the other terms"
     return None
 
@@ -25,3 +29,79 @@ def parameter_table(candidate, case):
     if not isinstance(table, dict):
         return table
     return {name: table[name] for name in case["terms"] if name in table}
+
+
+def chosen(found, case):
+    """The outputs that the case asks for, of a dict; anything else as it is."""
+    return {name: found[name] for name in case["asked"] if name in found} if isinstance(found, dict) else found
+
+
+@driver(properties={"whole numbers": whole_numbers})
+def forward_flops(candidate, case):
+    """What the case asks for of a forward pass's FLOPs."""
+    return chosen(candidate(dict(case["config"]), case["batch"], case["time"], case["past"]), case)
+
+
+@driver(properties={"whole numbers": whole_numbers})
+def training_flops(candidate, case):
+    """What the case asks for of a step's FLOPs, from a table of the forward pass that stands in for yours."""
+    names = ("parameters", "tokens", "recompute", "attention")
+    return chosen(candidate(dict(case["forward"]), *(case[name] for name in names)), case)
+
+
+@driver(properties={"whole numbers": whole_numbers, "sum": total_is_sum})
+def model_states(candidate, case):
+    """Bytes of all states."""
+    return candidate(case["parameters"], case["precision"], case["optimizer"])
+
+
+@driver(properties={"whole numbers": whole_numbers})
+def activation_bytes(candidate, case):
+    """What the case asks for of the bytes that autograd keeps."""
+    names = ("batch", "time", "attention", "checkpointing")
+    return chosen(candidate(dict(case["config"]), *(case[name] for name in names)), case)
+
+
+@driver(properties={"whole numbers": whole_numbers})
+def kv_cache(candidate, case):
+    """The cache's bytes, or how many sequences fit."""
+    names = ("batch", "time", "itemsize", "parameters", "memory")
+    return chosen(candidate(dict(case["config"]), *(case[name] for name in names)), case)
+
+
+@driver
+def peak_memory(candidate, case):
+    """The highest point of a list of events."""
+    return candidate([list(event) for event in case["events"]], case["block"])
+
+
+@driver
+def traffic(candidate, case):
+    """Total and bottleneck of one scheme."""
+    names = ("scheme", "entries", "ranks", "gradient_itemsize", "weight_itemsize", "micro_batches")
+    return candidate(*(case[name] for name in names))
+
+
+@driver
+def gpus_needed(candidate, case):
+    """What the case asks for: the exact number, or whole boxes."""
+    return chosen(candidate(*(case[name] for name in ("flops", "peak", "utilization", "days", "box"))), case)
+
+
+@driver
+def schedule(candidate, case):
+    """What the case asks for of a run's time and cost."""
+    names = ("flops_per_token", "tokens", "batch_tokens", "gpus", "peak", "utilization", "sent", "bandwidth", "price")
+    return chosen(candidate(*(case[name] for name in names)), case)
+
+
+@driver
+def roofline(candidate, case):
+    """What the case asks for of a product under a roof."""
+    return chosen(candidate(*(case[name] for name in ("m", "k", "n", "itemsize", "peak", "bandwidth"))), case)
+
+
+@driver
+def zero_stage(candidate, case):
+    """What the case asks for of bytes, stage and ranks."""
+    return chosen(candidate(*(case[name] for name in ("parameters", "activations", "ranks", "memory"))), case)

@@ -1,11 +1,12 @@
-"""Lab 7, sealed: this term's architecture, cases, misconceptions, points."""
+"""Lab 7, sealed: what the term draws, cases and points. Misconceptions, references and the other cases stand beside."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from autograder.draw import Draw
-from autograder.exercise import Choice, Exercise, Given, Item, Misconception, Question
-from mlsys_course.accounting import ModelConfig, parameter_table, round_up
+from autograder.exercise import Choice, Exercise, Given, Item, Question
+
+from . import items_costs, items_plan
+from .mistakes_parameters import counted, mistakes
 
 TERMS = ["embedding", "positions", "attention", "mlp", "norms", "head", "total"]
 RATIOS = [(8, 3), (10, 3), (7, 2), (5, 2), (9, 2), (11, 4), (16, 5), (18, 5)]
@@ -80,92 +81,6 @@ def saving_question(draw: Draw) -> dict[str, str]:
     }
 
 
-def architecture(v: Mapping, sizes: Mapping[str, int]) -> ModelConfig:
-    """This term's model at the given sizes."""
-    d_ffn = -(-v["ffn_numerator"] * sizes["d_model"] // v["ffn_denominator"])
-    same = ("vocabulary_multiple", "registers", "extra_positions", "value_multiple", "attention_biases", "sinks")
-    same += ("gated", "mlp_biases", "norm", "norms_per_layer", "embedding_norm", "qk_norm", "tied_head")
-    return ModelConfig(
-        **sizes,
-        d_ffn=round_up(d_ffn, v["ffn_multiple"]),
-        positions="learned" if v["extra_positions"] else "rotary",
-        **{name: v[name] for name in same},
-    )
-
-
-def counted(v: Mapping, change: Callable[[ModelConfig], ModelConfig] = lambda c: c) -> Callable:
-    """A candidate that counts this term's model, or what a mistake takes it for."""
-
-    def candidate(config: Mapping[str, int]) -> dict[str, int]:
-        return parameter_table(change(architecture(v, config)))
-
-    return candidate
-
-
-def one_head_output(v: Mapping) -> Callable:
-    """W^O as the notes write it."""
-
-    def candidate(config: Mapping[str, int]) -> dict[str, int]:
-        table = counted(v)(config)
-        slices = config["d_model"] * config["head_dim"] * v["value_multiple"]
-        missing = config["n_layers"] * slices * (config["n_heads"] - 1)
-        return {**table, "attention": table["attention"] - missing, "total": table["total"] - missing}
-
-    return candidate
-
-
-def mistakes(v: Mapping) -> list[Misconception]:
-    """Slips that are possible in this term's architecture."""
-    rotary = {"positions": "rotary", "extra_positions": 0}
-    other_norm = "rms" if v["norm"] == "layer" else "layer"
-    exact_width = lambda c: -(-v["ffn_numerator"] * c.d_model // v["ffn_denominator"])  # noqa: E731
-    found = [
-        ("output_one_head", None, "What is the width of all heads' outputs side by side, as W^O receives them?"),
-        ("kv_heads", lambda c: replace(c, n_kv_heads=c.n_heads), "How many heads do keys and values have here?"),
-        (
-            "matrices",
-            lambda c: replace(c, gated=not c.gated),
-            "How many matrices has the feed-forward network of this term's table, and does yours count as many?",
-        ),
-        (
-            "biases",
-            lambda c: replace(c, attention_biases="", mlp_biases=False),
-            "Read again which projections have a bias; a bias is as long as the outputs of its matrix.",
-        ),
-        (
-            "padding",
-            lambda c: replace(c, vocabulary_multiple=1),
-            "How many rows does the embedding have in memory, and the head with it?",
-        ),
-        (
-            "head",
-            lambda c: replace(c, tied_head=not c.tied_head),
-            "Is the head a tensor of its own in this term's table? A tensor counts once.",
-        ),
-        ("registers", lambda c: replace(c, registers=0), "The registers are learned too: where do they count?"),
-        (
-            "positions",
-            lambda c: replace(c, **(rotary if c.positions == "learned" else {"positions": "learned"})),
-            "Which kind of positions is learned, and which is computed?",
-        ),
-        (
-            "rounding",
-            lambda c: replace(c, d_ffn=exact_width(c)),
-            "d_ffn itself is rounded up before any matrix has that width.",
-        ),
-        ("final_norm", lambda c: replace(c, final_norm=False), "Is there a norm that belongs to no layer?"),
-        ("norm_bias", lambda c: replace(c, norm=other_norm), "What is learned in this kind of norm, for each channel?"),
-    ]
-    if v["value_multiple"] > 1:
-        hint = "How wide is a head of values, compared with one of queries? Follow that width through W^O."
-        found.append(("value_width", lambda c: replace(c, value_multiple=1), hint))
-    if v["sinks"]:
-        found.append(("sinks", lambda c: replace(c, sinks=False), "One learned number for each query head is missing."))
-    return [
-        Misconception(name, counted(v, change) if change else one_head_output(v), hint) for name, change, hint in found
-    ]
-
-
 def cases(v: Mapping) -> Callable[[Draw], list[Given]]:
     """Cases by aspect; each names the terms that it asks for."""
     multiple, ratio = v["vocabulary_multiple"], (v["ffn_numerator"], v["ffn_denominator"])
@@ -177,7 +92,7 @@ def cases(v: Mapping) -> Callable[[Draw], list[Given]]:
         while ratio[0] * d_model % (ratio[1] * v["ffn_multiple"]) in range(8 * ratio[1]):
             d_model += 8
         drawn = {
-            "vocabulary": multiple * draw.integer(30, 900) - draw.integer(6, multiple - 1),
+            "vocabulary": multiple * draw.integer(30, 900) - draw.integer(1, min(v["registers"], multiple) - 1),
             "context": draw.integer(64, 4096),
             "d_model": d_model,
             "n_layers": draw.integer(2, 48),
@@ -235,4 +150,12 @@ def exercises(v: dict) -> list[Item]:
             "draws a consequence: what a larger vocabulary or tying costs a small model, and why it hardly shows later",
         ),
     ]
-    return [table, saving, Question("where_they_are", rubric)]
+    return [
+        table,
+        saving,
+        Question("where_they_are", rubric),
+        *items_costs.core(),
+        *items_plan.core(),
+        *items_costs.extensions(),
+        *items_plan.extensions(),
+    ]

@@ -72,3 +72,31 @@ def live_table(model: nn.ModuleDict) -> dict[str, int]:
     for name, parameter in model.named_parameters():  # leaves duplicates out
         table[name.split(".")[0]] += parameter.numel()
     return {**table, "total": sum(table.values())}
+
+
+def hugging_face(config: ModelConfig) -> nn.Module:
+    """The published architecture, as Hugging Face has it, on the meta device."""
+    with torch.device("meta"):
+        return _hugging_face(config)
+
+
+def _hugging_face(c: ModelConfig) -> nn.Module:
+    import transformers as hf
+
+    eager = {"attn_implementation": "eager"}
+    if c.encoder_layers:
+        t5 = hf.T5Config(vocab_size=c.vocabulary, d_model=c.d_model, d_kv=c.head_dim, d_ff=c.d_ffn,
+                         num_layers=c.n_layers, num_heads=c.n_heads, dropout_rate=0.0, **eager)  # fmt: skip
+        return hf.T5ForConditionalGeneration(t5)
+    if c.segments:
+        bert = hf.BertConfig(vocab_size=c.vocabulary, hidden_size=c.d_model, num_hidden_layers=c.n_layers,
+                             num_attention_heads=c.n_heads, intermediate_size=c.d_ffn, **eager)  # fmt: skip
+        return hf.BertForMaskedLM(bert)
+    if c.positions == "learned":
+        gpt = hf.GPT2Config(vocab_size=c.vocabulary, n_positions=c.context, n_embd=c.d_model, n_layer=c.n_layers,
+                            n_head=c.n_heads, **eager)  # fmt: skip
+        return hf.GPT2LMHeadModel(gpt)
+    llama = hf.LlamaConfig(vocab_size=c.vocabulary, hidden_size=c.d_model, intermediate_size=c.d_ffn,
+                           num_hidden_layers=c.n_layers, num_attention_heads=c.n_heads,
+                           num_key_value_heads=c.n_kv_heads, tie_word_embeddings=c.tied_head, **eager)  # fmt: skip
+    return hf.LlamaForCausalLM(llama)

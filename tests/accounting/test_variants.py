@@ -1,21 +1,24 @@
 """Lab 7's exercise: right in its own term, exact against a live model, near zero in another term."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autograder.course import load_package
 from autograder.draw import Draw
 from autograder.exercise import Exercise
 from autograder.term.secret import SAMPLE_SECRET
 from mlsys_course.check import Case, Specification, Verdict, judge, run_case
-from mlsys_course.check.edition import load_drivers, load_module
+from mlsys_course.check.edition import load_drivers
 from tests.accounting.live_models import live_model, live_table
 
 LAB = Path(__file__).parents[2] / "solutions" / "lab07_accounting"
-SEALED = load_module(LAB / "exercises.py", "lab07_exercises_under_test")
+SEALED = load_package(LAB)
+PARAMETERS = import_module(f"{SEALED.__package__}.mistakes_parameters")
 DRIVER = load_drivers(LAB)["parameter_table"]
 SECRETS = [b"the secret of one term", b"the secret of another", SAMPLE_SECRET]
 
@@ -77,7 +80,7 @@ def test_the_expected_outputs_are_a_live_models(secret: bytes) -> None:
     variants, exercise = term(secret)
     for case in exercise.cases(Draw(secret, "live")):
         sizes = {**case.inputs["config"], "n_layers": 2}
-        assert exercise.reference(sizes) == live_table(live_model(SEALED.architecture(variants, sizes))), case.name
+        assert exercise.reference(sizes) == live_table(live_model(PARAMETERS.architecture(variants, sizes))), case.name
 
 
 def test_the_width_is_rounded_up_in_exact_arithmetic() -> None:
@@ -85,7 +88,7 @@ def test_the_width_is_rounded_up_in_exact_arithmetic() -> None:
     numerator, denominator, multiple = (variants[f"ffn_{k}"] for k in ("numerator", "denominator", "multiple"))
     for d_model in range(8, 4000, 8):
         sizes = dict.fromkeys(("vocabulary", "context", "n_layers", "n_heads", "n_kv_heads", "head_dim"), 1)
-        d_ffn = SEALED.architecture(variants, {**sizes, "d_model": d_model}).d_ffn
+        d_ffn = PARAMETERS.architecture(variants, {**sizes, "d_model": d_model}).d_ffn
         assert d_ffn % multiple == 0
         assert 0 <= d_ffn * denominator - numerator * d_model < multiple * denominator
 
@@ -106,3 +109,13 @@ def test_a_table_that_lacks_terms_is_told_which() -> None:
     found = verdict(exercise, lambda config: {"embedding": 0}, SAMPLE_SECRET)
     words = [word for result in found.results for word in result.wrong]
     assert "attention is missing" in words and found.score == 0
+
+
+@pytest.mark.parametrize("n", range(8))
+def test_every_misconception_loses_points_in_every_term(n: int) -> None:
+    """A slip that is none in a term's architecture must not be among its misconceptions."""
+    secret = f"term {n} of many".encode()
+    _, exercise = term(secret)
+    for misconception in exercise.misconceptions:
+        found = verdict(exercise, misconception.candidate, secret)
+        assert found.score < found.max_score, misconception.name

@@ -1,0 +1,190 @@
+"""Lab 7, sealed: cases of FLOPs and memory."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from autograder.draw import Draw
+from autograder.exercise import Given
+
+TERMS = ["input", "norms", "attention", "pairs", "mlp"]
+
+
+def shape(draw: Draw, **fixed: int) -> dict[str, int]:
+    """Sizes of a plain decoder in which nothing is equal to anything else by chance."""
+    kv_heads = draw.integer(2, 5)
+    drawn = {
+        "vocabulary": draw.integer(1000, 90_000),
+        "n_layers": draw.integer(3, 40),
+        "d_model": 8 * draw.integer(30, 300),
+        "n_heads": kv_heads * draw.integer(2, 5),
+        "n_kv_heads": kv_heads,
+        "head_dim": 8 * draw.integer(3, 16),
+        "d_ffn": 8 * draw.integer(310, 900),
+        "matrices": draw.choice([2, 3]),
+    }
+    return {**drawn, **fixed}
+
+
+def forward_cases(draw: Draw) -> Sequence[Given]:
+    """Training and decoding, shared heads and none, with and without a gate."""
+
+    def case(name: str, aspect: str, asked: list[str], public: bool = False, past: int = 0, **changes: Any) -> Given:
+        inputs = {"batch": draw.integer(2, 9), "time": draw.integer(20, 4000), "past": past, "asked": asked}
+        inputs |= {key: changes.pop(key) for key in ("batch", "time") if key in changes}
+        return Given(name, aspect, {"config": shape(draw, **changes), **inputs}, public)
+
+    layers, whole = ["projections", "mlp"], ["projections", "pairs", "mlp", "head", "total"]
+    cached, heads = draw.integer(200, 5000), draw.integer(3, 12)
+    return [
+        case("with a gate", "layers", layers, True, matrices=3),
+        case("without a gate", "layers", layers, True, matrices=2),
+        case("a key and value head each", "layers", layers, n_heads=heads, n_kv_heads=heads),
+        case("one token", "layers", layers, batch=1, time=1),
+        case("layers, decoding", "layers", layers, time=1, past=cached),
+        case("training", "pairs", ["pairs"], True),
+        case("decoding with a cache", "pairs", ["pairs"], True, past=cached, time=1),
+        case("one key and value head", "pairs", ["pairs"], n_kv_heads=1),
+        case("a prompt goes on", "pairs", ["pairs"], past=cached, time=draw.integer(20, 90)),
+        case("whole table", "head", whole, True),
+        case("whole table, one layer", "head", whole, n_layers=1),
+        case("whole table, decoding", "head", whole, past=cached, time=1, batch=1),
+    ]
+
+
+def training_cases(draw: Draw) -> Sequence[Given]:
+    """Each kind of recomputation with either attention."""
+
+    def case(name: str, aspect: str, asked: str, recompute: str, attention: str, public: bool = False) -> Given:
+        forward = {n: 2 * draw.integer(10**9, 9 * 10**12) for n in ("projections", "pairs", "mlp", "head")}
+        numbers = {"parameters": draw.integer(10**8, 10**11), "tokens": draw.integer(1000, 10**7)}
+        ways = {"recompute": recompute, "attention": attention}
+        return Given(name, aspect, {"forward": forward, **numbers, **ways, "asked": asked.split()}, public)
+
+    both = "forward backward"
+    return [
+        case("backward", "backward", both, "none", "eager", True),
+        case("backward, checkpointed", "backward", both, "full", "fused", True),
+        case("backward, fused", "backward", both, "none", "fused"),
+        case("backward, selective", "backward", both, "selective", "eager"),
+        case("nothing twice", "recompute", "recompute", "none", "eager", True),
+        case("selective", "recompute", "recompute", "selective", "eager", True),
+        case("full", "recompute", "recompute", "full", "eager", True),
+        case("fused attention", "recompute", "recompute", "none", "fused", True),
+        case("selective, fused", "recompute", "recompute", "selective", "fused"),
+        case("full, fused", "recompute", "recompute", "full", "fused"),
+        case("6 N D", "six_nd", "six_nd", "none", "eager", True),
+        case("6 N D, checkpointed", "six_nd", "six_nd", "full", "fused"),
+    ]
+
+
+def states_cases(draw: Draw) -> Sequence[Given]:
+    """Each precision; optimizers with two moments, one and none."""
+
+    def case(name: str, aspect: str, precision: str, optimizer: str, public: bool = False) -> Given:
+        count = draw.integer(10**6, 2 * 10**11)
+        return Given(name, aspect, {"parameters": count, "precision": precision, "optimizer": optimizer}, public)
+
+    return [
+        case("float32", "plain", "float32", "adamw", True),
+        case("bfloat16", "plain", "bfloat16", "adamw", True),
+        case("bfloat16, momentum", "plain", "bfloat16", "momentum"),
+        case("float32, no moments", "plain", "float32", "sgd"),
+        case("mixed", "mixed", "mixed", "adamw", True),
+        case("mixed, momentum", "mixed", "mixed", "momentum", True),
+        case("mixed, no moments", "mixed", "mixed", "sgd"),
+        case("autocast", "autocast", "autocast", "adamw", True),
+        case("autocast, no moments", "autocast", "autocast", "sgd"),
+        case("autocast, momentum", "autocast", "autocast", "momentum"),
+    ]
+
+
+def activation_cases(draw: Draw) -> Sequence[Given]:
+    """Small layers, so that the live one is quickly built; more tokens than channels, so that pairs matter."""
+
+    def case(
+        name: str, aspect: str, asked: list[str], attention: str, kept: str, public: bool = False, **changes: int
+    ) -> Given:
+        kv_heads = draw.integer(2, 3)
+        config = {"d_model": 4 * draw.integer(9, 20), "n_heads": kv_heads * draw.integer(2, 4), "n_kv_heads": kv_heads}
+        config |= {"head_dim": 4 * draw.integer(2, 4), "d_ffn": 4 * draw.integer(30, 60), "matrices": 2, **changes}
+        inputs = {"batch": draw.integer(2, 3), "time": draw.integer(41, 80), "attention": attention}
+        return Given(name, aspect, {"config": config, **inputs, "checkpointing": kept, "asked": asked}, public)
+
+    sides, inside = ["input", "norms", "mlp"], ["attention", "pairs"]
+    heads = draw.integer(3, 6)
+    return [
+        case("norms and network", "network", sides, "eager", "none", True),
+        case("norms and network with a gate", "network", sides, "fused", "none", True, matrices=3),
+        case("norms and network, selective", "network", sides, "eager", "selective", matrices=3),
+        case("network without a gate, fused", "network", sides, "fused", "none"),
+        case("eager", "attention", inside, "eager", "none", True),
+        case("fused", "attention", inside, "fused", "none", True),
+        case("eager, one key and value head", "attention", inside, "eager", "none", n_kv_heads=1),
+        case("fused, a key and value head each", "attention", inside, "fused", "none", n_heads=heads, n_kv_heads=heads),
+        case("selective", "checkpointing", inside, "eager", "selective", True),
+        case("full", "checkpointing", TERMS, "eager", "full", True),
+        case("full, fused", "checkpointing", TERMS, "fused", "full", matrices=3),
+        case("selective, one key and value head", "checkpointing", inside, "eager", "selective", n_kv_heads=1),
+        case("a live layer, eager", "total", ["total"], "eager", "none", True, matrices=3),
+        case("a live layer, fused", "total", ["total"], "fused", "none", matrices=2),
+        case("a live layer, selective", "total", ["total"], "eager", "selective", matrices=2),
+        case("a live layer, full", "total", ["total"], "fused", "full", matrices=3),
+    ]
+
+
+def cache_cases(draw: Draw) -> Sequence[Given]:
+    """Shared heads, wide heads, cards that hold few sequences, exactly some, and not even the weights."""
+
+    def case(name: str, asked: str, public: bool = False, fits: int = 0, spare: float = 0.5, **changes: int) -> Given:
+        config = shape(draw, **{key: n for key, n in changes.items() if key.startswith("n_")})
+        inputs = {"batch": draw.integer(2, 40), "time": draw.integer(100, 9000), "itemsize": draw.choice([1, 2, 4])}
+        inputs |= {"parameters": draw.integer(10**8, 10**10)}
+        one = 2 * config["n_layers"] * config["n_kv_heads"] * config["head_dim"] * inputs["time"] * inputs["itemsize"]
+        memory = inputs["parameters"] * inputs["itemsize"] + fits * one + int(spare * one)
+        return Given(name, asked, {"config": config, **inputs, "memory": memory, "asked": [asked]}, public)
+
+    few = draw.integer(3, 90)
+    return [
+        case("cache", "cache", True),
+        case("cache of one key and value head", "cache", n_kv_heads=1),
+        case("cache of one layer", "cache", n_layers=1),
+        case("cache, shared heads", "cache", True),
+        case("some fit", "largest_batch", True, fits=few),
+        case("some fit, to the byte", "largest_batch", fits=few, spare=0),
+        case("none fits", "largest_batch", True),
+        case("the weights do not fit", "largest_batch", True, spare=-1.5),
+    ]
+
+
+def peak_cases(draw: Draw) -> Sequence[Given]:
+    """Steps in which the peak comes late, early, twice, and sizes that blocks round up."""
+
+    def sizes(count: int) -> list[int]:
+        return [512 * draw.integer(3, 90) - draw.integer(1, 400) for _ in range(count)]
+
+    def layers(count: int, grows: bool) -> list[list[Any]]:
+        """Forward keeps an activation a layer; backward takes a gradient, and lets the activation go."""
+        kept, passing = sizes(count), [n * (3 if grows else 1) for n in sizes(count)]
+        events: list[list[Any]] = [[f"activation {n}", size] for n, size in enumerate(kept)]
+        for n in reversed(range(count)):
+            events += [[f"gradient {n}", passing[n]], [f"activation {n}", 0]]
+            events += [[f"gradient {n + 1}", 0]] if n + 1 < count else []
+        return [*events, ["gradient 0", 0]]
+
+    def case(name: str, events: list[list[Any]], public: bool = False, block: int = 512) -> Given:
+        aspect = "blocks" if block > 1 else "peak"
+        return Given(name, aspect, {"events": events, "block": block}, public)
+
+    twice = [["a", 700], ["b", 300], ["b", 0], ["c", 300], ["a", 0], ["c", 0]]
+    small = [[f"bias {n}", size % 97 + 1] for n, size in enumerate(sizes(draw.integer(5, 9)))]
+    return [
+        case("a step", layers(draw.integer(4, 7), False), True, block=1),
+        case("a step with large gradients", layers(draw.integer(4, 7), True), True, block=1),
+        case("the same height twice", twice, True, block=1),
+        case("one event", [["all", sizes(1)[0]]], block=1),
+        case("a name comes again", [["x", 900], ["x", 0], ["y", 100], ["x", 500], ["y", 0]], block=1),
+        case("in blocks", layers(draw.integer(4, 7), True), True),
+        case("many small ones", small, True),
+        case("what fills its block", [["a", 1024], ["b", 512], ["a", 0], ["c", 513]]),
+        case("large blocks", layers(draw.integer(3, 5), False), block=2 * 2**20),
+    ]

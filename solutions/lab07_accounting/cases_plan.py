@@ -1,0 +1,194 @@
+"""Lab 7, sealed: cases of traffic, GPUs, schedules, rooflines and stages of ZeRO."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from autograder.draw import Draw
+from autograder.exercise import Given
+
+SERVER, RING, TREE = "parameter-server", "ring", "tree"
+
+
+def traffic_cases(draw: Draw) -> Sequence[Given]:
+    """Ranks that do not divide the entries, gradients and weights of different sizes, trees of all shapes."""
+
+    def case(name: str, aspect: str, scheme: str, ranks: int, public: bool = False, **changes: int) -> Given:
+        entries = ranks * draw.integer(40, 90_000) + (draw.integer(1, ranks - 1) if ranks > 2 else 1)
+        narrow, wide = draw.choice([(1, 2), (2, 4), (1, 4)])
+        inputs = {"scheme": scheme, "entries": entries, "ranks": ranks, "gradient_itemsize": wide}
+        inputs |= {"weight_itemsize": narrow, "micro_batches": draw.integer(3, 7)}
+        return Given(name, aspect, {**inputs, **changes}, public)
+
+    few, many = draw.integer(6, 11), draw.integer(30, 200)
+    divided = {"entries": many * draw.integer(100, 90_000)}
+    return [
+        case("a server", "server", SERVER, few, True),
+        case("a server, weights are wider", "server", SERVER, few, True, gradient_itemsize=2, weight_itemsize=4),
+        case("a server, many ranks", "server", SERVER, many),
+        case("a server, one rank", "server", SERVER, 1),
+        case("a ring", "all-reduce", RING, few, True),
+        case("a tree", "all-reduce", TREE, few, True),
+        case("a ring of two", "all-reduce", RING, 2),
+        case("a ring, one rank", "all-reduce", RING, 1),
+        case("a ring, ranks divide", "all-reduce", RING, many, **divided),
+        case("a ring, fewer entries than ranks", "all-reduce", RING, many, entries=draw.integer(3, 20)),
+        case("a tree of two", "all-reduce", TREE, 2),
+        case("a tree of three", "all-reduce", TREE, 3, True),
+        case("a tree of four", "all-reduce", TREE, 4),
+        case("a tree of five", "all-reduce", TREE, 5),
+        case("a tree, one rank", "all-reduce", TREE, 1),
+        case("a tree, many ranks", "all-reduce", TREE, many),
+        case("stage 1", "zero", "zero-1", few, True),
+        case("stage 2", "zero", "zero-2", few, True),
+        case("stage 3", "zero", "zero-3", few, True),
+        case("stage 1, many ranks", "zero", "zero-1", many),
+        case("stage 2, one micro-batch", "zero", "zero-2", many, micro_batches=1),
+        case("stage 3, weights are wider", "zero", "zero-3", many, gradient_itemsize=2, weight_itemsize=4),
+        case("stage 3, one rank", "zero", "zero-3", 1),
+    ]
+
+
+def gpus_cases(draw: Draw) -> Sequence[Given]:
+    """Drawn runs, well away from whole boxes; and exact ones, in numbers that no rounding touches."""
+
+    def case(name: str, aspect: str, public: bool = False, **changes: float) -> Given:
+        inputs: dict[str, Any] = {"peak": draw.choice([125e12, 312e12, 989.4e12]), "days": draw.integer(3, 90)}
+        inputs |= {"utilization": draw.number(0.25, 0.6), "box": draw.choice([4, 8, 16]), **changes}
+        exact = inputs["box"] * draw.integer(2, 90) + inputs["box"] * draw.number(0.08, 0.42)
+        inputs = {"flops": exact * inputs["peak"] * inputs["utilization"] * inputs["days"] * 86_400, **inputs}
+        return Given(name, aspect, {**inputs, "asked": ["exact" if aspect == "exact" else "rented"]}, public)
+
+    boxes = draw.integer(2, 9)
+    whole: dict[str, float] = {"peak": 2000.0, "utilization": 0.5, "days": 2, "box": 8}
+    whole["flops"] = 1000.0 * 2 * 86_400 * 8 * boxes
+    return [
+        case("a run", "exact", True),
+        case("a short run", "exact", days=0.25),
+        case("a day at the peak", "exact", True, days=1, utilization=1.0),
+        case("less than a card", "exact", flops=draw.number(1e15, 2e15)),
+        case("boxes", "boxes", True),
+        case("other boxes", "boxes", box=16),
+        case("cards one by one", "boxes", True, box=1),
+        case("whole boxes already", "boxes", True, **whole),
+        case("less than a box", "boxes", flops=draw.number(1e15, 2e15)),
+    ]
+
+
+STEP = ["compute_seconds", "exchange_seconds", "step_seconds"]
+RUN = ["steps", "days", "cost"]
+
+
+def schedule_cases(draw: Draw) -> Sequence[Given]:
+    """The cards are slower, or the wire is; steps that divide the tokens, and that do not."""
+
+    def case(name: str, aspect: str, slower: str, public: bool = False, **changes: float) -> Given:
+        batch, gpus = 1024 * draw.integer(200, 5000), 8 * draw.integer(2, 90)
+        inputs: dict[str, Any] = {
+            "flops_per_token": draw.number(1e9, 5e11),
+            "tokens": batch * draw.integer(20, 900) + draw.integer(1, batch // 3),
+            "batch_tokens": batch,
+            "gpus": gpus,
+            "peak": draw.choice([312e12, 989.4e12, 2250e12]),
+            "utilization": draw.number(0.25, 0.6),
+            "bandwidth": draw.choice([3.125e9, 50e9, 450e9]),
+            "price": draw.number(1, 9),
+            **changes,
+        }
+        compute = inputs["flops_per_token"] * inputs["batch_tokens"] / gpus / inputs["peak"] / inputs["utilization"]
+        ratio = draw.number(0.2, 0.7) if slower == "cards" else draw.number(1.5, 4)
+        inputs["sent"] = int(ratio * compute * inputs["bandwidth"])
+        asked = {"step": STEP, "run": RUN, "reached": ["reached"]}[aspect]
+        return Given(name, aspect, {**inputs, "asked": asked, **changes}, public)
+
+    whole = {"batch_tokens": 2**20, "tokens": 2**20 * draw.integer(20, 900)}
+    return [
+        case("the cards are slower", "step", "cards", True),
+        case("the wire is slower", "step", "wire", True),
+        case("nothing to send", "step", "cards", sent=0),
+        case("a slower wire, at the peak", "step", "wire", utilization=1.0),
+        case("a run, bound by cards", "run", "cards", True),
+        case("a run, bound by the wire", "run", "wire", True),
+        case("steps divide the tokens", "run", "cards", **whole),
+        case("less than a step", "run", "wire", batch_tokens=2**20, tokens=draw.integer(9, 2**19)),
+        case("for nothing", "run", "cards", price=0.0),
+        case("reached, bound by cards", "reached", "cards", True),
+        case("reached, bound by the wire", "reached", "wire", True),
+        case("reached, another wire", "reached", "wire"),
+    ]
+
+
+def roofline_cases(draw: Draw) -> Sequence[Given]:
+    """Products on both sides of the ridge, well away from it; single rows and columns."""
+
+    def case(name: str, aspect: str, side: str, public: bool = False, **changes: Any) -> Given:
+        inputs: dict[str, Any] = {"m": draw.integer(3, 90), "k": draw.integer(100, 900), "n": draw.integer(100, 900)}
+        inputs |= {"itemsize": draw.choice([1, 2, 4]), "bandwidth": draw.number(1e11, 8e12), **changes}
+        m, k, n = (inputs[name] for name in "mkn")
+        intensity = 2 * m * k * n / inputs["itemsize"] / (m * k + k * n + m * n)
+        away = draw.number(2.5, 6)
+        inputs["peak"] = inputs["bandwidth"] * intensity * (away if side == "memory" else 1 / away)
+        asked = {"intensity": ["flops", "bytes", "intensity"], "speed": ["attainable", "seconds"], "bound": ["bound"]}
+        return Given(name, aspect, {**inputs, "asked": asked[aspect]}, public)
+
+    return [
+        case("a product", "intensity", "compute", True),
+        case("a square product", "intensity", "memory", m=64, k=64, n=64),
+        case("one row: decoding", "intensity", "memory", True, m=1),
+        case("one column", "intensity", "memory", n=1),
+        case("below the ridge", "speed", "memory", True),
+        case("above the ridge", "speed", "compute", True),
+        case("one row, slow memory", "speed", "memory", m=1),
+        case("above the ridge, bytes of one", "speed", "compute", itemsize=1),
+        case("which, below", "bound", "memory", True),
+        case("which, above", "bound", "compute", True),
+        case("which, one row", "bound", "memory", m=1),
+        case("which, one row, slow cores", "bound", "compute", m=1),
+    ]
+
+
+def zero_cases(draw: Draw) -> Sequence[Given]:
+    """Each stage is the first that fits once; nothing fits; what fits to the byte."""
+
+    def case(name: str, aspect: str, public: bool = False, *, first: int | None = None, spare: int = 0) -> Given:
+        ranks = draw.integer(6, 60)
+        parameters = ranks * draw.integer(10**5, 10**7) + draw.integer(1, ranks - 1)
+        activations = draw.integer(10**5, parameters)
+        share = -(-parameters // ranks)
+        held = [16 * parameters, 4 * parameters + 12 * share, 2 * parameters + 14 * share, 16 * share]
+        memory = activations + (held[first] + spare if first is not None else draw.integer(2 * held[3], held[0]))
+        asked = {"bytes": ["bytes"], "stage": ["stage"], "ranks": ["ranks"]}[aspect]
+        inputs = {"parameters": parameters, "activations": activations, "ranks": ranks, "memory": memory}
+        return Given(name, aspect, {**inputs, "asked": asked}, public)
+
+    def never(name: str, aspect: str, memory: int, public: bool = False) -> Given:
+        inputs = {"parameters": draw.integer(10**6, 10**8), "activations": 10**7, "ranks": 8, "memory": memory}
+        return Given(name, aspect, {**inputs, "asked": [aspect]}, public)
+
+    def even() -> Given:
+        share, ranks = draw.integer(10**5, 10**7), draw.integer(6, 60)
+        inputs = {"parameters": share * ranks, "activations": 12345, "ranks": 4, "memory": 12345 + 16 * share}
+        return Given("even shares", "ranks", {**inputs, "asked": ["ranks"]}, True)
+
+    def single() -> Given:
+        inputs = {"parameters": draw.integer(10**6, 10**8), "activations": 12345, "ranks": 1, "memory": 10**9}
+        return Given("one rank", "bytes", {**inputs, "asked": ["bytes"]})
+
+    slack = draw.integer(1, 90)
+    return [
+        case("bytes", "bytes", True),
+        case("bytes on more ranks", "bytes", True),
+        case("bytes on others", "bytes"),
+        single(),
+        case("the last stage", "stage", True, first=3, spare=slack),
+        case("the first stage", "stage", True, first=1, spare=slack),
+        case("the second stage, to the byte", "stage", True, first=2),
+        case("without sharding, to the byte", "stage", first=0),
+        case("a byte is missing", "stage", first=3, spare=-1),
+        never("activations alone fill it", "stage", 10**7),
+        case("how many ranks", "ranks", True),
+        even(),
+        case("as many as there are", "ranks", True, first=3),
+        case("a byte less each", "ranks", first=3, spare=-1),
+        never("room for less than a parameter", "ranks", 10**7 + 15),
+        never("activations alone are too much", "ranks", 10**7 - 15, True),
+    ]

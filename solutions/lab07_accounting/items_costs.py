@@ -1,0 +1,44 @@
+"""Lab 7, sealed: the exercises on FLOPs and memory, parts 2 and 3."""
+
+from autograder.exercise import Exercise
+
+from . import cases_costs as cases
+from . import mistakes_flops as flops
+from . import mistakes_memory as memory
+from . import references_costs as right
+
+
+def exercise(id: str, points, given, misconceptions, component: str, kind: str = "core") -> Exercise:
+    """One exercise; its reference has the same name."""
+    return Exercise(
+        id=id,
+        component=f"mlsys_course.accounting.{component}",
+        reference=getattr(right, id),
+        points=points,
+        cases=given,
+        misconceptions=misconceptions,
+        kind=kind,
+    )
+
+
+def core() -> list[Exercise]:
+    """FLOPs, states, activations."""
+    layers = {"layers": 4, "pairs": 4, "head": 2}
+    twice = {"backward": 2, "recompute": 5, "six_nd": 1}
+    states = {"plain": 2, "mixed": 3, "autocast": 2}
+    kept = {"network": 5, "attention": 5, "checkpointing": 4, "total": 2}
+    return [
+        exercise("forward_flops", layers, cases.forward_cases, flops.FORWARD, "flops"),
+        exercise("training_flops", twice, cases.training_cases, flops.TRAINING, "flops"),
+        exercise("model_states", states, cases.states_cases, memory.STATES, "memory"),
+        exercise("activation_bytes", kept, cases.activation_cases, memory.ACTIVATIONS, "memory"),
+    ]
+
+
+def extensions() -> list[Exercise]:
+    """Inference, the peak of a timeline."""
+    cache, peak = {"cache": 3, "largest_batch": 3}, {"peak": 4, "blocks": 2}
+    return [
+        exercise("kv_cache", cache, cases.cache_cases, memory.CACHE, "memory", "extension"),
+        exercise("peak_memory", peak, cases.peak_cases, memory.PEAK, "tape", "extension"),
+    ]

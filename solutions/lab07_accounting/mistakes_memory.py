@@ -1,0 +1,250 @@
+"""Lab 7, sealed: misconceptions about memory."""
+
+from autograder.exercise import Misconception
+
+from . import references_costs as right
+
+# ---- model_states ----------------------------------------------------------------------------------------------------
+
+
+def wrong_states(**widths):
+    """Other bytes a parameter: by precision, and by optimizer where that has moments."""
+
+    def candidate(parameters, precision, optimizer):
+        found = right.model_states(parameters, precision, optimizer)
+        found.pop("total")
+        for term, width in widths.get(precision, {}).items():
+            if found[term] or term in ("master_weights", "weights", "gradients"):
+                found[term] = width * parameters
+        return {**found, "total": sum(found.values())}
+
+    return candidate
+
+
+def momentum_has_two(parameters, precision, optimizer):
+    """A second moment for all."""
+    return right.model_states(parameters, precision, "adamw" if optimizer == "momentum" else optimizer)
+
+
+STATES = [
+    Misconception(
+        "no master weights",
+        wrong_states(mixed={"master_weights": 0}),
+        "In mixed precision the optimizer adds up updates that 16 bits would lose: where does it keep the sum?",
+    ),
+    Misconception(
+        "16-bit moments",
+        wrong_states(mixed={"first_moment": 2, "second_moment": 2}),
+        "Of mixed precision the model is in 16 bits: what precision does its optimizer work in?",
+    ),
+    Misconception(
+        "32-bit gradients",
+        wrong_states(mixed={"gradients": 4}),
+        "A gradient has the precision of the weight that it belongs to.",
+    ),
+    Misconception(
+        "autocast as mixed",
+        wrong_states(autocast={"weights": 2, "gradients": 2, "master_weights": 4}),
+        "Autocast leaves the parameters as they are: its 16-bit copies come and go with a step.",
+    ),
+    Misconception(
+        "bfloat16 with float32 states",
+        wrong_states(bfloat16={"first_moment": 4, "second_moment": 4}),
+        "Nothing is in 32 bits in pure bfloat16: PyTorch makes moments like the parameters.",
+    ),
+    Misconception("momentum has two moments", momentum_has_two, "How many numbers does momentum keep a parameter?"),
+]
+
+# ---- activation_bytes ------------------------------------------------------------------------------------------------
+
+
+def wrong_kept(change):
+    """The right terms with some changed; the total follows."""
+
+    def candidate(config, batch, time, attention, checkpointing):
+        found = right.activation_bytes(config, batch, time, attention, checkpointing)
+        found.pop("total")
+        tokens, full = 4 * batch * time, checkpointing == "full"
+        found = {name: int(size) for name, size in change(config, found, tokens, attention, checkpointing).items()}
+        if full and change is not full_keeps_more:
+            found = {name: size * (name == "input") for name, size in found.items()}
+        return {**found, "total": sum(found.values())}
+
+    return candidate
+
+
+def added(term, numbers):
+    """So many numbers more a token in one term."""
+
+    def change(config, found, tokens, attention, checkpointing):
+        return {**found, term: found[term] + tokens * numbers(config, attention, checkpointing)}
+
+    return wrong_kept(change)
+
+
+def full_keeps_more(config, found, tokens, attention, checkpointing):
+    """A checkpointed layer that keeps the input of each half."""
+    return {**found, "norms": tokens * config["d_model"]} if checkpointing == "full" else found
+
+
+def without_pairs(config, found, tokens, attention, checkpointing):
+    return {**found, "pairs": 0 if attention == "eager" else found["pairs"]}
+
+
+def pairs_of_kv(config, found, tokens, attention, checkpointing):
+    return {**found, "pairs": found["pairs"] * config["n_kv_heads"] // config["n_heads"]}
+
+
+def score_tables(config, found, tokens, attention, checkpointing):
+    return {**found, "pairs": found["pairs"] * (2 if attention == "eager" else 1)}
+
+
+def kv_width(config, heads):
+    return 2 * config["head_dim"] * heads
+
+
+def unrepeated(config, attention, checkpointing):
+    """Eager attention without the copies of shared heads."""
+    repeated = attention == "eager" and checkpointing == "none"
+    return kv_width(config, config["n_kv_heads"] - config["n_heads"]) if repeated else 0
+
+
+def repeated_everywhere(config, attention, checkpointing):
+    """Copies of shared heads where nobody makes or keeps them."""
+    repeated = attention == "eager" and checkpointing == "none"
+    return 0 if repeated or checkpointing == "full" else kv_width(config, config["n_heads"] - config["n_kv_heads"])
+
+
+def only_output(config, attention, checkpointing):
+    """A checkpoint that keeps nothing of what it starts from."""
+    selective = -config["head_dim"] * (config["n_heads"] + 2 * config["n_kv_heads"])
+    return selective if checkpointing == "selective" else 0
+
+
+ACTIVATIONS = [
+    Misconception(
+        "pairs forgotten", wrong_kept(without_pairs), "What does the softmax's backward need, and the product after it?"
+    ),
+    Misconception(
+        "scores and weights",
+        wrong_kept(score_tables),
+        "Of scores and weights only one is asked for on the way back: softmax's gradient is a function of its output.",
+    ),
+    Misconception("pairs of shared heads", wrong_kept(pairs_of_kv), "How many heads have a row of pairs of their own?"),
+    Misconception(
+        "input three times",
+        added("attention", lambda c, a, k: 2 * c["d_model"]),
+        "Queries, keys and values are made of one tensor: how often does it lie in memory?",
+    ),
+    Misconception(
+        "sums kept",
+        added("norms", lambda c, a, k: 2 * c["d_model"]),
+        "Does the gradient of a sum depend on what was added?",
+    ),
+    Misconception(
+        "statistics forgotten",
+        added("norms", lambda c, a, k: -4),
+        "A norm keeps two numbers for each token beside its input.",
+    ),
+    Misconception(
+        "non-linearity forgotten",
+        added("mlp", lambda c, a, k: -c["d_ffn"]),
+        "What does a non-linearity's gradient depend on?",
+    ),
+    Misconception(
+        "heads not repeated",
+        added("attention", unrepeated),
+        "Without a fused kernel shared heads are copied for each query head before the product: the copies are kept.",
+    ),
+    Misconception(
+        "heads repeated everywhere",
+        added("attention", repeated_everywhere),
+        "Which ways keep keys and values as they were projected, for `n_kv_heads` only?",
+    ),
+    Misconception(
+        "checkpoint without inputs",
+        added("attention", only_output),
+        "From what does a selective checkpoint compute its inside again?",
+    ),
+    Misconception(
+        "two inputs", wrong_kept(full_keeps_more), "A checkpoint of the whole layer keeps one tensor: what is it?"
+    ),
+]
+
+# ---- extensions ------------------------------------------------------------------------------------------------------
+
+
+def wrong_cache(change):
+    """The right answers for other inputs."""
+
+    def candidate(config, batch, time, itemsize, parameters, memory):
+        return change(dict(config), batch, time, itemsize, parameters, memory)
+
+    return candidate
+
+
+def keys_only(config, batch, time, itemsize, parameters, memory):
+    cache = right.kv_cache(config, batch, time, itemsize, parameters, memory)["cache"] // 2
+    return {"cache": cache, "largest_batch": max(0, (memory - parameters * itemsize) // max(1, cache // batch))}
+
+
+def weights_free(config, batch, time, itemsize, parameters, memory):
+    return right.kv_cache(config, batch, time, itemsize, 0, memory)
+
+
+def rounded(config, batch, time, itemsize, parameters, memory):
+    found = right.kv_cache(config, batch, time, itemsize, parameters, memory)
+    one = found["cache"] // batch
+    return {**found, "largest_batch": max(0, round((memory - parameters * itemsize) / one + 0.01))}
+
+
+def negative(config, batch, time, itemsize, parameters, memory):
+    found = right.kv_cache(config, batch, time, itemsize, parameters, memory)
+    return {**found, "largest_batch": (memory - parameters * itemsize) // (found["cache"] // batch)}
+
+
+CACHE = [
+    Misconception("keys only", wrong_cache(keys_only), "A token leaves two vectors in each head: which?"),
+    Misconception(
+        "all heads",
+        wrong_cache(lambda c, *rest: right.kv_cache({**c, "n_kv_heads": c["n_heads"]}, *rest)),
+        "Which heads have keys and values?",
+    ),
+    Misconception(
+        "one layer",
+        wrong_cache(lambda c, *rest: right.kv_cache({**c, "n_layers": 1}, *rest)),
+        "Each layer has keys and values of its own.",
+    ),
+    Misconception("weights are free", wrong_cache(weights_free), "What else lies in the card's memory?"),
+    Misconception("rounded", wrong_cache(rounded), "Does a sequence fit of which only the larger part fits?"),
+    Misconception("below zero", wrong_cache(negative), "What is the answer where not even the weights fit?"),
+]
+
+
+def wrong_peak(*, keeps=False, last=False, exact=False, final=False, more=False):
+    """A walk over the events with one mistake."""
+
+    def candidate(events, block):
+        alive, found, total = {}, {"peak": 0, "at": -1, "alive": {}}, 0
+        for at, (name, size) in enumerate(events):
+            whole = size // block + 1 if more else -(-size // block)
+            if size:
+                alive[name] = size if exact else whole * block
+                total += alive[name]
+            elif not keeps:
+                del alive[name]
+            height = total if keeps else sum(alive.values())
+            if height > found["peak"] or (last and height == found["peak"]) or final:
+                found = {"peak": height, "at": at, "alive": dict(alive)}
+        return found
+
+    return candidate
+
+
+PEAK = [
+    Misconception("nothing is let go", wrong_peak(keeps=True), "An event of 0 bytes gives the tensor's bytes back."),
+    Misconception("what is left", wrong_peak(final=True), "The end of a step is not its highest point."),
+    Misconception("the last of equals", wrong_peak(last=True), "Of two moments as high, which one is asked for?"),
+    Misconception("no blocks", wrong_peak(exact=True), "How many bytes does the allocator take for one of 700 bytes?"),
+    Misconception("a block too many", wrong_peak(more=True), "How many blocks does a tensor take that fills its last?"),
+]
