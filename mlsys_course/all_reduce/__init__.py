@@ -1,5 +1,64 @@
-"""All-reduce: every rank ends with the sum of what all ranks hold. Lab 9."""
+"""Collectives from messages, all-reduce in five ways and what each costs, and data-parallel training. Lab 9."""
 
-from .ring import ring_all_gather, ring_all_reduce, ring_reduce_scatter
+from .algorithms import (
+    ALGORITHMS,
+    Group,
+    all_reduce,
+    all_reduce_,
+    halving_doubling_all_reduce_,
+    hierarchical_all_reduce_,
+    naive_all_reduce_,
+    tree_all_reduce_,
+)
+from .buckets import make_buckets
+from .collectives import (
+    CollectiveError,
+    all_gather,
+    all_to_all,
+    barrier,
+    broadcast,
+    gather,
+    reduce,
+    reduce_scatter,
+    scatter,
+)
+from .cost import Cost, all_reduce_seconds, cost, crossover_bytes, fitted
+from .data_parallel import DataParallel, broadcast_state, check_same_model, loss_weight
+from .ring import ring_all_gather, ring_all_reduce, ring_all_reduce_, ring_reduce_scatter
+from .schedule import Schedule, overlap_schedule
 
-__all__ = ["ring_all_gather", "ring_all_reduce", "ring_reduce_scatter"]
+__all__ = [
+    "ALGORITHMS",
+    "CollectiveError",
+    "Cost",
+    "DataParallel",
+    "Group",
+    "Schedule",
+    "all_gather",
+    "all_reduce",
+    "all_reduce_",
+    "all_reduce_seconds",
+    "all_to_all",
+    "barrier",
+    "broadcast",
+    "broadcast_state",
+    "check_same_model",
+    "cost",
+    "crossover_bytes",
+    "fitted",
+    "gather",
+    "halving_doubling_all_reduce_",
+    "hierarchical_all_reduce_",
+    "loss_weight",
+    "make_buckets",
+    "naive_all_reduce_",
+    "overlap_schedule",
+    "reduce",
+    "reduce_scatter",
+    "ring_all_gather",
+    "ring_all_reduce",
+    "ring_all_reduce_",
+    "ring_reduce_scatter",
+    "scatter",
+    "tree_all_reduce_",
+]

@@ -1,8 +1,10 @@
 """What a rank holds in its hand: its number, and messages to and from the others."""
 
+import time
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
@@ -10,6 +12,8 @@ from torch import Tensor
 
 class Handle:
     """A message under way; ``wait`` returns when it is through, and gives the buffer of a receive."""
+
+    __slots__ = ("_buffer", "_done", "_finish")  # thousands of simulated ranks have many
 
     def __init__(self, finish: Callable[[], None], buffer: Tensor | None = None):
         self._finish, self._buffer, self._done = finish, buffer, False
@@ -21,10 +25,14 @@ class Handle:
         return self._buffer
 
     def _complete(self, message: Tensor) -> None:
-        self._done = True
+        self._done, self._finish = True, _nothing  # which held this handle: no cycle is left to collect
         if self._buffer is not None:
-            with torch.no_grad():
-                self._buffer.copy_(message)
+            target = self._buffer.detach() if self._buffer.requires_grad else self._buffer
+            target.copy_(message)
+
+
+def _nothing() -> None:
+    """What there is to wait for, of a message that is through."""
 
 
 class Communicator(ABC):
@@ -35,8 +43,11 @@ class Communicator(ABC):
     Lab 9 builds collectives from it.
     """
 
+    device = torch.device("cpu")  # where messages live: a card of its own for each rank on NCCL
+
     def __init__(self, rank: int, world_size: int):
         self.rank, self.world_size = rank, world_size
+        self.tag = ""  # of the span that this rank is in
         self._pending: dict[int, deque[Handle]] = defaultdict(deque)
 
     def __repr__(self) -> str:
@@ -58,7 +69,7 @@ class Communicator(ABC):
     def isend(self, tensor: Tensor, to: int) -> Handle:
         """``send``, with a handle as ``torch.distributed`` gives one: there, wait before you write to ``tensor``."""
         self.send(tensor, to)
-        return Handle(lambda: None)
+        return Handle(_nothing)
 
     def irecv(self, buffer: Tensor, source: int) -> Handle:
         """Promise ``buffer`` to the next message from ``source`` that no earlier receive has; ``wait`` fills it."""
@@ -66,6 +77,32 @@ class Communicator(ABC):
         handle = Handle(lambda: self._fill_until(handle, source), buffer)
         self._pending[source].append(handle)
         return handle
+
+    def flush(self) -> None:  # noqa: B027, and below: on most kinds of ranks there is nothing to do
+        """Begin what was asked for. Only on NCCL is there anything to do: there messages begin together, at a wait."""
+
+    def now(self) -> float:
+        """Seconds on this rank's clock, which on a simulated cluster is the virtual one."""
+        return time.perf_counter()
+
+    def compute(self, seconds: float = 0.0, *, flops: float = 0.0, label: str = "compute") -> None:  # noqa: B027
+        """Say what is computed here. A simulated cluster lets that time pass; real work takes its own time."""
+
+    def span(self, label: str) -> AbstractContextManager[None]:
+        """``with comm.span("backward"):`` names a stretch of the timeline, and by ``Message.tag`` its messages."""
+        return self._span(label)
+
+    @contextmanager
+    def _span(self, label: str) -> Iterator[None]:
+        before, self.tag, start = self.tag, label, self.now()
+        try:
+            yield
+        finally:
+            self.tag = before
+            self._record(label, start)
+
+    def _record(self, label: str, start: float) -> None:  # noqa: B027
+        """A span that began at ``start`` is over; where there is a timeline, it is written down."""
 
     def _fill_until(self, last: Handle, source: int) -> None:
         """Messages go to receives in the order in which these were asked for."""
@@ -75,10 +112,7 @@ class Communicator(ABC):
             assert buffer is not None
             message = self._take(source, buffer)
             if message.shape != buffer.shape or message.dtype != buffer.dtype:
-                raise ValueError(
-                    f"rank {self.rank} got {_described(message)} from rank {source}, and its buffer is for "
-                    f"{_described(buffer)}; give a buffer of the message's shape and dtype"
-                )
+                raise ValueError(mismatch(self.rank, source, described(message), described(buffer)))
             handle._complete(message)
 
     def _check(self, doing: str, other: int, tensor: Tensor) -> None:
@@ -98,5 +132,14 @@ class Communicator(ABC):
         """The next message from ``source``; blocks. ``buffer`` tells what is expected, where messages do not say it."""
 
 
-def _described(tensor: Tensor) -> str:
+def described(tensor: Tensor) -> str:
+    """Dtype and shape in words."""
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+
+
+def mismatch(rank: int, source: int, message: str, buffer: str) -> str:
+    """What is said, on whatever the ranks run, of a message that does not fit its buffer."""
+    return (
+        f"rank {rank} got {message} from rank {source}, and its buffer is for {buffer}; "
+        "give a buffer of the message's shape and dtype"
+    )

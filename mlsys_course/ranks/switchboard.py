@@ -93,7 +93,7 @@ class Switchboard:
             return "; ".join(words + [f"rank {rank} waits in recv from {self._waits[rank]}" for rank in waiting[:1]])
 
     def _look_for_a_deadlock(self) -> None:
-        if self._over or not self._waits or len(self._waits) + len(self._left) < self.world_size:
+        if self._over or not self._waits or len(self._waits.keys() | self._left) < self.world_size:
             return
         rank = min(self._waits, key=lambda rank: (self._waits[rank] not in self._left, rank))
         source = self._waits[rank]

@@ -8,26 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import CourseProblem
 from .communicator import Communicator
+from .problems import Deadlock, RankRaised, RanksLate
 from .switchboard import Switchboard
 from .traffic import Traffic, bytes_of
-
-
-class RankProblem(CourseProblem):
-    """Why ranks did not all return."""
-
-
-class RankRaised(RankProblem):
-    """A rank raised an exception; it is this one's cause."""
-
-
-class Deadlock(RankProblem):
-    """All ranks that are left wait for messages that cannot come."""
-
-
-class RanksLate(RankProblem):
-    """A rank did not return in time. Its thread cannot be ended; restart the kernel if it keeps a core busy."""
 
 
 class ThreadCommunicator(Communicator):

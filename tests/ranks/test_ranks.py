@@ -57,6 +57,18 @@ def test_a_receive_fills_the_buffer_itself_also_a_view():
     assert results[0] == [[0, 2, 0], [0, 2, 0]]
 
 
+def test_what_the_simulator_and_cards_need_does_nothing_here():
+    def function(comm):
+        start = comm.now()
+        with comm.span("exchange"):
+            comm.compute(1000.0, flops=1e20)
+            comm.flush()
+        return comm.now() - start, comm.tag, comm.device
+
+    for seconds, tag, device in run_in_threads(function, 2)[0]:
+        assert 0 <= seconds < 5 and tag == "" and device == torch.device("cpu")
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.bool, torch.complex64, torch.int8])
 def test_bytes_are_counted_by_rank(dtype):
     def function(comm):

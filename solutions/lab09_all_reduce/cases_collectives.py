@@ -1,0 +1,171 @@
+"""Lab 9, sealed: cases of the collectives."""
+
+import math
+
+import torch
+
+from autograder.draw import Draw
+from autograder.exercise import Given
+
+F32, F64, B16 = torch.float32, torch.float64, torch.bfloat16
+
+
+def ring_case(
+    draw: Draw,
+    name: str,
+    aspect: str,
+    world_size: int,
+    length: int,
+    public: bool = False,
+    dtype: torch.dtype = F32,
+    limited: bool = False,
+) -> Given:
+    """A tensor of its own for each rank; ``limited`` to what a ring sends."""
+    ranks = [{"x": draw.normal(length, dtype=dtype)} for _ in range(world_size)]
+    steps = 2 * (world_size - 1)
+    rank_bytes = steps * math.ceil(length / world_size) * dtype.itemsize
+    limits = {"rank_bytes": rank_bytes, "rank_messages": steps, "total_bytes": world_size * rank_bytes}
+    limits["off_ring_bytes"] = 0  # every message goes to the right neighbour
+    return Given(name, aspect, {"ranks": ranks}, public, limits if limited else {})
+
+
+def ring_cases(draw: Draw) -> list[Given]:
+    """By aspect: sum, uneven, traffic. Of the first and the last, the number of ranks divides the length."""
+    few, many = draw.integer(3, 9), draw.integer(40, 80)
+    return [
+        ring_case(draw, "two ranks", "sum", 2, 2 * few),
+        ring_case(draw, "three ranks", "sum", 3, 3 * few, True),
+        ring_case(draw, "four ranks", "sum", 4, 4 * few, True, F64),
+        ring_case(draw, "bfloat16", "sum", 4, 4 * few, dtype=B16),
+        ring_case(draw, "uneven length", "uneven", 4, 4 * few + draw.integer(1, 3), True),
+        ring_case(draw, "uneven on three ranks", "uneven", 3, 3 * few + draw.integer(1, 2), dtype=F64),
+        ring_case(draw, "fewer entries than ranks", "uneven", 4, draw.integer(1, 3), True),
+        ring_case(draw, "no entry", "uneven", 3, 0, True),
+        ring_case(draw, "one rank", "uneven", 1, few, True),
+        ring_case(draw, "traffic of three ranks", "traffic", 3, 3 * many, limited=True),
+        ring_case(draw, "traffic of four ranks", "traffic", 4, 4 * many, True, limited=True),
+        ring_case(draw, "traffic in bfloat16", "traffic", 4, 4 * many, dtype=B16, limited=True),
+    ]
+
+
+def halving_case(
+    draw: Draw, name: str, aspect: str, world_size: int, length: int, public: bool = False, dtype: torch.dtype = F64
+) -> Given:
+    """The aspect "traffic" is limited: a power of two to log2 steps each way, other worlds to one message more."""
+    ranks = [{"x": draw.normal(length, dtype=dtype)} for _ in range(world_size)]
+    power = 1 << (world_size.bit_length() - 1)
+    fold = power < world_size
+    messages = 2 * int(math.log2(power)) + fold
+    rank_bytes = dtype.itemsize * (2 * (length - length // power) + fold * length)
+    limits = {"rank_messages": messages, "rank_bytes": rank_bytes} if aspect == "traffic" else {}
+    return Given(name, aspect, {"ranks": ranks}, public, limits)
+
+
+def halving_doubling_cases(draw: Draw) -> list[Given]:
+    """By aspect: sum on powers of two, other worlds, traffic."""
+    few, many = draw.integer(3, 9), draw.integer(10, 30)
+    return [
+        halving_case(draw, "two ranks", "sum", 2, 2 * few, dtype=F32),
+        halving_case(draw, "four ranks", "sum", 4, 4 * few, True),
+        halving_case(draw, "four ranks, uneven", "sum", 4, 4 * few + draw.integer(1, 3), True),
+        halving_case(draw, "fewer entries than ranks", "sum", 4, draw.integer(1, 3)),
+        halving_case(draw, "no entry", "sum", 4, 0, True),
+        halving_case(draw, "one rank", "sum", 1, few, True),
+        halving_case(draw, "three ranks", "worlds", 3, 4 * few + 1, True),
+        halving_case(draw, "five ranks", "worlds", 5, 4 * few + draw.integer(0, 3), dtype=F32),
+        halving_case(draw, "traffic of four ranks", "traffic", 4, 4 * many, True),
+        halving_case(draw, "traffic of five ranks", "traffic", 5, 4 * many),
+    ]
+
+
+def all_to_all_case(draw: Draw, name: str, aspect: str, world_size: int, length: int, public: bool = False) -> Given:
+    ranks = [{"chunks": [draw.normal(length, dtype=F64) for _ in range(world_size)]} for _ in range(world_size)]
+    most = world_size - 1
+    limits = {"rank_messages": most, "rank_bytes": most * length * 8} if aspect == "traffic" else {}
+    return Given(name, aspect, {"ranks": ranks}, public, limits)
+
+
+def all_to_all_cases(draw: Draw) -> list[Given]:
+    few = draw.integer(2, 6)
+    return [
+        all_to_all_case(draw, "two ranks", "values", 2, few, True),
+        all_to_all_case(draw, "three ranks", "values", 3, few, True),
+        all_to_all_case(draw, "four ranks", "values", 4, few),
+        all_to_all_case(draw, "one rank", "values", 1, few),
+        all_to_all_case(draw, "no entry", "values", 3, 0),
+        all_to_all_case(draw, "traffic of four ranks", "traffic", 4, few, True),
+        all_to_all_case(draw, "traffic of three ranks", "traffic", 3, few),
+    ]
+
+
+def broadcast_cases(draw: Draw) -> list[Given]:
+    """Shapes of every kind; the steps of worlds that are powers of two and not."""
+
+    def case(
+        name: str, aspect: str, world_size: int, root: int, *shape: int, public: bool = False, dtype: torch.dtype = F64
+    ) -> Given:
+        held = [draw.normal(*shape, dtype=dtype) for _ in range(world_size)]
+        traffic = {"traffic": True} if aspect == "steps" else {}
+        return Given(name, aspect, {"held": held, "root": root, **traffic}, public)
+
+    few = draw.integer(2, 6)
+    return [
+        case("two ranks", "values", 2, 0, few),
+        case("four ranks", "values", 4, 0, few, public=True),
+        case("seven ranks, two axes", "values", 7, 0, few, 3, public=True),
+        case("one rank", "values", 1, 0, few, public=True),
+        case("no entry, five ranks", "values", 5, 0, 0, public=True),
+        case("bfloat16", "values", 3, 0, few, dtype=B16),
+        case("from rank 1", "root", 4, 1, few, public=True),
+        case("from the last of five", "root", 5, 4, few, public=True),
+        case("from the middle of six", "root", 6, draw.integer(2, 4), few),
+        case("steps of eight ranks", "steps", 8, 0, few, public=True),
+        case("steps of four ranks", "steps", 4, 3, few),
+        case("steps of five ranks", "steps", 5, 0, few, public=True),
+        case("steps of seven ranks", "steps", 7, draw.integer(1, 6), few),
+        case("steps of sixteen ranks", "steps", 16, 5, few),
+    ]
+
+
+def barrier_cases(draw: Draw) -> list[Given]:
+    """Ranks come in every kind of order."""
+
+    def case(name: str, world_size: int, order: list[int], public: bool = False, aspect: str = "waits") -> Given:
+        assert sorted(order) == list(range(world_size))
+        return Given(name, aspect, {"order": order, **({"traffic": True} if aspect == "steps" else {})}, public)
+
+    return [
+        case("two ranks", 2, [1, 0], True),
+        case("four ranks, 0 last", 4, [1, 2, 3, 0], True),
+        case("four ranks, 3 last", 4, [0, 1, 2, 3], True),
+        case("five ranks, 2 last", 5, [4, 3, 0, 1, 2]),
+        case("three ranks, 1 last", 3, [2, 0, 1]),
+        case("six ranks", 6, draw.shuffled(range(6))),
+        case("one rank", 1, [0], True),
+        case("steps of four ranks", 4, [0, 1, 2, 3], True, aspect="steps"),
+        case("steps of five ranks", 5, draw.shuffled(range(5)), aspect="steps"),
+        case("steps of eight ranks", 8, draw.shuffled(range(8)), aspect="steps"),
+        case("steps of one rank", 1, [0], aspect="steps"),
+    ]
+
+
+def hierarchical_cases(draw: Draw) -> list[Given]:
+    """Of the traffic, node and chunk sizes divide the length."""
+
+    def case(name: str, aspect: str, world_size: int, node_size: int, length: int, public: bool = False) -> Given:
+        held = [draw.normal(length, dtype=F64) for _ in range(world_size)]
+        traffic = {"traffic": True} if aspect == "traffic" else {}
+        return Given(name, aspect, {"held": held, "node_size": node_size, **traffic}, public)
+
+    few = draw.integer(2, 5)
+    return [
+        case("two nodes of two", "sum", 4, 2, 8 * few, True),
+        case("two nodes of three, uneven", "sum", 6, 3, 6 * few + 5, True),
+        case("four nodes of two", "sum", 8, 2, 8 * few),
+        case("one node", "sum", 3, 3, 3 * few + 1),
+        case("nodes of one rank", "sum", 3, 1, 3 * few + 1, True),
+        case("fewer entries than ranks", "sum", 4, 2, 1, True),
+        case("traffic of two nodes of two", "traffic", 4, 2, 8 * few, True),
+        case("traffic of two nodes of four", "traffic", 8, 4, 8 * few),
+        case("traffic of three nodes of two", "traffic", 6, 2, 12 * few),
+    ]
