@@ -167,8 +167,10 @@ def KVCache(candidate: Callable, case: Case) -> Tree:
             said = {"raised": raised(cache.append, new["k"], new["v"])}
         else:
             returned.append(cache.append(new["k"], new["v"]))  # kept, so that no memory is given out twice
-            said = {"keys": returned[-1][0].clone(), "values": returned[-1][1].clone()}
+            keys, values = returned[-1]
+            said = {"keys": torch.Tensor.clone(keys), "values": torch.Tensor.clone(values)}
             tokens += T
         found.append({**said, "offset": cache.offset})
-    memories = {tuple(x.untyped_storage().data_ptr() for x in pair) for pair in returned}
+    with torch._C.DisableTorchFunctionSubclass():  # a class of one's own could tell another place than its memory's
+        memories = {tuple(torch.Tensor.untyped_storage(x).data_ptr() for x in pair) for pair in returned}
     return {"appends": found, **({"memories": len(memories)} if "memory" in case else {})}
