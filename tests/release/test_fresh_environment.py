@@ -85,6 +85,7 @@ def test_the_edition_names_nothing_that_only_linux_has(desk):
         cells = nbformat.read(path, as_version=4).cells
         texts[path] = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     assert len(texts) > 40
+    del texts[ROOT / "mlsys_course" / "ranks" / "forkserver.py"]  # starts on Linux only: ranks/starters.py, FORKS
     assert {path.name: found for path, text in texts.items() if (found := only_linux(text))} == {}
 
 
