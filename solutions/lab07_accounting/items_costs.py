@@ -6,19 +6,7 @@ from . import cases_costs as cases
 from . import mistakes_flops as flops
 from . import mistakes_memory as memory
 from . import references_costs as right
-
-
-def exercise(id: str, points, given, misconceptions, component: str, kind: str = "core") -> Exercise:
-    """One exercise; its reference has the same name."""
-    return Exercise(
-        id=id,
-        component=f"mlsys_course.accounting.{component}",
-        reference=getattr(right, id),
-        points=points,
-        cases=given,
-        misconceptions=misconceptions,
-        kind=kind,
-    )
+from .item import exercise
 
 
 def core() -> list[Exercise]:
@@ -28,10 +16,10 @@ def core() -> list[Exercise]:
     states = {"plain": 2, "mixed": 3, "autocast": 2}
     kept = {"network": 5, "attention": 5, "checkpointing": 4, "total": 2}
     return [
-        exercise("forward_flops", layers, cases.forward_cases, flops.FORWARD, "flops"),
-        exercise("training_flops", twice, cases.training_cases, flops.TRAINING, "flops"),
-        exercise("model_states", states, cases.states_cases, memory.STATES, "memory"),
-        exercise("activation_bytes", kept, cases.activation_cases, memory.ACTIVATIONS, "memory"),
+        exercise(right.forward_flops, layers, cases.forward_cases, flops.FORWARD, "flops"),
+        exercise(right.training_flops, twice, cases.training_cases, flops.TRAINING, "flops"),
+        exercise(right.model_states, states, cases.states_cases, memory.STATES, "memory"),
+        exercise(right.activation_bytes, kept, cases.activation_cases, memory.ACTIVATIONS, "memory"),
     ]
 
 
@@ -39,6 +27,6 @@ def extensions() -> list[Exercise]:
     """Inference, the peak of a timeline."""
     cache, peak = {"cache": 3, "largest_batch": 3}, {"peak": 4, "blocks": 2}
     return [
-        exercise("kv_cache", cache, cases.cache_cases, memory.CACHE, "memory", "extension"),
-        exercise("peak_memory", peak, cases.peak_cases, memory.PEAK, "tape", "extension"),
+        exercise(right.kv_cache, cache, cases.cache_cases, memory.CACHE, "memory", "extension"),
+        exercise(right.peak_memory, peak, cases.peak_cases, memory.PEAK, "tape", "extension"),
     ]

@@ -5,29 +5,17 @@ from autograder.exercise import Exercise
 from . import cases_plan as cases
 from . import mistakes_plan as mistakes
 from . import references_plan as right
-
-
-def exercise(id: str, points, given, misconceptions, component: str, kind: str = "core") -> Exercise:
-    """One exercise; its reference has the same name."""
-    return Exercise(
-        id=id,
-        component=f"mlsys_course.accounting.{component}",
-        reference=getattr(right, id),
-        points=points,
-        cases=given,
-        misconceptions=misconceptions,
-        kind=kind,
-    )
+from .item import exercise
 
 
 def core() -> list[Exercise]:
     """Traffic, GPUs, schedule."""
     return [
         exercise(
-            "traffic", {"server": 3, "all-reduce": 4, "zero": 5}, cases.traffic_cases, mistakes.TRAFFIC, "traffic"
+            right.traffic, {"server": 3, "all-reduce": 4, "zero": 5}, cases.traffic_cases, mistakes.TRAFFIC, "traffic"
         ),
-        exercise("gpus_needed", {"exact": 3, "boxes": 2}, cases.gpus_cases, mistakes.GPUS, "run"),
-        exercise("schedule", {"step": 4, "run": 3, "reached": 2}, cases.schedule_cases, mistakes.SCHEDULE, "run"),
+        exercise(right.gpus_needed, {"exact": 3, "boxes": 2}, cases.gpus_cases, mistakes.GPUS, "run"),
+        exercise(right.schedule, {"step": 4, "run": 3, "reached": 2}, cases.schedule_cases, mistakes.SCHEDULE, "run"),
     ]
 
 
@@ -36,6 +24,6 @@ def extensions() -> list[Exercise]:
     points = {"intensity": 3, "speed": 3, "bound": 2}
     stages = {"bytes": 4, "stage": 2, "ranks": 2}
     return [
-        exercise("roofline", points, cases.roofline_cases, mistakes.ROOFLINE, "roofline", "extension"),
-        exercise("zero_stage", stages, cases.zero_cases, mistakes.ZERO, "zero", "extension"),
+        exercise(right.roofline, points, cases.roofline_cases, mistakes.ROOFLINE, "roofline", "extension"),
+        exercise(right.zero_stage, stages, cases.zero_cases, mistakes.ZERO, "zero", "extension"),
     ]
