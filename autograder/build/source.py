@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jupytext
 
+from mlsys_course.check.syntax import parse
 from mlsys_course.errors import CourseProblem
 
 from ..exercise import Exercise, Item, by_id
@@ -133,7 +134,7 @@ def _check_markers(path: Path, cell: SourceCell) -> None:
 def candidate_of(path: Path, cell: SourceCell) -> str:
     """The candidate's expression in ``check("id", expression)``, which must be all there is in the cell."""
     try:
-        (statement,) = ast.parse(cell.source).body
+        (statement,) = parse(cell.source).body
         call = statement.value  # type: ignore[attr-defined]
         name, expression = call.args
         if call.func.id == "check" and name.value == cell.id and not call.keywords:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from nbformat import NotebookNode
 
+from mlsys_course.check.syntax import parse
+
 HEADING = re.compile(r"^(#{1,2})\s+(.+?)\s*#*$")
 FENCE = re.compile(r"^\s*(```|~~~)")
 
@@ -86,7 +88,7 @@ def _asked(name: str, cell: NotebookNode, section: int, before: str) -> Asked:
 def _definition(name: str, source: str) -> ast.FunctionDef | ast.ClassDef | None:
     """The function or class of an exercise: the one of its name, else the first."""
     try:
-        body = ast.parse(source).body
+        body = parse(source).body
     except SyntaxError:
         return None
     found = [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from nbformat import NotebookNode
 
+from mlsys_course.check.syntax import parse
 from mlsys_course.workbook import grade_id
 
 from ..sandbox import Cell
@@ -17,7 +18,7 @@ def graded_cells(released: NotebookNode) -> dict[str, str]:
     found = {}
     for cell in released.cells:
         if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("grade"):
-            (statement,) = ast.parse(cell.source).body
+            (statement,) = parse(cell.source).body
             assert isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
             found[cell.metadata.nbgrader.grade_id] = ast.unparse(statement.value.args[1])
     return found

@@ -14,6 +14,7 @@ import nbformat
 import torch
 
 from mlsys_course.check import Tree
+from mlsys_course.check.syntax import parse
 from mlsys_course.check.tree import leaves
 
 from ..build.notebook import render
@@ -135,7 +136,7 @@ def _same_bodies(sealed: Mapping[str, set[str]], texts: Sequence[tuple[str, str]
 def bodies(text: str) -> set[str]:
     """What the functions of Python text do, without names, docstrings and comments of theirs; trivial ones left out."""
     try:
-        tree = ast.parse(text)
+        tree = parse(text)
     except SyntaxError:  # words, or a notebook's magic
         return set()
     found = set()

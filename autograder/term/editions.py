@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import mlsys_course
+from mlsys_course.check.syntax import parse
 
 FLOOR = ("check", "desk", "graph", "ranks")  # rooms below all components, in every edition
 
@@ -60,9 +61,9 @@ def imported(source: str, package: tuple[str, ...] = ()) -> set[str]:
     ``package`` resolves relative imports, of files that lie directly in it.
     """
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except SyntaxError:  # a notebook's magic, or a mistake that the build names
-        tree = ast.parse("\n".join(line for line in source.split("\n") if _starts_import(line)))
+        tree = parse("\n".join(line for line in source.split("\n") if _starts_import(line)))
     found: set[str] = set()
     for node in ast.walk(tree):
         names: list[str] = []
@@ -83,7 +84,7 @@ def _starts_import(line: str) -> bool:
     if not line.startswith(("import ", "from ")):
         return False
     try:
-        ast.parse(line)
+        parse(line)
     except SyntaxError:
         return False
     return True

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .syntax import parse
+
 LONGEST_CELL, LONGEST_NOTEBOOK = 100_000, 400_000  # characters that are searched; parsing takes a thousand times that
 LOOKUPS = ("getattr", "hasattr", "setattr", "attrgetter", "methodcaller", "import_module", "__import__", "eval", "exec")
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -44,7 +46,7 @@ def parse_cell(source: str) -> Sequence[ast.stmt]:
         return []
     lines = [("pass" if line.lstrip().startswith(("%", "!", "?")) else line) for line in source.split("\n")]
     try:
-        statements = ast.parse("\n".join(lines)).body
+        statements = parse("\n".join(lines)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     ends = [0, *(s.end_lineno or 0 for s in statements)]
@@ -239,4 +241,4 @@ def _is_namespace(node: ast.AST | None) -> bool:
 
 def used_names_of(expression: str) -> set[str]:
     """Names that an expression reads."""
-    return used_names(ast.parse(expression)) if expression else set()
+    return used_names(parse(expression)) if expression else set()
