@@ -140,8 +140,8 @@ def loss_of(model: Decoder, tokens: Tensor, targets: Tensor, recipe: Recipe) -> 
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW as the recipe has it."""
-    return torch.optim.AdamW(model.parameters(), lr=1e-4, fused=recipe.optimizer == "adamw_fused")
+    """AdamW as the recipe has it; without ``fused`` PyTorch chooses, on a card all tensors in one call (``foreach``)."""
+    return torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True if recipe.optimizer == "adamw_fused" else None)
 
 
 def saved_bytes(model: nn.Module, loss: Callable[[], Tensor], inputs: tuple[Tensor, ...] = ()) -> int:
