@@ -140,7 +140,7 @@ def loss_of(model: Decoder, tokens: Tensor, targets: Tensor, recipe: Recipe) -> 
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW as the recipe has it; without ``fused`` PyTorch chooses, on a card all tensors in one call (``foreach``)."""
+    """AdamW as the recipe has it; unless ``fused`` as PyTorch chooses, on a card all tensors in one call."""
     return torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True if recipe.optimizer == "adamw_fused" else None)
 
 

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 ANONYMOUS_SHARED = "/dev/zero (deleted)"
 SHARED_PIECE = 32 << 20  # bytes; CUDA takes some of 2 MiB and one of 8.3
@@ -24,8 +23,12 @@ class Usage:
 
 
 def _read(path: str) -> str:
-    """A process may call itself anything, so its name need be no text."""
-    return Path(path).read_text(encoding="ascii", errors="replace")
+    """The watchdog reads hundreds of these a second, hence no buffer and no decoder of text files around it.
+
+    A process may call itself anything, so its name need be no text.
+    """
+    with open(path, "rb", buffering=0) as file:
+        return file.read().decode("ascii", errors="replace")
 
 
 def children(pid: int) -> list[int]:
@@ -33,8 +36,8 @@ def children(pid: int) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
-                found += map(int, file.read().split())
+            with contextlib.suppress(OSError):
+                found += map(int, _read(f"/proc/{pid}/task/{thread}/children").split())
     return found
 
 
@@ -97,8 +100,8 @@ def _sum_of(path: str, names: tuple[str, ...]) -> int | None:
         text = _read(path)
     except OSError:
         return None
-    rows = (line.partition(":") for line in text.splitlines())
-    return sum(int(value.split()[0]) for name, _, value in rows if name in names) * 1024
+    found = (text.partition(f"\n{name}:")[2] for name in names)
+    return sum(int(rest.split(maxsplit=1)[0]) for rest in found if rest) * 1024
 
 
 HELD = {"RLIMIT_NPROC": "Max processes", "RLIMIT_FSIZE": "Max file size"}  # and their names in /proc/PID/limits
