@@ -22,6 +22,7 @@ import torch
 
 from benchmarks.accounting_peers import PEERS
 from mlsys_course.accounting import ModelConfig, gpt2, gpt2_large, gpt2_medium, llama2_7b
+from mlsys_course.accounting.card import card_memory
 from mlsys_course.accounting.measured import example, live_decoder, loss_of, measured_peak, saved_bytes
 from mlsys_course.accounting.memory import Recipe, activation_memory, training_memory
 
@@ -129,7 +130,8 @@ def run(case: Case, extra: int) -> Row:
     row: Row = {"seconds": time.perf_counter() - start, "predicted": predicted.total + extra, "workspace": extra}
     row["measured"] = measured_peak(case.config, case.batch, case.time, case.recipe)
     if case.recipe.device == "cuda":
-        row["asked"] = torch.cuda.memory_stats()["requested_bytes.all.peak"]
+        row["asked"] = card_memory()["tensors"]
+        row |= {f"card {name}": size for name, size in card_memory().items() if name != "tensors"}
     left()
     told = activation_memory(case.config, case.batch, case.time, case.recipe).total
     model = live_decoder(case.config, case.recipe, case.time)
@@ -138,7 +140,8 @@ def run(case: Case, extra: int) -> Row:
     row["kept"] = told / kept - 1
     row |= {f"term {name}": size for name, size in predicted.grouped().items()}
     print(f"{case}: {row['predicted'] / row['measured'] - 1:+.2%}", end="  ")
-    print(", ".join(f"{name} {size / MIB:.0f}" for name, size in predicted.grouped().items()), "MiB", flush=True)
+    terms = {**predicted.grouped(), **{name: size for name, size in row.items() if name.startswith("card ")}}
+    print(", ".join(f"{name} {size / MIB:.0f}" for name, size in terms.items()), "MiB", flush=True)
     return row
 
 
@@ -174,6 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--half", choices=("first", "second", "both"), default="both", help="which cases of a card")
+    parser.add_argument("--only", default="", help="cases whose name has these words")
     parser.add_argument("--no-peers", action="store_true", help="without MemTracker")
     parser.add_argument("--json", help="write the rows to this file, and again when the peer has been asked")
     parser.add_argument("--calculators", help="rows of an earlier run to fill in: accelerate, DeepSpeed, llm-analysis")
@@ -185,6 +189,7 @@ def main() -> None:
         ask([name for name in PEERS if name != "MemTracker"], cases, rows)
         return table(rows)
     cases = on_cpu() if arguments.device == "cpu" else [case for half in halves for case in on_card(half)]
+    cases = [case for case in cases if arguments.only in str(case)]
     extra = workspace() if arguments.device == "cuda" else 0
     where = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
     print(f"PyTorch {torch.__version__}, {where}; workspace {extra:,}")
