@@ -13,6 +13,7 @@ import argparse
 import gc
 import json
 import math
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -177,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--half", choices=("first", "second", "both"), default="both", help="which cases of a card")
-    parser.add_argument("--only", default="", help="cases whose name has these words")
+    parser.add_argument("--only", default="", help="cases whose name this regular expression finds")
     parser.add_argument("--no-peers", action="store_true", help="without MemTracker")
     parser.add_argument("--json", help="write the rows to this file, and again when the peer has been asked")
     parser.add_argument("--calculators", help="rows of an earlier run to fill in: accelerate, DeepSpeed, llm-analysis")
@@ -189,7 +190,7 @@ def main() -> None:
         ask([name for name in PEERS if name != "MemTracker"], cases, rows)
         return table(rows)
     cases = on_cpu() if arguments.device == "cpu" else [case for half in halves for case in on_card(half)]
-    cases = [case for case in cases if arguments.only in str(case)]
+    cases = [case for case in cases if re.search(arguments.only, str(case))]
     extra = workspace() if arguments.device == "cuda" else 0
     where = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
     print(f"PyTorch {torch.__version__}, {where}; workspace {extra:,}")
