@@ -15,6 +15,7 @@ from .course import CourseError, load_course
 from .screen import console
 from .term.commands import app as term_app
 
+STAFF = "Commands of staff"
 Into = Annotated[Path | None, typer.Option(help="The course folder for gradebook.db, autograded/ and feedback/.")]
 
 
@@ -29,8 +30,8 @@ def add_commands(app: typer.Typer) -> None:
         (exercises, "mlsys exercises --json"),
         (demo, "mlsys demo"),
     ):
-        app.command(epilog=f"Example: {example}")(command)
-    app.add_typer(term_app, name="term")
+        app.command(epilog=f"Example: {example}", rich_help_panel=STAFF)(command)
+    app.add_typer(term_app, name="term", rich_help_panel=STAFF)
 
 
 def collect(
