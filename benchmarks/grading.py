@@ -101,7 +101,8 @@ def timed(argv: list[str], cwd: Path) -> tuple[float, float]:
     """Seconds and CPU-seconds of a command with all that it started."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
-    subprocess.run(argv, cwd=cwd, env=ENVIRONMENT, check=True, capture_output=True)
+    done = subprocess.run(argv, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     seconds = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -116,9 +117,7 @@ def stock(course: Course, scratch: Path) -> tuple[float, float]:
     nbformat.write(nbformat.read(edition / f"{LAB}.ipynb", 4), source / f"{LAB}.ipynb")
     shutil.copytree(course.root / "submitted", scratch / "submitted")
     nbgrader = [sys.executable, "-m", "nbgrader"]
-    subprocess.run(
-        [*nbgrader, "generate_assignment", LAB], cwd=scratch, env=ENVIRONMENT, check=True, capture_output=True
-    )
+    timed([*nbgrader, "generate_assignment", LAB], scratch)
     return timed([*nbgrader, "autograde", LAB], scratch)
 
 
