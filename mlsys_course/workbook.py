@@ -38,6 +38,11 @@ class Found:
     hints: Sequence[str] = ()
     why: str = ""  # where no hint fits
 
+    @property
+    def recorded(self) -> bool:
+        """An answer whose points are told when the lab is graded, such as that of a choice."""
+        return self.status == "ok" and self.max_score > 0 and not self.score
+
 
 @dataclass
 class Ran:

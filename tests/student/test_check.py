@@ -1,11 +1,16 @@
 """mlsys check where a notebook does not behave: what stopped which cell is said, and what was found counts."""
 
+import io
+from pathlib import Path
+
 import nbformat
 import pytest
+from rich.console import Console
 
 from mlsys_course import workbook
 from mlsys_course.check import cell
-from mlsys_course.workbook import run_notebook
+from mlsys_course.cli import check_table, check_total
+from mlsys_course.workbook import Found, Ran, run_notebook
 
 from .conftest import solve
 
@@ -56,3 +61,18 @@ def test_a_cell_that_ends_python_is_named(started, edit, small_lab):
     ran = run_notebook(started)
     assert [row.status for row in ran.found] == ["missing"]
     assert ran.troubles == ["cell 3 (import os) ended Python itself; the cells after it were not run"]
+
+
+def test_an_answer_that_is_recorded_is_no_point_lost():
+    ran = Ran([Found("times", "ok", 4, 4), Found("why", "ok", 0, 2), Found("plus", "wrong", 1, 3, ["Look again."])])
+    said = io.StringIO()
+    Console(file=said, width=100).print(check_table(Path("lab00_small"), ran))
+    rows = [line.split("│") for line in said.getvalue().splitlines() if "│" in line]
+    assert [[cell.strip() for cell in row[1:4]] for row in rows] == [
+        ["times", "4 / 4", "ok"],
+        ["why", "- / 2", "recorded"],
+        ["plus", "1 / 3", "wrong"],
+    ]
+    assert check_total(ran) == (
+        "1 of 2 pass: 5 of 7 points on public cases; 1 recorded, whose points come with the grade."
+    )
