@@ -8,8 +8,8 @@ from pathlib import Path
 
 import jupytext
 
-from mlsys_course.check.syntax import parse
 from mlsys_course.errors import CourseProblem
+from mlsys_course.syntax import parse
 
 from ..exercise import Exercise, Item, by_id
 

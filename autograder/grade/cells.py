@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from nbformat import NotebookNode
 
-from mlsys_course.check.syntax import parse
+from mlsys_course.syntax import parse
 from mlsys_course.workbook import grade_id
 
 from ..sandbox import Cell

@@ -14,8 +14,8 @@ import nbformat
 import torch
 
 from mlsys_course.check import Tree
-from mlsys_course.check.syntax import parse
 from mlsys_course.check.tree import leaves
+from mlsys_course.syntax import parse
 
 from ..build.notebook import render
 from ..build.source import read_source, solution_regions

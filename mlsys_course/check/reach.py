@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .syntax import parse
+from ..syntax import parse
 
 LONGEST_CELL, LONGEST_NOTEBOOK = 100_000, 400_000  # characters that are searched; parsing takes a thousand times that
 LOOKUPS = ("getattr", "hasattr", "setattr", "attrgetter", "methodcaller", "import_module", "__import__", "eval", "exec")
