@@ -1,0 +1,216 @@
+"""How lab 1's functions are called and what of them is compared: the same code for your runs and for grading.
+
+Composites get stand-ins for their parts: functions with the interface that the exercise states, and other numbers than
+yours, so that a mistake in one exercise costs nothing in the next.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mlsys_course.check import driver, raised
+from mlsys_course.check.tree import Tree
+
+Function = Callable[..., Tree]
+Case = Mapping[str, Tree]
+CELL = ["w_xh", "w_hh", "b"]
+
+
+def with_gradients(function: Function, case: Case, names: Sequence[str]) -> Tree:
+    """The output; where the case brings a cotangent, the gradients of (output * cotangent).sum() too."""
+    if "cotangent" not in case:
+        return {"output": function(*(case[name] for name in names))}
+    leaves = [case[name].clone().requires_grad_() for name in names]
+    output = function(*leaves)
+    gradients = torch.autograd.grad(output, leaves, case["cotangent"], materialize_grads=True)
+    return {"output": output, **{f"gradient_{name}": g for name, g in zip(names, gradients, strict=True)}}
+
+
+def options(case: Case, *names: str) -> dict[str, Tree]:
+    """Those of the arguments that the case states; the others are left out."""
+    return {name: case[name] for name in names if name in case}
+
+
+def wave_cell(x: Tensor, h: Tensor, w_xh: Tensor, w_hh: Tensor, b: Tensor) -> Tensor:
+    """Stands for ``cell``: a cell of another kind, with the same parameters."""
+    return torch.sin(x @ w_xh - b) + 0.5 * torch.cos(h @ w_hh)
+
+
+def adding_rnn(x: Tensor, h_0: Tensor, w_xh: Tensor, w_hh: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Stands for ``rnn``: the state adds up what was read, the last steps most; padding leaves it as it was."""
+    if h_0.shape != (x.shape[0], b.shape[0]):
+        raise ValueError(f"h_0 has shape {tuple(h_0.shape)}; expected {(x.shape[0], b.shape[0])}, a state a sequence")
+    if mask is not None and (mask.shape != x.shape[:2] or mask.dtype != torch.bool):
+        raise ValueError(f"mask is {mask.dtype} {tuple(mask.shape)}; expected torch.bool {tuple(x.shape[:2])}")
+    real = torch.ones(x.shape[:2], device=x.device) if mask is None else mask.float()
+    steps = real.cumsum(1)[..., None].to(x.dtype)  # a token's number in its sequence
+    read = (torch.sin(x @ w_xh) * steps * real[..., None].to(x.dtype)).cumsum(1)
+    return torch.tanh((h_0 @ w_hh + b)[:, None] + 0.5 * read).where(steps > 0, h_0[:, None])
+
+
+def near_scores(s: Tensor, h: Tensor) -> Tensor:
+    """Stands for ``score``: states of like means score high, however wide they are."""
+    return -4 * (s.mean(-1)[:, :, None] - h.mean(-1)[:, None]).square()
+
+
+def soft_attend(scores: Tensor, h: Tensor, s: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Stands for ``attend``: weights that fall off with the square of the score."""
+    weights = 1 / (1 + scores.square())
+    if mask is not None:
+        weights = weights * mask[:, None]
+    weights = weights / weights.sum(-1, keepdim=True)
+    return weights, torch.cat([2 * (weights @ h), s], dim=-1)
+
+
+@driver
+def rnn_cell(candidate: Function, case: Case) -> Tree:
+    return with_gradients(candidate, case, ["x", "h", *CELL])
+
+
+@driver
+def rnn(candidate: Function, case: Case) -> Tree:
+    """The states; an empty sequence shows as the error's class."""
+    names, given = ["x", "h_0", *CELL], options(case, "mask")
+    if case["x"].shape[1] == 0:
+        return {"raised": raised(candidate, *(case[name] for name in names), **given, cell=wave_cell)}
+    return with_gradients(lambda *tensors: candidate(*tensors, **given, cell=wave_cell), case, names)
+
+
+@driver
+def rnn_backward(candidate: Function, case: Case) -> Tree:
+    """Of the five gradients those that the case asks for."""
+    names = ["x", "h_0", "states", "d_states", "w_xh", "w_hh"]
+    gradients = candidate(*(case[name] for name in names))
+    return {name: gradients[name] for name in case["returns"]}
+
+
+@driver
+def jacobian_product(candidate: Function, case: Case) -> Tree:
+    return {"jacobians": candidate(case["states"], case["w_hh"])}
+
+
+def recalling(table: Tensor, B: int) -> Function:
+    """Stands for ``decode``: logits (B, T, V) from tokens (B, T), each from the tokens up to its own."""
+
+    def decode(inputs: Tensor) -> Tensor:
+        if inputs.ndim != 2 or len(inputs) != B:
+            raise ValueError(f"decode got inputs of shape {tuple(inputs.shape)}; it takes all {B} rows, ({B}, length)")
+        logits = [table[inputs[:, 0]]]
+        for t in range(1, inputs.shape[1]):
+            logits.append(table[inputs[:, t]] - 0.5 * logits[-1])
+        return torch.stack(logits, dim=1)
+
+    return decode
+
+
+@driver
+def teacher_forced_loss(candidate: Function, case: Case) -> Tree:
+    """The loss; with ``gradient`` that of the table of a simple decoder too."""
+    table = case["table"].clone().requires_grad_(bool(case.get("gradient")))
+    loss = candidate(recalling(table, len(case["target"])), case["target"], case["start"], case["end"], case["padding"])
+    if not case.get("gradient"):
+        return {"loss": loss}
+    return {"loss": loss, "gradient": torch.autograd.grad(loss, table)[0]}
+
+
+@driver
+def scores(candidate: Function, case: Case) -> Tree:
+    """scores(kind, s, h, *weights); an unknown kind shows as the error's class."""
+    names = ["s", "h", *case["weights"]]
+    if case["kind"] not in ("dot", "multiplicative", "reduced", "additive"):
+        return {"raised": raised(candidate, case["kind"], *(case[name] for name in names))}
+    return with_gradients(lambda *given: candidate(case["kind"], *given), case, names)
+
+
+def sum_to_one(inputs: Tree, outputs: Tree) -> str | None:
+    """A property of ``attend``: each target token's weights are a distribution over source tokens."""
+    if "weights" not in outputs:
+        return None
+    weights = outputs["weights"].double()
+    if (weights < 0).any() or (weights.sum(-1) - 1).abs().max() > 0.05:
+        return "the weights of a target token do not sum to 1"
+    if "mask" in inputs and (weights * ~inputs["mask"][:, None]).any():
+        return "a hidden source token has some weight"
+    return None
+
+
+@driver(properties={"distribution": sum_to_one})
+def attend(candidate: Function, case: Case) -> Tree:
+    """Of weights and [a; s] what the case asks for; with a cotangent, the gradients of [a; s] too."""
+    names, given, kept = ["scores", "h", "s"], options(case, "mask"), []
+
+    def joined(*tensors: Tensor) -> Tensor:
+        weights, both = candidate(*tensors, **given)
+        kept.append(weights)
+        return both
+
+    found = with_gradients(joined, case, names)
+    both = {"weights": kept[0].detach(), "joined": found.pop("output")}
+    return {**{name: both[name] for name in case["returns"]}, **found}
+
+
+def weights_of(case: Case) -> tuple[list[str], Callable[[Sequence[Tensor]], dict[str, Tree]]]:
+    """The names of a case's weights, and what puts tensors in that order into the dictionary of ``seq2seq``."""
+    cells = {kind: [f"{kind}_{name}" for name in CELL] for kind in ("encoder", "decoder")}
+    single = ["source_embedding", "target_embedding", "output", "output_bias"]
+    names = [*single, *cells["encoder"], *cells["decoder"]]
+
+    def grouped(tensors: Sequence[Tensor]) -> dict[str, Tree]:
+        named = dict(zip(names, tensors, strict=True))
+        return {**{name: named[name] for name in single}, **{k: [named[n] for n in cell] for k, cell in cells.items()}}
+
+    return names, grouped
+
+
+@driver
+def seq2seq(candidate: Function, case: Case) -> Tree:
+    """Logits and weights with stand-ins for the three parts; with a cotangent, the gradients of the logits too."""
+    names, grouped = weights_of(case)
+    kept = []
+
+    def logits(*tensors: Tensor) -> Tensor:
+        given = (case["source"], case["mask"], case["inputs"], grouped(tensors))
+        found, weights = candidate(*given, rnn=adding_rnn, score=near_scores, attend=soft_attend)
+        kept.append(weights)
+        return found
+
+    found = with_gradients(logits, case, names)
+    return {"logits": found.pop("output"), "weights": kept[0].detach(), **found}
+
+
+@driver
+def lstm_cell(candidate: Function, case: Case) -> Tree:
+    """The new h and c, joined for their gradients."""
+    return with_gradients(lambda *t: torch.cat(tuple(candidate(*t)), dim=-1), case, ["x", "h", "c", "w_x", "w_h", "b"])
+
+
+@driver
+def bidirectional(candidate: Function, case: Case) -> Tree:
+    """The states at tokens; what stands at padding is not compared."""
+    directions = [[case[f"{way}_{name}"] for name in CELL] for way in ("forward", "backward")]
+    states = candidate(case["x"], *directions, **options(case, "mask"), rnn=adding_rnn)
+    return {"states": states.where(case["mask"][..., None], 0) if "mask" in case else states}
+
+
+@driver
+def multi_layer(candidate: Function, case: Case) -> Tree:
+    return {"states": candidate(case["x"], case["layers"], **options(case, "mask"), rnn=adding_rnn)}
+
+
+@driver
+def input_feeding(candidate: Function, case: Case) -> Tree:
+    """[a; s] for every target token; without a mask in the case None is passed."""
+    names = ["y", "s_0", "h", *CELL]
+
+    def call(y: Tensor, s_0: Tensor, h: Tensor, *weights: Tensor) -> Tensor:
+        parts = {"cell": wave_cell, "score": near_scores, "attend": soft_attend}
+        return candidate(y, s_0, h, case.get("mask"), *weights, **parts)
+
+    return with_gradients(call, case, names)
+
+
+@driver
+def clip_by_norm(candidate: Function, case: Case) -> Tree:
+    clipped, norm = candidate(case["gradients"], case["max_norm"])
+    return {"clipped": clipped, "norm": float(norm)}

@@ -1,0 +1,129 @@
+"""How lab 0's functions are called and what of them is compared: the same code for your runs and for grading.
+
+Read it to see what a case asks of your function. A case that is marked ``bad`` holds input that must be refused; what
+is compared then is the class of the exception.
+"""
+
+import torch
+
+from mlsys_course.check import driver, raised
+from mlsys_course.check.guard import allowed
+
+
+@driver
+def one_hot(candidate, case):
+    if case.get("bad"):
+        return {"raised": raised(candidate, case["ids"], case["classes"])}
+    return {"rows": candidate(case["ids"], case["classes"])}
+
+
+@driver
+def look_up(candidate, case):
+    """The padding is left out where the case has none."""
+    padding = (case["padding"],) if "padding" in case else ()
+    if case.get("bad"):
+        return {"raised": raised(candidate, case["table"], case["ids"], *padding)}
+    return {"vectors": candidate(case["table"], case["ids"], *padding)}
+
+
+@driver
+def softmax(candidate, case):
+    """The axis is left out where the case has none."""
+    return {"probabilities": candidate(case["x"], *([case["dim"]] if "dim" in case else []))}
+
+
+@driver
+def log_softmax(candidate, case):
+    """The axis is left out where the case has none."""
+    return {"logarithms": candidate(case["x"], *([case["dim"]] if "dim" in case else []))}
+
+
+def public_log_softmax(x, dim=-1):
+    """PyTorch's own, which stands in for yours on your machine."""
+    with allowed():
+        return torch.log_softmax(x, dim)
+
+
+def loss_and_gradient(call, case):
+    """What the case names. The gradient is looked at in units of 1 / N, since a mean over N rows makes it small."""
+    if case.get("bad"):
+        return {"raised": raised(call)}
+    loss, gradient = call()
+    found = {"loss": loss, "gradient": gradient * len(case["logits"])}
+    return {name: found[name] for name in case["returns"]}
+
+
+@driver(parts={"log_softmax": public_log_softmax})
+def cross_entropy(candidate, case, log_softmax):
+    return loss_and_gradient(lambda: candidate(case["logits"], case["labels"], log_softmax), case)
+
+
+@driver(parts={"log_softmax": public_log_softmax})
+def smooth_cross_entropy(candidate, case, log_softmax):
+    given = (case["logits"], case["labels"], case["smoothing"])
+    return loss_and_gradient(lambda: candidate(*given, log_softmax), case)
+
+
+@driver
+def block_matmul(candidate, case):
+    """The product, or how ``multiply`` was called: how often, and the largest rows, inner size and columns of tiles."""
+    calls = []
+
+    def multiply(x, y):
+        calls.append((*x.shape, y.shape[-1]))
+        wide = torch.promote_types(x.dtype, torch.float32)
+        return (x.to(wide)[:, :, None] * y.to(wide)).sum(1)  # (n, k, m) summed over k
+
+    given = (case["a"], case["b"], tuple(case["block"]), multiply)
+    if case.get("bad"):
+        return {"raised": raised(candidate, *given)}
+    product = candidate(*given)
+    largest = [max(sizes) for sizes in zip(*calls, strict=True)]
+    found = {"product": product, "calls": len(calls), "largest": largest}
+    return {name: found[name] for name in case["returns"]}
+
+
+@driver
+def forward(candidate, case):
+    z, a = candidate(case["x"], case["weights"], case["biases"])
+    return {"z": list(z), "a": list(a)}
+
+
+@driver
+def backward(candidate, case):
+    of_weights, of_biases = candidate(case["weights"], case["z"], case["a"], case["grad"])
+    found = {"weights": list(of_weights), "biases": list(of_biases)}
+    return {name: found[name] for name in case["returns"]}
+
+
+@driver
+def pipeline(candidate, case):
+    """Each input goes through stages that count: words of a text, or entries of an image and their sum."""
+
+    def preprocess(one):
+        if isinstance(one, str):
+            return [len(word) for word in one.split()]
+        return one.flatten().tolist()
+
+    def forward(numbers):
+        return {"count": len(numbers), "sum": sum(numbers)}
+
+    def postprocess(found):
+        long = found["sum"] > 4 * found["count"]
+        return {"label": "LONG" if long else "SHORT", "score": found["sum"] / found["count"]}
+
+    run = candidate(preprocess, forward, postprocess)
+    return {f"call {n}": run(inputs) for n, inputs in enumerate(case["calls"], 1)}
+
+
+@driver
+def softmax_gradient(candidate, case):
+    """The axis is left out where the case has none."""
+    return {"gradient": candidate(case["y"], case["grad"], *([case["dim"]] if "dim" in case else []))}
+
+
+@driver
+def momentum_step(candidate, case):
+    given = (case["parameters"], case["gradients"], case["velocities"], case["lr"], case["momentum"])
+    parameters, velocities = candidate(*given)
+    return {"parameters": list(parameters), "velocities": list(velocities)}
