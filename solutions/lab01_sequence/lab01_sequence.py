@@ -37,9 +37,11 @@ from torch import Tensor
 
 from mlsys_course import data, plot
 from mlsys_course.check import check
-from mlsys_course.device import seed
+from mlsys_course.device import best, seed
 
 torch.set_num_threads(1)  # steps are small here: a second thread would mostly wait
+device = best()
+print("The experiments run on", device)
 
 # %% [markdown]
 # ## 1. A network that reads word by word
@@ -135,12 +137,12 @@ seed(1)
 verses = [archaic for archaic, _ in data.verse_pairs(max_words=16, held_out=0)[0]]
 archaic = {"thou", "thee", "thy", "ye", "hath", "unto"}
 cut = [verse[i : i + 8] for verse in verses for i in range(len(verse) - 7)]
-where = torch.tensor([[word in archaic for word in words] for words in cut])  # (N, 8)
+where = torch.tensor([[word in archaic for word in words] for words in cut], device=device)  # (N, 8)
 vocabulary = data.Vocabulary.of(verses, 500)
-ids = data.padded([vocabulary.numbers(words) for words in cut])  # (N, 8)
+ids = data.padded([vocabulary.numbers(words) for words in cut], device)  # (N, 8)
 
 early = (~where[:, 4:].any(1)).nonzero()[:, 0]  # archaic words stand in the first half only, or nowhere
-vectors = torch.randn(len(vocabulary), 32)  # fixed: what the networks learn is what to do with them
+vectors = torch.randn(len(vocabulary), 32).to(device)  # fixed: what the networks learn is what to do with them
 
 
 def window_network(x: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Tensor) -> Tensor:
@@ -154,7 +156,7 @@ def recurrent_network(x: Tensor, w_xh: Tensor, w_hh: Tensor, b_h: Tensor, w_2: T
 
 
 def hits_by_position(network, shapes: list[tuple[int, ...]]) -> list[float]:
-    weights = [(torch.randn(*shape) / shape[0] ** 0.5).requires_grad_() for shape in shapes]
+    weights = [(torch.randn(*shape) / shape[0] ** 0.5).to(device).requires_grad_() for shape in shapes]
     optimizer = torch.optim.Adam(weights, lr=0.01)
     yes, no = early[where[early].any(1)], early[~where[early].any(1)]
     for _ in range(200):
@@ -640,7 +642,7 @@ def draw_weights() -> list[Tensor]:
     turns = torch.linalg.qr(torch.randn(5, C, C)).Q  # orthogonal: they keep lengths
     cells = [turns[0], turns[1] / 2, torch.zeros(C), turns[2], turns[3] / 2, torch.zeros(C)]
     drawn = [torch.randn(V, C), *cells, turns[4], torch.randn(2 * C, C) / (2 * C) ** 0.5, torch.zeros(V)]
-    return [weight.clone().requires_grad_() for weight in drawn]
+    return [weight.to(device).clone().requires_grad_() for weight in drawn]
 
 
 def run(weights: list[Tensor], way: str, source: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -668,7 +670,7 @@ def train(way: str, steps: int = 350, batch: int = 24) -> tuple[list[Tensor], li
     for _ in range(steps):  # a batch has one length, so that no step is spent on padding
         pairs = by_length[sorted(by_length)[torch.multinomial(lengths, 1).item()]]
         source, target = zip(*(pairs[i] for i in torch.randint(len(pairs), (batch,)).tolist()), strict=True)
-        loss = loss_of(weights, way, data.padded(source), data.padded(target))
+        loss = loss_of(weights, way, data.padded(source, device), data.padded(target, device))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -681,8 +683,8 @@ def train(way: str, steps: int = 350, batch: int = 24) -> tuple[list[Tensor], li
 @torch.no_grad()
 def translate(weights: list[Tensor], way: str, sources: list[list[str]]) -> tuple[list[list[str]], Tensor]:
     """The likeliest word each time; an unknown one is replaced by the source word that has most of the attention."""
-    numbers = data.padded([numbers_of(source) for source in sources])
-    said = torch.full((len(sources), 1), data.START)
+    numbers = data.padded([numbers_of(source) for source in sources], device)
+    said = torch.full((len(sources), 1), data.START, device=device)
     for _ in range(20):
         logits, attention = run(weights, way, numbers, said)
         said = torch.cat([said, logits[:, -1:].argmax(-1)], dim=1)
@@ -737,10 +739,10 @@ right.plot([], [])  # the first colour is the copy's
 for way, weights in trained.items():
     losses = []
     for rows in rows_of.values():
-        source = data.padded([numbers_of(old[i]) for i in rows])
-        target = data.padded([vocabulary.numbers(new[i]) for i in rows])
+        source = data.padded([numbers_of(old[i]) for i in rows], device)
+        target = data.padded([vocabulary.numbers(new[i]) for i in rows], device)
         with torch.no_grad():
-            losses.append(loss_of(weights, way, source, target))
+            losses.append(float(loss_of(weights, way, source, target)))
     right.plot(list(groups), losses, label=way)
 left.set(xlabel="words in the source", ylabel="BLEU", ylim=(0, None))
 right.set(xlabel="words in the source", ylabel="loss per word, held out (nats)", ylim=(0, None))
@@ -837,15 +839,18 @@ def milliseconds(work) -> float:
     for _ in range(5):
         start = time.perf_counter()
         work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return 1e3 * min(times)
 
 
 C, lengths, measured = 64, [16, 64, 256, 1024], {"RNN": [], "attention": []}
-w_xh, w_hh, b = torch.randn(C, C) / 8, torch.randn(C, C) / 16, torch.zeros(C)
+w_xh, w_hh = torch.randn(2, C, C, device=device) / 16
+b, h_0 = torch.zeros(C, device=device), torch.zeros(1, C, device=device)
 for T in lengths:
-    x = torch.randn(1, T, C)
-    measured["RNN"].append(milliseconds(lambda x=x: rnn(x, torch.zeros(1, C), w_xh, w_hh, b, cell=rnn_cell)))
+    x = torch.randn(1, T, C, device=device)
+    measured["RNN"].append(milliseconds(lambda x=x: rnn(x, h_0, w_xh, w_hh, b, cell=rnn_cell)))
     measured["attention"].append(milliseconds(lambda x=x: attend(scores("dot", x, x), x, x)))
 fig, (left, right) = plot.figure(2)
 for name, times in measured.items():
