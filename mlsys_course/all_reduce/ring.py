@@ -1,6 +1,8 @@
 """All-reduce on a ring: each rank talks to its two neighbours only, and no rank sends more than any other."""
 
+from collections import deque
 from collections.abc import Sequence
+from itertools import cycle
 
 import torch
 from jaxtyping import Shaped
@@ -8,6 +10,10 @@ from torch import Tensor
 
 from ..ranks import Communicator
 from ..ranks.communicator import Handle
+
+# Bytes of memory that a call leaves for the next one. The system clears every page of fresh memory at its first touch,
+# which takes longer than to add what lands there. (On a card PyTorch keeps memory itself.)
+MOST_KEPT = 64 << 20
 
 
 def ring_all_reduce(
@@ -50,39 +56,55 @@ def _travel(chunks: Sequence[Tensor], comm: Communicator, first: int, segment_by
     size, pieces = comm.world_size, [_segments(chunk, segment_bytes) for chunk in chunks]
     right, left = (comm.rank + 1) % size, (comm.rank - 1) % size
     most = max(map(len, pieces))
-    under_way: list[list[Handle | _Arrival]] = []
+    depth = min(2, most)
+    room, slots = _landings(pieces, depth, comm) if add and size > 1 else (None, [])
+    landings = cycle(slots)
+    under_way = deque[tuple[Handle | None, Handle | None, Tensor | None, Tensor | None]]()
     for step in range(size - 1):
         leaving, arriving = pieces[(first - step) % size], pieces[(first - step - 1) % size]
         for number in range(most):  # chunks differ by an entry, so one may have a segment more
-            handles: list[Handle | _Arrival] = []
-            if number < len(leaving):
-                handles.append(comm.isend(leaving[number], right))
+            sending = comm.isend(leaving[number], right) if number < len(leaving) else None
+            receiving = target = landed = None
             if number < len(arriving):
-                handles.append(_Arrival(arriving[number], comm, left, add))
+                target = arriving[number]
+                landed = next(landings)[target.numel()] if add else None
+                receiving = comm.irecv(target if landed is None else landed, left)
             comm.flush()  # both begin now, also where messages otherwise begin at a wait
-            under_way.append(handles)
-            if len(under_way) >= min(2, most):  # a segment that leaves in the next step has arrived by then
-                _wait(under_way.pop(0))
-    for handles in under_way:
-        _wait(handles)
+            under_way.append((sending, receiving, target, landed))
+            if len(under_way) == depth:  # a segment that leaves in the next step has arrived by then
+                _finish(*under_way.popleft())
+    while under_way:
+        _finish(*under_way.popleft())
+    if room is not None and room.device.type == "cpu" and room.nbytes <= MOST_KEPT:
+        comm.spare[:] = [room]
 
 
-def _wait(handles: Sequence["Handle | _Arrival"]) -> None:
-    for handle in reversed(handles):  # what arrives first: there is work to do with it
-        handle.wait()
+def _finish(sending: Handle | None, receiving: Handle | None, target: Tensor | None, landed: Tensor | None) -> None:
+    """Wait for what arrives first: there is work to do with it. What landed beside its target is added to it."""
+    if receiving:
+        receiving.wait()
+        if target is not None and landed is not None:
+            target.add_(landed)
+    if sending:
+        sending.wait()
 
 
-class _Arrival:
-    """A segment that will be added to ``target``, or take its place."""
+def _room(nbytes: int, device: torch.device, comm: Communicator) -> Tensor:
+    """Memory for segments to land in: that of the last call, where it is still there and large enough."""
+    if device.type == "cpu" and comm.spare:
+        room = comm.spare.pop()  # taken out: should another call run meanwhile, it has its own
+        if room.nbytes >= nbytes:
+            return room
+    return torch.empty(nbytes, dtype=torch.uint8, device=device)
 
-    def __init__(self, target: Tensor, comm: Communicator, source: int, add: bool):
-        self.target, self.buffer = target, torch.empty_like(target) if add else target
-        self.handle = comm.irecv(self.buffer, source)
 
-    def wait(self) -> None:
-        self.handle.wait()
-        if self.buffer is not self.target:
-            self.target.add_(self.buffer)
+def _landings(pieces: Sequence[Sequence[Tensor]], depth: int, comm: Communicator) -> tuple[Tensor, list]:
+    """The room, and ``depth`` slots of it that are used in turn: views by how many entries a segment has."""
+    sizes, first = {piece.numel() for chunk in pieces for piece in chunk}, pieces[0][0]
+    needed = depth * max(sizes) * first.element_size()
+    room = _room(needed, first.device, comm)
+    slots = room[:needed].view(first.dtype).view(depth, max(sizes))
+    return room, [{size: slot[:size] for size in sizes} for slot in slots]
 
 
 def _segments(chunk: Tensor, segment_bytes: int | None) -> Sequence[Tensor]:

@@ -24,15 +24,23 @@ class Handle:
             self._finish()
         return self._buffer
 
-    def _complete(self, message: Tensor) -> None:
-        self._done, self._finish = True, _nothing  # which held this handle: no cycle is left to collect
-        if self._buffer is not None:
-            target = self._buffer.detach() if self._buffer.requires_grad else self._buffer
-            target.copy_(message)
-
 
 def _nothing() -> None:
     """What there is to wait for, of a message that is through."""
+
+
+class _Promise(Handle):
+    """A buffer that waits for its message."""
+
+    __slots__ = ("_comm", "_source")
+
+    def __init__(self, comm: "Communicator", source: int, buffer: Tensor):
+        self._comm, self._source, self._buffer, self._done = comm, source, buffer, False
+
+    def wait(self) -> Tensor | None:
+        while not self._done:  # messages go to receives in the order in which these were asked for
+            self._comm._fill_next(self._source)
+        return self._buffer
 
 
 class Communicator(ABC):
@@ -48,7 +56,8 @@ class Communicator(ABC):
     def __init__(self, rank: int, world_size: int):
         self.rank, self.world_size = rank, world_size
         self.tag = ""  # of the span that this rank is in
-        self._pending: dict[int, deque[Handle]] = defaultdict(deque)
+        self.spare: list[Tensor] = []  # memory that one collective leaves for the next
+        self._pending: dict[int, deque[_Promise]] = defaultdict(deque)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(rank={self.rank}, world_size={self.world_size})"
@@ -74,7 +83,7 @@ class Communicator(ABC):
     def irecv(self, buffer: Tensor, source: int) -> Handle:
         """Promise ``buffer`` to the next message from ``source`` that no earlier receive has; ``wait`` fills it."""
         self._check("receive from", source, buffer)
-        handle = Handle(lambda: self._fill_until(handle, source), buffer)
+        handle = _Promise(self, source, buffer)
         self._pending[source].append(handle)
         return handle
 
@@ -104,18 +113,19 @@ class Communicator(ABC):
     def _record(self, label: str, start: float) -> None:  # noqa: B027
         """A span that began at ``start`` is over; where there is a timeline, it is written down."""
 
-    def _fill_until(self, last: Handle, source: int) -> None:
-        """Messages go to receives in the order in which these were asked for."""
-        while not last._done:
-            handle = self._pending[source].popleft()
-            buffer = handle._buffer
-            assert buffer is not None
-            message = self._take(source, buffer)
-            if message.shape != buffer.shape or message.dtype != buffer.dtype:
-                raise ValueError(mismatch(self.rank, source, described(message), described(buffer)))
-            handle._complete(message)
+    def _fill_next(self, source: int) -> None:
+        """The next message from ``source`` into the first buffer that was promised to it."""
+        handle = self._pending[source].popleft()
+        buffer = handle._buffer
+        message = self._take(source, buffer)
+        if message.dtype is not buffer.dtype or message.shape != buffer.shape:
+            raise ValueError(mismatch(self.rank, source, described(message), described(buffer)))
+        (buffer.detach() if buffer.requires_grad else buffer).copy_(message)
+        handle._done = True
 
     def _check(self, doing: str, other: int, tensor: Tensor) -> None:
+        if type(other) is int and 0 <= other < self.world_size and other != self.rank and isinstance(tensor, Tensor):
+            return
         if not isinstance(tensor, Tensor):
             raise TypeError(f"messages are tensors, and this is a {type(tensor).__name__}; wrap it in torch.tensor")
         if isinstance(other, bool) or not isinstance(other, int) or not 0 <= other < self.world_size:

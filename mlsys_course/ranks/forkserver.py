@@ -2,10 +2,12 @@
 milliseconds.
 
 It runs one thread and never computes, so its forks are sound: a fork of the notebook's process would inherit locks and
-thread pools whose threads are not there. When the notebook goes, in whatever way, it ends every rank, and itself.
+thread pools whose threads are not there. When the notebook goes, in whatever way, it ends every rank, removes the run's
+folder, and ends itself.
 """
 
 import os
+import shutil
 import signal
 import sys
 from multiprocessing.connection import Connection
@@ -14,15 +16,19 @@ from .process import main
 
 
 def serve(requests: Connection, answers: Connection) -> None:
-    """Requests have numbers: "start" (address, key, how many), "look", "end". Answers: process ids; else exit codes."""
+    """Requests have numbers: "start" (address, key, how many, the run's folder), "look", "end".
+
+    Answers: process ids; else exit codes.
+    """
     ranks: dict[int, int | None] = {}
+    folder = ""
     while True:
         try:
             asked, kind, *content = requests.recv()
         except (EOFError, OSError):
             break
         if kind == "start":
-            address, key, number = content
+            address, key, number, folder = content
             ranks = {fork(address, key, rank, (requests, answers)): None for rank in range(number)}
             answers.send((asked, list(ranks)))
             continue
@@ -31,6 +37,9 @@ def serve(requests: Connection, answers: Connection) -> None:
         reap(ranks, wait=kind == "end")
         answers.send((asked, ranks))
     kill(ranks)
+    reap(ranks, wait=True)  # nobody writes there any more
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)  # gone already, but for a notebook that was killed in a run
     os._exit(0)
 
 

@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import pickle
+import shutil
 import sys
 import threading
 import time
@@ -80,7 +81,7 @@ class Line:
 
     def __init__(self, connection: Connection):
         self._connection, self._lock = connection, threading.Lock()
-        self.ledger = Ledger()
+        self.ledger, self.folder = Ledger(), ""
         self.reason, self.told, self.over = "", threading.Event(), threading.Event()
         self._main = threading.get_ident()
 
@@ -90,7 +91,7 @@ class Line:
             self._connection.send((kind, content))
 
     def listen(self) -> None:
-        """Answer until the notebook is gone."""
+        """Answer until the notebook is gone; then nobody but ranks is left to remove the run's folder."""
         with contextlib.suppress(EOFError, OSError):
             while True:
                 kind, content = self._connection.recv()
@@ -103,6 +104,7 @@ class Line:
                     self.told.set()
                 elif kind == "over":
                     self.over.set()
+        shutil.rmtree(self.folder, ignore_errors=True)
         os._exit(1)
 
     def look(self) -> Snapshot:
@@ -143,6 +145,7 @@ def main(address: str, key: bytes, rank: int) -> None:
         job: Job = connection.recv()
     except (EOFError, OSError):
         os._exit(1)
+    line.folder = job.folder
     threading.Thread(target=line.listen, name="listen", daemon=True).start()
     streams = Labelled(line, "stdout"), Labelled(line, "stderr")
     sys.stdout, sys.stderr = streams  # pyright: ignore[reportAttributeAccessIssue]

@@ -22,15 +22,27 @@ from .traffic import bytes_of
 
 
 class Underway(Handle):
-    """A message that ``torch.distributed`` carries; ``wait`` may be called more than once."""
+    """A message that ``torch.distributed`` carries; ``wait`` may be called more than once, or never.
 
-    __slots__ = ()
+    gloo calls a message off when its ``dist.Work`` goes. So when a handle goes that nobody waited for, ``keep`` is
+    called: the message is through whether or not the program still asks.
+    """
+
+    __slots__ = ("_keep",)
+
+    def __init__(self, finish: Callable[[], None], keep: Callable[[], None], buffer: Tensor | None = None):
+        super().__init__(finish, buffer)
+        self._keep = keep
 
     def wait(self) -> Tensor | None:
         if not self._done:
             self._finish()
             self._done = True
         return self._buffer
+
+    def __del__(self):
+        if not self._done:
+            self._keep()
 
 
 class ProcessCommunicator(Communicator):
@@ -50,8 +62,9 @@ class ProcessCommunicator(Communicator):
     def isend(self, tensor: Tensor, to: int) -> Handle:
         """Send ``tensor`` itself, where it lies in one piece: do not write to it before ``wait`` returns."""
         self._check("send to", to, tensor)
-        work, entry = self._start_send(tensor.detach(), to)
-        return Underway(lambda: self._wait(work, entry))
+        whole = tensor.detach()
+        work, entry = self._start_send(whole, to)
+        return Underway(lambda: self._wait(work, entry), lambda: self._keep(work, whole))
 
     def irecv(self, buffer: Tensor, source: int) -> Handle:
         """Ask for the next message; it may be written to ``buffer`` from now on, and is there when ``wait`` returns."""
@@ -67,7 +80,7 @@ class ProcessCommunicator(Communicator):
             if landing is not target:
                 target.copy_(landing)
 
-        return Underway(finish, buffer)
+        return Underway(finish, lambda: self._keep(work, landing), buffer)
 
     def _start_send(self, tensor: Tensor, to: int) -> tuple[dist.Work, Entry]:
         whole = tensor.contiguous()
@@ -99,7 +112,7 @@ class ProcessCommunicator(Communicator):
 
     @staticmethod
     def _hold(copies: "queue.SimpleQueue[tuple[dist.Work, Tensor]]") -> None:
-        """Let go of each copy when it is through; one that nobody receives is let go of with the process."""
+        """Let go of each when it is through; one that nobody receives is let go of with the process."""
         while True:
             work, _ = copies.get()
             try:

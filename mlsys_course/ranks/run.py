@@ -74,7 +74,7 @@ def _run(payload: bytes, world_size: int, backend: str, timeout: float, folder: 
         way = starter(backend)
         connections: list[Connection] = []
         try:
-            way.start(str(listener.address), key, world_size)
+            way.start(str(listener.address), key, world_size, folder)
             connections = _connected(listener, key, way, world_size)
             for rank, connection in enumerate(connections):
                 connection.send(_job(rank, world_size, backend, folder, payload))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CourseProblem
-from .clock import Clock, Compute, Mark, Operation, Receive, Send, Sent
+from .clock import BEGIN, COMPUTE, END, RECEIVE, SEND, SENT, Clock, Operation
 from .cluster import Cluster
 from .communicator import Communicator, Handle
 from .fibers import Fibers
@@ -19,7 +19,7 @@ from .run import Run
 from .timeline import Timeline
 from .traffic import Traffic, bytes_of
 
-MOST_AHEAD = 1000  # operations that a rank may be ahead of the clock, so that memory stays small
+MOST_AHEAD = 10_000  # operations that a rank may be ahead of the clock, so that memory stays small
 
 
 class SimulatedCommunicator(Communicator):
@@ -31,13 +31,14 @@ class SimulatedCommunicator(Communicator):
     def __init__(self, simulation: "Simulation", rank: int):
         super().__init__(rank, simulation.world_size)
         self._simulation, self._number = simulation, 0
-        self._note = simulation.noted[rank].append
+        self._note, self._scale = simulation.clock.program[rank].append, simulation.scale
+        self._send_data, self._take_data = simulation.post, simulation.take
 
     def compute(self, seconds: float = 0.0, *, flops: float = 0.0, label: str = "compute") -> None:
         """Let ``seconds`` pass, and the time that ``flops`` operations take on this cluster."""
         if seconds < 0 or flops < 0:
             raise ValueError(f"compute(seconds={seconds}, flops={flops}); both are at least 0")
-        self._note(Compute(seconds + flops / self._simulation.cluster.flops, label))
+        self._note((COMPUTE, seconds + flops / self._simulation.cluster.flops, label))
 
     def now(self) -> float:
         """The virtual time."""
@@ -51,32 +52,27 @@ class SimulatedCommunicator(Communicator):
         """``send``; ``wait`` takes until the message has left, when real networks let the tensor be written to."""
         self._check("send to", to, tensor)
         self._post(tensor, to)
-        return _Leaving(self._note, Sent(self._number))
+        return _Leaving(self._note, self._number - 1)
 
     def _post(self, tensor: Tensor, to: int) -> None:
         self._number += 1
-        self._note(Send(to, bytes_of(tensor) * self._simulation.scale, self.tag, self._number))
-        self._simulation.post(self.rank, to, (tensor.detach() if tensor.requires_grad else tensor).clone())
+        self._note((SEND, to, (tensor.nbytes or bytes_of(tensor)) * self._scale, self.tag))
+        self._send_data(self.rank, to, (tensor.detach() if tensor.requires_grad else tensor).clone())
 
     def _take(self, source: int, buffer: Tensor) -> Tensor:
-        simulation = self._simulation
-        message = simulation.take(self.rank, source)
-        self._note(Receive(source))
-        if simulation.cluster.fails:
-            simulation.hold(self.rank)  # what a rank sent after its failure never comes
-        return message
+        return self._take_data(self.rank, source)
 
 
 class _Leaving(Handle):
     """Of a message that was sent: ``wait`` is an operation of its own."""
 
-    __slots__ = ("_note", "_sent")
+    __slots__ = ("_note", "_number")
 
-    def __init__(self, note: Callable[[Operation], None], sent: Sent):
-        self._note, self._sent = note, sent
+    def __init__(self, note: Callable[[Operation], None], number: int):
+        self._note, self._number = note, number
 
     def wait(self) -> None:
-        self._note(self._sent)
+        self._note((SENT, self._number))
 
 
 class _Span(AbstractContextManager[None]):
@@ -87,11 +83,11 @@ class _Span(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         self._before, self._comm.tag = self._comm.tag, self._label
-        self._comm._note(Mark(self._label, end=False))
+        self._comm._note((BEGIN, self._label))
 
     def __exit__(self, *error: object) -> None:
         self._comm.tag = self._before
-        self._comm._note(Mark(self._label, end=True))
+        self._comm._note((END, self._label))
 
 
 class Simulation:
@@ -108,9 +104,8 @@ class Simulation:
         self.world_size, self.cluster, self.scale = world_size, cluster, scale
         self.results: list[Any] = [None] * world_size
         self.errors: dict[int, BaseException] = {}
-        self.noted: list[list[Operation]] = [[] for _ in range(world_size)]
         self.data_waits: dict[int, int] = {}  # rank -> the source of data that nobody has sent
-        self._boxes: dict[tuple[int, int], deque[Tensor]] = defaultdict(deque)
+        self._boxes: list[dict[int, deque[Tensor]]] = [defaultdict(deque) for _ in range(world_size)]  # by receiver
         self._turn = deque(range(world_size))  # ranks that can run
         self._holds = set[int]()  # ranks that go on when the clock has played what they noted
         self._call = (function, tuple(args))
@@ -130,24 +125,27 @@ class Simulation:
 
     def post(self, sender: int, receiver: int, message: Tensor) -> None:
         """Data for a rank; one that waited for it can run again."""
-        self._boxes[sender, receiver].append(message)
+        self._boxes[receiver][sender].append(message)
         if self.data_waits.get(receiver) == sender:
             del self.data_waits[receiver]
             self._turn.append(receiver)
 
     def take(self, rank: int, source: int) -> Tensor:
         """The next message's data; others run until it is there."""
-        if len(self.noted[rank]) > MOST_AHEAD:
+        program, box = self.clock.program[rank], self._boxes[rank][source]
+        if len(program) > MOST_AHEAD:
             self.hold(rank)
-        box = self._boxes[source, rank]
         if not box:
             self.data_waits[rank] = source
             self._fibers.pause(rank)
+        program.append((RECEIVE, source))
+        if self.cluster.fails:
+            self.hold(rank)  # what a rank sent after its failure never comes
         return box.popleft()
 
     def hold(self, rank: int) -> float:
         """A rank's time, once the clock has played all that it did before."""
-        if self.noted[rank]:
+        if self.clock.program[rank]:
             self._holds.add(rank)
             self._fibers.pause(rank)
         return self.clock.time[rank]
@@ -159,19 +157,18 @@ class Simulation:
         except BaseException as error:
             self.errors[rank] = error
 
-    def _more(self, rank: int) -> list[Operation]:
-        """What a rank does next; empty where it has ended, or waits for data."""
-        if not self.noted[rank] and rank in self._holds:
+    def _more(self, rank: int) -> None:
+        """Let ranks run until this one has something to do, or nobody can."""
+        if rank in self._holds:
             self._holds.remove(rank)
             self._turn.append(rank)
-        while not self.noted[rank] and self._turn:
+        program = self.clock.program[rank]
+        while not program and self._turn:
             runs = self._turn.popleft()
             self._fibers.go_on(runs)
             if runs in self.errors:
                 raise _Raised(runs)
             self.clock.ready(runs)
-        operations, self.noted[rank][:] = list(self.noted[rank]), []
-        return operations
 
 
 class _Raised(Exception):

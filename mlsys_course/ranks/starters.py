@@ -15,8 +15,8 @@ END_SECONDS = 10.0
 class Starter(Protocol):
     """Starts the ranks of one run, and sees that none is left."""
 
-    def start(self, address: str, key: bytes, number: int) -> list[int]:
-        """Process ids by rank."""
+    def start(self, address: str, key: bytes, number: int, folder: str) -> list[int]:
+        """Process ids by rank. ``folder`` is the run's, removed even if the notebook is killed."""
         ...
 
     def exit_codes(self) -> list[int | None]:
@@ -56,8 +56,8 @@ class ForkServer:
             self.process.wait(END_SECONDS)
             self._answers.close()
 
-    def start(self, address: str, key: bytes, number: int) -> list[int]:
-        self._ranks = self._ask("start", address, key, number)
+    def start(self, address: str, key: bytes, number: int, folder: str) -> list[int]:
+        self._ranks = self._ask("start", address, key, number, folder)
         return self._ranks
 
     def exit_codes(self) -> list[int | None]:
@@ -83,7 +83,8 @@ class FreshInterpreters:
     def __init__(self):
         self._ranks: Sequence[subprocess.Popen] = ()
 
-    def start(self, address: str, key: bytes, number: int) -> list[int]:
+    def start(self, address: str, key: bytes, number: int, folder: str) -> list[int]:
+        """The ranks themselves remove ``folder``: no process of ours outlives the notebook but they."""
         code = "import sys; from mlsys_course.ranks.process import main; "
         code += f"main({address!r}, bytes.fromhex(sys.stdin.read()), int(sys.argv[1]))"
         self._ranks = [

@@ -26,20 +26,19 @@ class Event:
 
 
 class EventLog(Sequence[Event]):
-    """Millions of events in columns of numbers."""
+    """Millions of events as rows of numbers."""
 
     def __init__(self):
-        self._whole, self._times = array("q"), array("d")  # rank, kind, label, peer; start, end
+        self._rows = array("d")  # rank, kind, label, peer, start, end
         self._labels: dict[str, int] = {}
 
     def add(self, rank: int, kind: str, start: float, end: float, label: str = "", peer: int = -1):
         """Write down an event."""
-        name = self._labels.setdefault(label, len(self._labels))
-        self._whole.extend((rank, KINDS.index(kind), name, peer))
-        self._times.extend((start, end))
+        labels = self._labels
+        self._rows.extend((rank, KINDS.index(kind), labels.setdefault(label, len(labels)), peer, start, end))
 
     def __len__(self) -> int:
-        return len(self._times) // 2
+        return len(self._rows) // 6
 
     @overload
     def __getitem__(self, place: int) -> Event: ...
@@ -51,16 +50,15 @@ class EventLog(Sequence[Event]):
         if isinstance(place, slice):
             return [self[n] for n in range(*place.indices(len(self)))]
         n = range(len(self))[place]
-        rank, kind, name, peer = self._whole[4 * n : 4 * n + 4]
-        start, end = self._times[2 * n : 2 * n + 2]
-        return Event(rank, KINDS[kind], start, end, list(self._labels)[name], peer)
+        rank, kind, label, peer, start, end = self._rows[6 * n : 6 * n + 6]
+        return Event(int(rank), KINDS[int(kind)], start, end, list(self._labels)[int(label)], int(peer))
 
     def sums(self, kind: str, world_size: int) -> list[float]:
         """Seconds of a kind by rank."""
-        found, wanted = [0.0] * world_size, KINDS.index(kind)
-        for n in range(len(self)):
-            if self._whole[4 * n + 1] == wanted:
-                found[self._whole[4 * n]] += self._times[2 * n + 1] - self._times[2 * n]
+        found, wanted, rows = [0.0] * world_size, KINDS.index(kind), self._rows
+        for n in range(0, len(rows), 6):
+            if rows[n + 1] == wanted:
+                found[int(rows[n])] += rows[n + 5] - rows[n + 4]
         return found
 
 

@@ -12,7 +12,7 @@ import sys
 import pytest
 import torch
 
-from mlsys_course.all_reduce import ring_all_reduce, ring_reduce_scatter
+from mlsys_course.all_reduce import ring, ring_all_reduce, ring_reduce_scatter
 from mlsys_course.check.compare import TOLERANCE
 from mlsys_course.ranks import run_in_threads
 from tests.conftest import ROOT
@@ -77,3 +77,42 @@ def test_after_the_first_half_each_rank_holds_the_sum_of_the_chunk_after_its_own
         return chunks[(comm.rank + 1) % 4].tolist()
 
     assert run_in_threads(half, 4)[0] == [[1111.0, 1111.0]] * 4
+
+
+CALLS = [
+    (9, torch.uint8, None),
+    (1000, torch.float32, None),
+    (7, torch.float64, 16),
+    (0, torch.float32, None),
+    (999, torch.bfloat16, 64),
+]
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_memory_that_a_call_leaves_serves_the_next_of_any_dtype_and_size(world_size):
+    def function(comm):
+        with torch.inference_mode():  # what is left is written to outside of it
+            ring_all_reduce(torch.ones(1000), comm)
+        (left,) = comm.spare
+        for entries, dtype, segment_bytes in CALLS:
+            total = ring_all_reduce(torch.full((entries,), comm.rank + 1.0, dtype=dtype), comm, segment_bytes)
+            assert torch.equal(total, torch.full_like(total, world_size * (world_size + 1) / 2))
+            assert comm.spare[0] is left
+        ring_all_reduce(torch.ones(5000), comm)
+        assert comm.spare[0].nbytes > left.nbytes
+
+    run_in_threads(function, world_size)
+
+
+def test_no_more_memory_is_left_than_is_said(monkeypatch):
+    monkeypatch.setattr(ring, "MOST_KEPT", 1000)
+
+    def function(comm):
+        sizes = []
+        for entries in (500, 502, 500):  # of which half lands, 4 bytes each
+            ring_all_reduce(torch.ones(entries), comm)
+            sizes.append([room.nbytes for room in comm.spare])
+        return sizes
+
+    assert run_in_threads(function, 2)[0][0] == [[1000], [], [1000]]
+    assert run_in_threads(lambda comm: (ring_all_reduce(torch.ones(5), comm), comm.spare)[1], 1)[0] == [[]]

@@ -109,6 +109,21 @@ def test_receives_may_be_waited_for_in_any_order_and_sent_copies_stay():
     assert run(function, 2, backend="gloo").results == [[3, 0, 2, 1, 1]] * 2
 
 
+@pytest.mark.parametrize("entries", [1, 1_000_000])
+def test_a_message_whose_handle_nobody_keeps_is_through_all_the_same(entries):
+    def function(comm):
+        right, left = neighbours(comm)
+        first = torch.zeros(entries)
+        comm.irecv(first, left)
+        for n in (1.0, 2.0, 3.0):
+            comm.isend(torch.full((entries,), n), right)
+        rest = [comm.recv(torch.empty(entries), left)[-1].item() for _ in range(2)]
+        return [first[-1].item(), *rest]
+
+    assert run(function, 2, backend="gloo", timeout=LIMIT).results == [[1, 2, 3]] * 2
+    assert run_in_threads(function, 2)[0] == [[1, 2, 3]] * 2
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.bool, torch.complex64, torch.int8])
 def test_views_empty_tensors_and_numbers_travel_in_any_dtype(dtype):
     def function(comm):
@@ -270,8 +285,9 @@ def test_ctrl_c_ends_every_rank():
 
 
 SCRIPT = """
-import os, time
-from mlsys_course.ranks import run
+import os, sys, time
+from mlsys_course.ranks import run, starters
+starters.FORKS = starters.FORKS and sys.argv[1] == "forks"
 def function(comm):
     print("pid", os.getpid())
     time.sleep(60)
@@ -279,16 +295,26 @@ run(function, 2, backend="gloo")
 """
 
 
-def test_ranks_end_with_the_notebook_even_if_that_is_killed(tmp_path):
+@pytest.mark.parametrize("way", ["forks", "fresh interpreters"])
+def test_ranks_end_with_the_notebook_even_if_that_is_killed_and_leave_no_folder(tmp_path, way):
     (tmp_path / "script.py").write_text(SCRIPT)
-    with subprocess.Popen([sys.executable, str(tmp_path / "script.py")], stdout=subprocess.PIPE, text=True) as script:
+    (tmp_path / "temporary").mkdir()
+    environ = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    command = [sys.executable, str(tmp_path / "script.py"), way]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as script:
         assert script.stdout
         ranks = [int(script.stdout.readline().split()[-1]) for _ in range(2)]
+        assert list((tmp_path / "temporary").glob("ranks-*/store"))
         script.kill()
+
+    def left() -> list[str]:
+        folders = [str(path) for path in (tmp_path / "temporary").glob("ranks-*")]
+        return folders + [f"/proc/{pid}" for pid in ranks if os.path.exists(f"/proc/{pid}")]
+
     end = time.monotonic() + LIMIT
-    while any(os.path.exists(f"/proc/{pid}") for pid in ranks) and time.monotonic() < end:
+    while left() and time.monotonic() < end:
         time.sleep(0.05)
-    assert not any(os.path.exists(f"/proc/{pid}") for pid in ranks)
+    assert not left()
 
 
 @pytest.mark.parametrize(
