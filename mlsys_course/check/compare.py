@@ -15,6 +15,7 @@ TOLERANCE: Mapping[str, float] = {"float64": 1e-9, "float32": 2e-5, "float16": 4
 
 RAISED = {name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)}
 RAISED |= {"nothing"}  # what ``raised`` of driver.py may say
+MOST_QUOTED = 90  # characters of a word that is shown
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Leaf:
     largest: float = 0.0  # largest absolute difference
     where: tuple[int, ...] = ()
     error: float = 0.0
-    values: str = ""  # of a number: found and expected, for public cases
+    values: str = ""  # of a number or a few words: found and expected, for public cases
 
 
 def case_dtype(inputs: Tree) -> str:
@@ -69,8 +70,11 @@ def _leaf(path: str, got_leaves: Mapping[str, Tree], want: Tree, tolerance: floa
         same = type(got) is type(want) and got == want
         if type(got) is not type(want):
             return Leaf(path, False, f"{label} is {name_of(got)}, expected {name_of(want)}", error=math.inf)
-        reason = "" if same else raises_else(path, got, want) or f"{label} has another value"
-        return Leaf(path, same, reason, error=0.0 if same else math.inf)
+        if same:
+            return Leaf(path, True)
+        if said := raises_else(path, got, want):
+            return Leaf(path, False, said, error=math.inf)
+        return Leaf(path, False, f"{label} has another value", error=math.inf, values=quoted(got, want))
     if not isinstance(got, int | float):
         return Leaf(path, False, f"{label} is {name_of(got)}, expected {name_of(want)}", error=math.inf)
     return _number(path, label, got, want, tolerance)
@@ -85,6 +89,11 @@ def raises_else(path: str, got: Tree, want: Tree) -> str:
     if not named or path.rpartition(".")[2] != "raised":
         return ""
     return f"raises {got}, expected {want}"
+
+
+def quoted(got: Tree, want: Tree) -> str:
+    """Both values, where they are a few words each. It is apart from the reason, so that sealed cases never show it."""
+    return f"found {got!r}, expected {want!r}" if max(len(str(got)), len(str(want))) <= MOST_QUOTED else ""
 
 
 def _number(path: str, label: str, got: float, want: float, tolerance: float) -> Leaf:

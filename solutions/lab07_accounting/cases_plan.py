@@ -10,34 +10,34 @@ SERVER, RING, TREE = "parameter-server", "ring", "tree"
 
 
 def traffic_cases(draw: Draw) -> Sequence[Given]:
-    """Ranks that do not divide the entries, gradients and weights of different sizes, trees of all shapes."""
+    """Gradients and weights of different sizes, trees of all shapes. P divides the entries of rings and ZeRO, except
+    where padding is what is asked for; a server and a tree divide nothing."""
 
     def case(name: str, aspect: str, scheme: str, ranks: int, public: bool = False, **changes: int) -> Given:
-        entries = ranks * draw.integer(40, 90_000) + (draw.integer(1, ranks - 1) if ranks > 2 else 1)
+        entries, rest = ranks * draw.integer(40, 90_000), draw.integer(1, ranks - 1) if ranks > 2 else 1
+        entries += 0 if aspect in ("ring", "zero") else rest
         narrow, wide = draw.choice([(1, 2), (2, 4), (1, 4)])
         inputs = {"scheme": scheme, "entries": entries, "ranks": ranks, "gradient_itemsize": wide}
         inputs |= {"weight_itemsize": narrow, "micro_batches": draw.integer(3, 7)}
         return Given(name, aspect, {**inputs, **changes}, public)
 
     few, many = draw.integer(6, 11), draw.integer(30, 200)
-    divided = {"entries": many * draw.integer(100, 90_000)}
     return [
         case("a server", "server", SERVER, few, True),
         case("a server, weights are wider", "server", SERVER, few, True, gradient_itemsize=2, weight_itemsize=4),
         case("a server, many ranks", "server", SERVER, many),
         case("a server, one rank", "server", SERVER, 1),
-        case("a ring", "all-reduce", RING, few, True),
-        case("a tree", "all-reduce", TREE, few, True),
-        case("a ring of two", "all-reduce", RING, 2),
-        case("a ring, one rank", "all-reduce", RING, 1),
-        case("a ring, ranks divide", "all-reduce", RING, many, **divided),
-        case("a ring, fewer entries than ranks", "all-reduce", RING, many, entries=draw.integer(3, 20)),
-        case("a tree of two", "all-reduce", TREE, 2),
-        case("a tree of three", "all-reduce", TREE, 3, True),
-        case("a tree of four", "all-reduce", TREE, 4),
-        case("a tree of five", "all-reduce", TREE, 5),
-        case("a tree, one rank", "all-reduce", TREE, 1),
-        case("a tree, many ranks", "all-reduce", TREE, many),
+        case("a ring", "ring", RING, few, True),
+        case("a ring of two", "ring", RING, 2),
+        case("a ring, one rank", "ring", RING, 1),
+        case("a ring, many ranks", "ring", RING, many),
+        case("a tree", "tree", TREE, few, True),
+        case("a tree of two", "tree", TREE, 2),
+        case("a tree of three", "tree", TREE, 3, True),
+        case("a tree of four", "tree", TREE, 4),
+        case("a tree of five", "tree", TREE, 5),
+        case("a tree, one rank", "tree", TREE, 1),
+        case("a tree, many ranks", "tree", TREE, many),
         case("stage 1", "zero", "zero-1", few, True),
         case("stage 2", "zero", "zero-2", few, True),
         case("stage 3", "zero", "zero-3", few, True),
@@ -45,6 +45,10 @@ def traffic_cases(draw: Draw) -> Sequence[Given]:
         case("stage 2, one micro-batch", "zero", "zero-2", many, micro_batches=1),
         case("stage 3, weights are wider", "zero", "zero-3", many, gradient_itemsize=2, weight_itemsize=4),
         case("stage 3, one rank", "zero", "zero-3", 1),
+        case("a ring, padded", "padding", RING, few, True),
+        case("a ring, fewer entries than ranks", "padding", RING, many, entries=draw.integer(3, 20)),
+        case("stage 1, padded", "padding", "zero-1", few, True),
+        case("stage 3, padded", "padding", "zero-3", many),
     ]
 
 
@@ -118,7 +122,7 @@ def schedule_cases(draw: Draw) -> Sequence[Given]:
 
 
 def roofline_cases(draw: Draw) -> Sequence[Given]:
-    """Products on both sides of the ridge, well away from it; single rows and columns."""
+    """Products on both sides of the ridge, well away from it; single rows and columns; one at it, in powers of two."""
 
     def case(name: str, aspect: str, side: str, public: bool = False, **changes: Any) -> Given:
         inputs: dict[str, Any] = {"m": draw.integer(3, 90), "k": draw.integer(100, 900), "n": draw.integer(100, 900)}
@@ -129,6 +133,12 @@ def roofline_cases(draw: Draw) -> Sequence[Given]:
         inputs["peak"] = inputs["bandwidth"] * intensity * (away if side == "memory" else 1 / away)
         asked = {"intensity": ["flops", "bytes", "intensity"], "speed": ["attainable", "seconds"], "bound": ["bound"]}
         return Given(name, aspect, {**inputs, "asked": asked[aspect]}, public)
+
+    def tie() -> Given:
+        power, bandwidth = draw.integer(3, 6), float(2 ** draw.integer(37, 42))
+        sizes = dict.fromkeys("mkn", 3 << power)  # 2 << power FLOPs for each byte
+        inputs = {**sizes, "itemsize": 1, "bandwidth": bandwidth, "peak": (2 << power) * bandwidth, "asked": ["bound"]}
+        return Given("which, at the ridge", "bound", inputs, True)
 
     return [
         case("a product", "intensity", "compute", True),
@@ -141,6 +151,7 @@ def roofline_cases(draw: Draw) -> Sequence[Given]:
         case("above the ridge, bytes of one", "speed", "compute", itemsize=1),
         case("which, below", "bound", "memory", True),
         case("which, above", "bound", "compute", True),
+        tie(),
         case("which, one row", "bound", "memory", m=1),
         case("which, one row, slow cores", "bound", "compute", m=1),
     ]
@@ -169,6 +180,12 @@ def zero_cases(draw: Draw) -> Sequence[Given]:
         inputs = {"parameters": share * ranks, "activations": 12345, "ranks": 4, "memory": 12345 + 16 * share}
         return Given("even shares", "ranks", {**inputs, "asked": ["ranks"]}, True)
 
+    def not_another() -> Given:
+        """Room for whole shares of ``share`` parameters, and for a part of another."""
+        share, ranks = draw.integer(10**5, 10**7), draw.integer(6, 60)
+        inputs = {"parameters": share * ranks + 1, "activations": 12345, "ranks": 4, "memory": 12360 + 16 * share}
+        return Given("room for part of a parameter more", "ranks", {**inputs, "asked": ["ranks"]}, True)
+
     def single() -> Given:
         inputs = {"parameters": draw.integer(10**6, 10**8), "activations": 12345, "ranks": 1, "memory": 10**9}
         return Given("one rank", "bytes", {**inputs, "asked": ["bytes"]})
@@ -187,6 +204,7 @@ def zero_cases(draw: Draw) -> Sequence[Given]:
         never("activations alone fill it", "stage", 10**7),
         case("how many ranks", "ranks", True),
         even(),
+        not_another(),
         case("as many as there are", "ranks", True, first=3),
         case("a byte less each", "ranks", first=3, spare=-1),
         never("room for less than a parameter", "ranks", 10**7 + 15),

@@ -102,6 +102,11 @@ def cases(v: Mapping) -> Callable[[Draw], list[Given]]:
         }
         return {**drawn, **fixed}
 
+    def just_over(draw: Draw) -> int:
+        """A d_model whose share is less than one over a multiple; any, where there is none in this term."""
+        step, first = ratio[1] * v["ffn_multiple"], draw.integer(100, 900)
+        return next((d for d in range(first, first + step) if 0 < ratio[0] * d % step < ratio[1]), first)
+
     def given(draw: Draw) -> list[Given]:
         def case(name: str, aspect: str, terms: list[str], public: bool = False, **fixed: int) -> Given:
             return Given(name, aspect, {"config": sizes(draw, **fixed), "terms": terms}, public)
@@ -111,13 +116,14 @@ def cases(v: Mapping) -> Callable[[Draw], list[Given]]:
         return [
             case("vectors and head", "embedding", vectors, True),
             case("tiny vocabulary", "embedding", vectors, vocabulary=draw.integer(2, multiple - 6)),
-            case("no padding needed", "embedding", vectors, vocabulary=multiple * draw.integer(9, 99)),
+            case("no padding needed", "embedding", vectors, True, vocabulary=multiple * draw.integer(9, 99)),
             case("grouped queries", "attention", ["attention"], True),
             case("one key and value head", "attention", ["attention"], n_heads=heads, n_kv_heads=1),
             case("a key and value head each", "attention", ["attention"], n_heads=heads, n_kv_heads=heads),
             case("heads wider than the model", "attention", ["attention"], d_model=64, head_dim=128),
             case("feed-forward", "mlp", ["mlp"], True),
-            case("no rounding needed", "mlp", ["mlp"], d_model=unrounded),
+            case("no rounding needed", "mlp", ["mlp"], True, d_model=unrounded),
+            case("just over a multiple", "mlp", ["mlp"], True, d_model=just_over(draw)),
             case("norms", "norms", ["norms"], True),
             case("norms of one layer", "norms", ["norms"], n_layers=1),
             case("whole table", "total", TERMS, True),

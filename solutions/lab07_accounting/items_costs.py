@@ -3,6 +3,7 @@
 from autograder.exercise import Exercise
 
 from . import cases_costs as cases
+from . import mistakes_activations as activations
 from . import mistakes_flops as flops
 from . import mistakes_memory as memory
 from . import references_costs as right
@@ -12,14 +13,14 @@ from .item import exercise
 def core() -> list[Exercise]:
     """FLOPs, states, activations."""
     layers = {"layers": 4, "pairs": 4, "head": 2}
-    twice = {"backward": 2, "recompute": 5, "six_nd": 1}
+    twice = {"backward": 2, "selective": 1, "full": 2, "fused": 2, "six_nd": 1}
     states = {"plain": 2, "mixed": 3, "autocast": 2}
     kept = {"network": 5, "attention": 5, "checkpointing": 4, "total": 2}
     return [
         exercise(right.forward_flops, layers, cases.forward_cases, flops.FORWARD, "flops"),
         exercise(right.training_flops, twice, cases.training_cases, flops.TRAINING, "flops"),
         exercise(right.model_states, states, cases.states_cases, memory.STATES, "memory"),
-        exercise(right.activation_bytes, kept, cases.activation_cases, memory.ACTIVATIONS, "memory"),
+        exercise(right.activation_bytes, kept, cases.activation_cases, activations.ACTIVATIONS, "memory"),
     ]
 
 

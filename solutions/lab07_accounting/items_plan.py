@@ -4,16 +4,16 @@ from autograder.exercise import Exercise
 
 from . import cases_plan as cases
 from . import mistakes_plan as mistakes
+from . import mistakes_traffic as traffic
 from . import references_plan as right
 from .item import exercise
 
 
 def core() -> list[Exercise]:
     """Traffic, GPUs, schedule."""
+    carried = {"server": 3, "ring": 2, "tree": 2, "zero": 3, "padding": 2}
     return [
-        exercise(
-            right.traffic, {"server": 3, "all-reduce": 4, "zero": 5}, cases.traffic_cases, mistakes.TRAFFIC, "traffic"
-        ),
+        exercise(right.traffic, carried, cases.traffic_cases, traffic.TRAFFIC, "traffic"),
         exercise(right.gpus_needed, {"exact": 3, "boxes": 2}, cases.gpus_cases, mistakes.GPUS, "run"),
         exercise(right.schedule, {"step": 4, "run": 3, "reached": 2}, cases.schedule_cases, mistakes.SCHEDULE, "run"),
     ]

@@ -239,8 +239,9 @@ check("kv_saving", kv_saving)
 # heads of queries.
 #
 # Conventions: pairs that a causal mask hides are counted, as the lecture and PyTorch do (skipping them halves `pairs`).
-# Looking an embedding up multiplies nothing. The lecture finds 63 TFLOPs for LLaMA-2 7B, B = 1, T = 4096; its "192.17"
-# of training are three times 64.06, since a look-up counts as a product with one-hot vectors there, 1.07 more.
+# Looking an embedding up multiplies nothing. For LLaMA-2 7B, B = 1, T = 4096, products make 62.92 TFLOPs, the lecture's
+# 63. Its "192.17" of training are three times 64.06: 62.92, a look-up that counts as a product with one-hot vectors
+# there, 1.07 more, and 0.06 of softmax, norms, residuals and the gate's product.
 # ### Exercise `forward_flops` (10 points)
 # Points by part: projections and mlp 4, pairs 4, the whole table 2.
 
@@ -317,7 +318,7 @@ work
 #
 # The rule of thumb is $6ND$, two FLOPs a parameter and token forward and four backward; it leaves pairs out.
 # ### Exercise `training_flops` (8 points)
-# Points by part: forward and backward 2, recompute 5, the rule of thumb 1.
+# Points by part: forward and backward 2, selective 1, full 2, fused attention 2, the rule of thumb 1.
 
 
 # %% exercise="training_flops"
@@ -590,7 +591,7 @@ kept_figure
 # A wire carries both ways at the same time, so a participant is as busy as the *larger* of what it sends and what it
 # receives. The busiest participant's wire is the **bottleneck**: the step waits for it.
 # ### Exercise `traffic` (12 points)
-# Points by part: server 3, all-reduce (ring and tree) 4, ZeRO 5.
+# Points by part: server 3, ring 2, tree 2, ZeRO 3, buffers that P does not divide 2.
 
 
 # %% exercise="traffic"
@@ -724,9 +725,9 @@ check("schedule", schedule)
 # quote wires in three ways: NVLink 4 with 900 GB/s is the sum of both directions, 450 each way; so is PCIe 5.0 with
 # 128; InfiniBand NDR with 400 Gb/s is each way, in bits: 50 GB/s.
 #
-# *The figure. Left: days over GPUs, both axes logarithmic, a line for each wire: they fall together and then each
-# stays flat, Ethernet first. Right: the utilization that is reached, 40% on all wires, falling where the wire takes
-# over.*
+# *The figure. Left: days over GPUs, both axes logarithmic, a line for each wire: they fall together and then each but
+# NVLink's stays flat, Ethernet's first. Right: the utilization that is reached, 40% on all wires, falling where the
+# wire takes over, which NVLink does nowhere up to 4,096 GPUs.*
 
 # %% experiment="where_wires_rule"
 WIRES = {"NVLink 4": 450e9, "PCIe 5.0": 64e9, "InfiniBand NDR": 50e9, "25 Gb/s Ethernet": 3.125e9}
@@ -806,11 +807,11 @@ check("kv_cache", kv_cache)
 def peak_memory(events, block):
     """Find the highest point of a list of events.
 
-    events: pairs [name, size]. A size above 0 takes so many bytes, rounded up to whole blocks, under that name; a size
-        of 0 gives back what the name holds. A name may come again after it was given back.
+    events: pairs [name, size], at least one. A size above 0 takes so many bytes, rounded up to whole blocks, under that
+        name; a size of 0 gives back what the name holds. A name may come again after it was given back.
     block: bytes of a block; 1 says that nothing is rounded.
     Returns a dict: peak, the most bytes (an int); at, the number of the first event, from 0, after which so many are
-        alive; alive, a dict of the bytes by name at that moment.
+        alive; alive, a dict of the bytes by name at that moment, in whole blocks as counted.
     """
     ### BEGIN SOLUTION
     alive, now, found = {}, 0, {"peak": 0, "at": -1, "alive": {}}
@@ -902,15 +903,13 @@ def zero_stage(parameters, activations, ranks, memory):
 check("zero_stage", zero_stage)
 
 # %% [markdown]
-
-# %% [markdown]
 # ## What you built
-# A model's cost from its sizes: parameters, FLOPs, memory, traffic, cards and days. `mlsys_course.accounting` holds
-# the general forms: `ModelConfig` has a field for each row of your term's table; presets (`gpt2()`, `gpt3_175b()`,
-# `llama3_405b()`, `bert_base()`, `t5_11b()`) give the published models; `parameter_table`, `forward_flops` and
-# `training_flops` are exact against live models of all of them. `training_memory` walks a tape of storages and finds
-# the peak of a step, operator by operator; `accounting.measured` reads the same terms from the machine. `mlsys plan`
-# puts all of it together: `mlsys plan llama2-7b --gpu h100 --gpus 64 --tokens 2e12`.
+# A model's cost from its sizes: parameters, FLOPs, memory, traffic, cards and days. Lab 8's edition brings the general
+# forms, `mlsys_course.accounting`: `ModelConfig` has a field for each row of your term's table; presets (`gpt2()`,
+# `gpt3_175b()`, `llama3_405b()`, `bert_base()`, `t5_11b()`) give the published models; `parameter_table`,
+# `forward_flops` and `training_flops` are exact against live models of all of them. `training_memory` walks a tape of
+# storages and finds the peak of a step, operator by operator; `accounting.measured` reads the same terms from the
+# machine. Its command puts all of it together: `mlsys plan llama2-7b --gpu h100 --gpus 64 --tokens 2e12`.
 #
 # **What real systems do differently.** They count on the live model: `sum(p.numel() for p in model.parameters())`, on
 # the meta device when it does not fit, and by shard once it is distributed (lab 11). A card holds more than tensors:

@@ -43,6 +43,12 @@ def past_again(config, batch, time, past):
     return right.forward_flops(config, batch, time + past, 0)
 
 
+def past_projected(config, batch, time, past):
+    """All products but the pairs for the past too."""
+    found = right.forward_flops(config, batch, time, past)
+    return {**past_again(config, batch, time, past), "pairs": found["pairs"]}
+
+
 def without_past(config, batch, time, past):
     """A cache that nobody looks at."""
     return right.forward_flops(config, batch, time, 0)
@@ -73,6 +79,11 @@ FORWARD = [
     ),
     Misconception("one product of pairs", scaled(pairs=0.5), "What happens with the weights after the softmax?"),
     Misconception("past computed again", wrong_forward(past_again), "For which tokens is anything computed?"),
+    Misconception(
+        "past projected again",
+        wrong_forward(past_projected),
+        "The cache holds keys and values of the past: which tokens are projected, and go through the MLP?",
+    ),
     Misconception("past ignored", wrong_forward(without_past), "How many keys does a new token look at?"),
     Misconception(
         "other number of matrices",
@@ -130,6 +141,11 @@ def half(forward):
     return forward["pairs"] // 2
 
 
+def fused_beside(forward, recompute, attention):
+    """What fused attention adds to a checkpoint's work."""
+    return half(forward) if attention == "fused" and recompute != "none" else 0
+
+
 TRAINING = [
     Misconception(
         "backward as forward",
@@ -158,6 +174,11 @@ TRAINING = [
     ),
     Misconception(
         "fused is free", again(layers, pairs, lambda f: 0), "Fused attention kept no table of weights: what then?"
+    ),
+    Misconception(
+        "fused or checkpointed",
+        wrong_training(lambda f, found, r, a, nd: {"recompute": found["recompute"] - fused_beside(f, r, a)}),
+        "Fused attention's backward computes a product again. Does it not, where a checkpoint runs the layer again?",
     ),
     Misconception(
         "two a parameter",

@@ -1,4 +1,4 @@
-"""Lab 7, sealed: misconceptions about memory."""
+"""Lab 7, sealed: misconceptions about model states, caches and peaks."""
 
 from autograder.exercise import Misconception
 
@@ -24,6 +24,13 @@ def wrong_states(**widths):
 def momentum_has_two(parameters, precision, optimizer):
     """A second moment for all."""
     return right.model_states(parameters, precision, "adamw" if optimizer == "momentum" else optimizer)
+
+
+def master_with_moments(parameters, precision, optimizer):
+    """Master weights only where there are moments."""
+    found = right.model_states(parameters, precision, optimizer)
+    kept = {**found, "master_weights": 0 if optimizer == "sgd" else found["master_weights"]}
+    return {**kept, "total": found["total"] - found["master_weights"] + kept["master_weights"]}
 
 
 STATES = [
@@ -52,123 +59,12 @@ STATES = [
         wrong_states(bfloat16={"first_moment": 4, "second_moment": 4}),
         "Nothing is in 32 bits in pure bfloat16: PyTorch makes moments like the parameters.",
     ),
+    Misconception(
+        "master weights go with moments",
+        master_with_moments,
+        "Does it depend on the optimizer or on the precision whether there is a copy in 32 bits?",
+    ),
     Misconception("momentum has two moments", momentum_has_two, "How many numbers does momentum keep a parameter?"),
-]
-
-# ---- activation_bytes ------------------------------------------------------------------------------------------------
-
-
-def wrong_kept(change):
-    """The right terms with some changed; the total follows."""
-
-    def candidate(config, batch, time, attention, checkpointing):
-        found = right.activation_bytes(config, batch, time, attention, checkpointing)
-        found.pop("total")
-        tokens, full = 4 * batch * time, checkpointing == "full"
-        found = {name: int(size) for name, size in change(config, found, tokens, attention, checkpointing).items()}
-        if full and change is not full_keeps_more:
-            found = {name: size * (name == "input") for name, size in found.items()}
-        return {**found, "total": sum(found.values())}
-
-    return candidate
-
-
-def added(term, numbers):
-    """So many numbers more a token in one term."""
-
-    def change(config, found, tokens, attention, checkpointing):
-        return {**found, term: found[term] + tokens * numbers(config, attention, checkpointing)}
-
-    return wrong_kept(change)
-
-
-def full_keeps_more(config, found, tokens, attention, checkpointing):
-    """A checkpointed layer that keeps the input of each half."""
-    return {**found, "norms": tokens * config["d_model"]} if checkpointing == "full" else found
-
-
-def without_pairs(config, found, tokens, attention, checkpointing):
-    return {**found, "pairs": 0 if attention == "eager" else found["pairs"]}
-
-
-def pairs_of_kv(config, found, tokens, attention, checkpointing):
-    return {**found, "pairs": found["pairs"] * config["n_kv_heads"] // config["n_heads"]}
-
-
-def score_tables(config, found, tokens, attention, checkpointing):
-    return {**found, "pairs": found["pairs"] * (2 if attention == "eager" else 1)}
-
-
-def kv_width(config, heads):
-    return 2 * config["head_dim"] * heads
-
-
-def unrepeated(config, attention, checkpointing):
-    """Eager attention without the copies of shared heads."""
-    repeated = attention == "eager" and checkpointing == "none"
-    return kv_width(config, config["n_kv_heads"] - config["n_heads"]) if repeated else 0
-
-
-def repeated_everywhere(config, attention, checkpointing):
-    """Copies of shared heads where nobody makes or keeps them."""
-    repeated = attention == "eager" and checkpointing == "none"
-    return 0 if repeated or checkpointing == "full" else kv_width(config, config["n_heads"] - config["n_kv_heads"])
-
-
-def only_output(config, attention, checkpointing):
-    """A checkpoint that keeps nothing of what it starts from."""
-    selective = -config["head_dim"] * (config["n_heads"] + 2 * config["n_kv_heads"])
-    return selective if checkpointing == "selective" else 0
-
-
-ACTIVATIONS = [
-    Misconception(
-        "pairs forgotten", wrong_kept(without_pairs), "What does the softmax's backward need, and the product after it?"
-    ),
-    Misconception(
-        "scores and weights",
-        wrong_kept(score_tables),
-        "Of scores and weights only one is asked for on the way back: softmax's gradient is a function of its output.",
-    ),
-    Misconception("pairs of shared heads", wrong_kept(pairs_of_kv), "How many heads have a row of pairs of their own?"),
-    Misconception(
-        "input three times",
-        added("attention", lambda c, a, k: 2 * c["d_model"]),
-        "Queries, keys and values are made of one tensor: how often does it lie in memory?",
-    ),
-    Misconception(
-        "sums kept",
-        added("norms", lambda c, a, k: 2 * c["d_model"]),
-        "Does the gradient of a sum depend on what was added?",
-    ),
-    Misconception(
-        "statistics forgotten",
-        added("norms", lambda c, a, k: -4),
-        "A norm keeps two numbers for each token beside its input.",
-    ),
-    Misconception(
-        "non-linearity forgotten",
-        added("mlp", lambda c, a, k: -c["d_ffn"]),
-        "What does a non-linearity's gradient depend on?",
-    ),
-    Misconception(
-        "heads not repeated",
-        added("attention", unrepeated),
-        "Without a fused kernel shared heads are copied for each query head before the product: the copies are kept.",
-    ),
-    Misconception(
-        "heads repeated everywhere",
-        added("attention", repeated_everywhere),
-        "Which ways keep keys and values as they were projected, for `n_kv_heads` only?",
-    ),
-    Misconception(
-        "checkpoint without inputs",
-        added("attention", only_output),
-        "From what does a selective checkpoint compute its inside again?",
-    ),
-    Misconception(
-        "two inputs", wrong_kept(full_keeps_more), "A checkpoint of the whole layer keeps one tensor: what is it?"
-    ),
 ]
 
 # ---- extensions ------------------------------------------------------------------------------------------------------

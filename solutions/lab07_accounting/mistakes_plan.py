@@ -1,82 +1,10 @@
-"""Lab 7, sealed: misconceptions about traffic, GPUs, schedules, rooflines and stages of ZeRO."""
+"""Lab 7, sealed: misconceptions about GPUs, schedules, rooflines and stages of ZeRO."""
 
 from math import ceil
 
 from autograder.exercise import Misconception
 
 from . import references_plan as right
-
-# ---- traffic ---------------------------------------------------------------------------------------------------------
-
-
-def wrong_traffic(mistake):
-    """The bytes with one mistake."""
-
-    def candidate(scheme, entries, ranks, gradient_itemsize, weight_itemsize, micro_batches):
-        gradients, weights = entries * gradient_itemsize, entries * weight_itemsize
-        if scheme in ("ring", "zero-1", "zero-2", "zero-3"):
-            each = (ranks - 1) * chunks(scheme, entries, ranks, gradient_itemsize, weight_itemsize, micro_batches)
-            if mistake == "own chunk too":
-                each = each // (ranks - 1) * ranks if ranks > 1 else 0
-            return {"total": ranks * each, "bottleneck": each}
-        if scheme == "parameter-server":
-            each = {"both ways added": gradients + weights, "one worker": max(gradients, weights) / ranks}
-            each |= {"pushes only": gradients, "pushes and pulls alike": gradients}
-            pulled = {"pushes only": 0, "pushes and pulls alike": gradients}.get(mistake, weights)
-            busiest = ranks * each.get(mistake, max(gradients, weights))
-            return {"total": ranks * (gradients + pulled), "bottleneck": int(busiest)}
-        return tree(gradients, ranks)
-
-    def chunks(scheme, entries, ranks, gradient_itemsize, weight_itemsize, micro_batches):
-        size = -(-entries // ranks)
-        if mistake == "not padded":
-            size = entries // ranks
-        if mistake == "whole buffer" and scheme == "ring":
-            size = entries
-        scattered = size * gradient_itemsize
-        gathered = size * (gradient_itemsize if mistake == "weights as gradients" else weight_itemsize)
-        if mistake == "gathered once":
-            return {"ring": 2 * scattered, "zero-1": scattered + gathered}.get(
-                scheme, micro_batches * scattered + (micro_batches if scheme == "zero-3" else 1) * gathered
-            )
-        first = micro_batches if mistake == "each micro-batch" else 1
-        passes = 1 if mistake == "one micro-batch" else micro_batches
-        return {
-            "ring": (1 if mistake == "half a ring" else 2) * scattered,
-            "zero-1": first * scattered + gathered,
-            "zero-2": passes * scattered + gathered,
-            "zero-3": passes * (scattered + 2 * gathered),
-        }[scheme]
-
-    def tree(gradients, ranks):
-        degrees = [(r > 0) + max(0, min(2, ranks - 1 - 2 * r)) for r in range(ranks)]
-        edges = {"root is busiest": degrees[0], "always three": 3 if ranks > 1 else 0}.get(mistake, max(degrees))
-        total = sum(degrees) // 2 if mistake == "only up" else sum(degrees)
-        return {"total": total * gradients, "bottleneck": edges * gradients}
-
-    return candidate
-
-
-TRAFFIC = [
-    Misconception(name, wrong_traffic(name), hint)
-    for name, hint in {
-        "whole buffer": "How many entries has what a rank passes on in one round of the ring?",
-        "half a ring": "After the reduce-scatter a rank has the sum of one chunk only. What brings it the others?",
-        "own chunk too": "How many rounds has a reduce-scatter among two ranks? And among P?",
-        "not padded": "Let P not divide the entries. How large must equal chunks be to hold all?",
-        "weights as gradients": "What does an all-gather of weights move, and how many bytes has one of these?",
-        "both ways added": "A wire works both ways at the same time. Which of the two ways is the server's busiest?",
-        "one worker": "How many ranks push to the one server in a step?",
-        "pushes only": "When the server has all gradients, how do the ranks learn of the new weights?",
-        "pushes and pulls alike": "What comes back from a parameter server, and how many bytes has one of these?",
-        "root is busiest": "Draw a tree of seven ranks. How many edges meet at the root, and how many at rank 1?",
-        "always three": "Draw trees of two, three and four ranks. How many edges meet at their busiest rank?",
-        "only up": "In a tree, how does the sum come to the leaves?",
-        "gathered once": "In ZeRO 3, are the weights of the first layer still there when backward comes back to it?",
-        "one micro-batch": "Which stages keep no rank's full gradients or weights from one micro-batch to the next?",
-        "each micro-batch": "In stage 1 each rank can sum its micro-batches' gradients. When must they be sent?",
-    }.items()
-]
 
 # ---- how many GPUs ---------------------------------------------------------------------------------------------------
 
@@ -124,10 +52,11 @@ def wrong_schedule(mistake):
     def candidate(flops_per_token, tokens, batch_tokens, gpus, peak, utilization, sent, bandwidth, price):
         compute = flops_per_token * batch_tokens / (peak * gpus * (1 if mistake == "at the peak" else utilization))
         compute *= gpus if mistake == "one GPU" else 1
-        exchange = sent / bandwidth * (8 if mistake == "bits" else 1)
+        exchange = sent / bandwidth * {"bits": 8, "sent is shared": 1 / gpus}.get(mistake, 1)
         step = compute + exchange if mistake == "one after the other" else max(compute, exchange)
         step = compute if mistake == "free wire" else step
         steps = tokens // batch_tokens if mistake == "last step lost" else -(-tokens // batch_tokens)
+        steps = tokens / batch_tokens if mistake == "steps not rounded" else steps
         seconds = (tokens / batch_tokens if mistake == "part of a step" else steps) * step
         reached = flops_per_token * batch_tokens / (gpus * peak * step)
         return {
@@ -149,9 +78,11 @@ SCHEDULE = [
         "at the peak": "How fast does a GPU compute that achieves half of its peak?",
         "one GPU": "batch_tokens are of a step on all GPUs. How many does one GPU compute?",
         "bits": "Bandwidth is in bytes a second here, and so is what is sent.",
+        "sent is shared": "`sent` is what one wire carries, the busiest one. What is left to be divided by gpus?",
         "one after the other": "The wire works while the cards compute. When is the slower of the two done?",
         "free wire": "What if sending takes longer than computing?",
         "last step lost": "With 10 tokens in steps of 4, how many steps are there?",
+        "steps not rounded": "Can a run have half a step?",
         "part of a step": "How long does the last step take, when there are fewer tokens left?",
         "one GPU's bill": "Who pays for the other GPUs?",
         "of what is achieved": "Reached is a fraction of the peak. Of what is yours?",
@@ -173,6 +104,7 @@ def wrong_roofline(mistake):
         seconds = compute + memory if mistake == "added" else max(compute, memory)
         seconds = {"always the peak": compute, "no ceiling": memory}.get(mistake, seconds)
         kind = "memory" if (memory > compute) != (mistake == "turned round") else "compute"
+        kind = "memory" if mistake == "a tie is memory" and memory >= compute else kind
         return {
             "flops": flops,
             "bytes": moved,
@@ -196,6 +128,7 @@ ROOFLINE = [
         "always the peak": "With one FLOP a byte, can the cores ever reach their peak?",
         "no ceiling": "However large the intensity: what can the cores do at most?",
         "turned round": "An operator of few FLOPs a byte waits for what?",
+        "a tie is memory": "At the ridge itself the intensity is not below it: which of the two is said then?",
         "upside down": "Is intensity FLOPs for each byte, or bytes for each FLOP?",
     }.items()
 ]
@@ -227,6 +160,8 @@ def wrong_zero(mistake):
             stage = next((n for n in range(4) if fits[n]), None)
         if mistake == "rounded down" and largest > 0:
             enough = 16 * parameters // room
+        if mistake == "parts of parameters" and room > 0:
+            enough = -(-16 * parameters // room)
         if mistake == "always some number" and enough is None:
             enough = parameters
         return {"bytes": held, "stage": stage, "ranks": enough}
@@ -247,6 +182,7 @@ ZERO = [
         "as large does not fit": "What if it is as large as the memory, to the byte?",
         "last that fits": "Of the stages that fit, which one is asked for?",
         "rounded down": "With that many ranks, does it fit? Put your answer in.",
+        "parts of parameters": "A share is a whole number of parameters: how many of them fit on a rank?",
         "always some number": "What if the activations alone fill the memory?",
     }.items()
 ]

@@ -138,11 +138,11 @@ def barrier_cases(draw: Draw) -> list[Given]:
         case("one rank", 1, True),
         case("two ranks", 2, True),
         case("four ranks", 4, True),
-        case("three ranks", 3),
+        case("three ranks", 3, True),
         case("five ranks", 5),
         case("six to nine ranks", draw.integer(6, 9)),
         case("steps of four ranks", 4, True, "steps"),
-        case("steps of five ranks", 5, aspect="steps"),
+        case("steps of five ranks", 5, True, "steps"),
         case("steps of eight ranks", 8, aspect="steps"),
         case("steps of one rank", 1, aspect="steps"),
     ]

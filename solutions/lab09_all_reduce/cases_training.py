@@ -146,28 +146,27 @@ def average_cases(draw: Draw) -> list[Given]:
         shapes: list[tuple[int, ...]],
         public: bool = False,
         missing: Sequence[tuple[int, int]] = (),
-        transposed: bool = False,
+        strided: bool = False,
         dtype: torch.dtype = F64,
     ) -> Given:
         def grad(rank: int, n: int) -> torch.Tensor | None:
             if (rank, n) in missing:
                 return None
-            shape = shapes[n][::-1] if transposed else shapes[n]
-            x = draw.normal(*shape, dtype=dtype)
-            return x.t() if transposed else x
+            return draw.normal(*shapes[n], dtype=dtype)
 
         inputs = {
             "gradients": [[grad(rank, n) for n in range(len(shapes))] for rank in range(world_size)],
             "shapes": [torch.zeros(shape, dtype=dtype) for shape in shapes],
         }
-        return Given(name, aspect, inputs | ({"traffic": True} if aspect == "traffic" else {}), public)
+        flags = {"traffic": True} if aspect == "traffic" else {"strided": True} if strided else {}
+        return Given(name, aspect, inputs | flags, public)
 
     few = draw.integer(2, 5)
     return [
         case("two ranks", "mean", 2, [(few, 2), (few,)], True),
         case("three ranks", "mean", 3, [(2, few), (few,), (1, 3)], True),
         case("one rank", "mean", 1, [(few,), (2,)]),
-        case("of stride, transposed", "mean", 2, [(few, 2), (2, 3)], True, transposed=True),
+        case("of other strides", "mean", 2, [(few, 2), (2, 3)], True, strided=True),
         case("a scalar, and three axes", "mean", 2, [(), (2, few, 2)], True),
         case("bfloat16", "mean", 2, [(few, 4)], dtype=torch.bfloat16),
         case("without a gradient on one rank", "missing", 2, [(few,), (2, 2)], True, [(1, 0)]),

@@ -97,18 +97,23 @@ def by_rank(results: Sequence[Tree]) -> dict[str, Tree]:
 
 @driver
 def broadcast(candidate, case):
-    """What each rank has at the end; or steps, messages in all, and the most that one rank sends."""
+    """What each rank has at the end, and returns; or steps, messages in all, and the most that one rank sends.
+
+    Some trees keep the busiest rank below what it may send: all that it may send counts as one.
+    """
     tensors = [x.clone() for x in case["held"]]
 
     def work(comm):
         returned = candidate(tensors[comm.rank], comm, case["root"])
-        return {"held": tensors[comm.rank], "returned": returned}
+        words = "nothing" if returned is None else "x itself" if returned is tensors[comm.rank] else "something else"
+        return {"held": tensors[comm.rank], "returned": words}
 
     results, clocks = clocked(work, len(tensors))
     if not case.get("traffic"):
         return by_rank(results)
     sent = [sum(sender == rank for sender, _, _ in clocks.messages) for rank in range(len(tensors))]
-    return {"steps": clocks.steps, "messages": len(clocks.messages), "messages of the busiest rank": max(sent)}
+    busiest = max([(len(tensors) - 1).bit_length(), *sent])
+    return {"steps": clocks.steps, "messages": len(clocks.messages), "messages of the busiest rank": busiest}
 
 
 @driver
@@ -156,9 +161,10 @@ def overlap_schedule(candidate, case):
 
 class Net(nn.Module):
     """Layers in a row with weights that the case gives. ``uses`` says which layer comes when: one may come twice, or
-    never. A buffer is added to the input."""
+    never. Two buffers are added to the input; one of them is not saved with the model."""
 
     shift: torch.Tensor
+    table: torch.Tensor
 
     def __init__(
         self, weights: Sequence[torch.Tensor], shift: torch.Tensor, uses: Sequence[int], frozen: Sequence[int]
@@ -168,10 +174,11 @@ class Net(nn.Module):
             nn.Parameter(w.clone(), requires_grad=n not in frozen) for n, w in enumerate(weights)
         )
         self.register_buffer("shift", shift.clone())
+        self.register_buffer("table", shift.square(), persistent=False)
         self.uses = list(uses)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x + self.shift
+        x = x + self.shift + self.table
         for n in self.uses:
             x = torch.tanh(x @ self.weights[n])
         return x
@@ -262,6 +269,11 @@ def make_buckets(candidate, case):
     return {"buckets": [[int(k) for k in bucket] for bucket in candidate(case["sizes"], case["bucket_bytes"])]}
 
 
+def by_columns(x: torch.Tensor) -> torch.Tensor:
+    """The same matrix, column by column in memory, as a gradient may come. No file of cases keeps such strides."""
+    return x.t().clone(memory_format=torch.contiguous_format).t()
+
+
 @driver
 def average_bucket(candidate, case):
     """Gradients after the call by parameter, and the sizes of the tensors that were all-reduced."""
@@ -271,7 +283,7 @@ def average_bucket(candidate, case):
         parameters = [torch.nn.Parameter(torch.zeros(x.shape, dtype=x.dtype)) for x in case["shapes"]]
         for parameter, grad in zip(parameters, own, strict=True):
             if grad is not None:
-                parameter.grad = grad.clone(memory_format=torch.preserve_format)
+                parameter.grad = by_columns(grad) if case.get("strided") else grad.clone()
 
         def all_reduce(tensor, comm):
             sizes.append(tensor.numel())
@@ -284,7 +296,8 @@ def average_bucket(candidate, case):
 
 
 class Bucketed:
-    """One rank's replica: events are written down as they happen."""
+    """One rank's replica: events are written down as they happen. "grad 3, send 8" says that the gradient of weights 3
+    was whole, and then a tensor of 8 entries was given to ``start_all_reduce``."""
 
     def __init__(self, candidate, case, comm):
         self.events: list[str] = []
@@ -293,7 +306,7 @@ class Bucketed:
         self.model = net(case, comm.rank)
         trained = {n: w for n, w in enumerate(self.model.weights) if w.requires_grad}
         for n, weight in trained.items():
-            weight.register_post_accumulate_grad_hook(lambda _, n=n: self.events.append(f"gradient {n}"))
+            weight.register_post_accumulate_grad_hook(lambda _, n=n: self.events.append(f"grad {n}"))
         buckets = [[trained[n] for n in bucket] for bucket in case["buckets"]]
         self.replica = candidate(self.model, comm, buckets, self.broadcast, self.start_all_reduce)
 
@@ -353,7 +366,8 @@ def DataParallel(candidate, case):
         one = Bucketed(candidate, case, comm)
         found: dict[str, Tree] = {}
         if case["returns"] == "state":
-            return {"weights": [w.detach().clone() for w in one.model.weights], "buffer": one.model.shift.clone()}
+            buffers = {name: buffer.clone() for name, buffer in one.model.named_buffers()}
+            return {"weights": [w.detach().clone() for w in one.model.weights], **buffers}
         for number, batch in enumerate(case["steps"]):
             for weight in one.model.weights:
                 weight.grad = None

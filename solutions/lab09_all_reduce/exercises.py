@@ -8,7 +8,16 @@ from mlsys_course import all_reduce as A
 
 from . import cases_collectives as collectives
 from . import cases_training as training
-from . import mistakes_all_reduce, mistakes_collectives, mistakes_models, mistakes_ring, mistakes_training, references
+from . import (
+    mistakes_all_reduce,
+    mistakes_buckets,
+    mistakes_collectives,
+    mistakes_data_parallel,
+    mistakes_models,
+    mistakes_ring,
+    mistakes_training,
+    references,
+)
 
 FORBIDDEN = (
     "torch.distributed",
@@ -66,21 +75,21 @@ def core() -> list[Exercise]:
             tolerance={"float64": 1e-6},  # a share of the examples may be worked out in float32
         ),
         exercise(
-            "make_buckets", A.make_buckets, {"buckets": 5, "edges": 3}, training.bucket_cases, mistakes_models.BUCKETS
+            "make_buckets", A.make_buckets, {"buckets": 5, "edges": 3}, training.bucket_cases, mistakes_buckets.BUCKETS
         ),
         exercise(
             "average_bucket",
             references.average_bucket,
             {"mean": 3, "missing": 3, "traffic": 2},
             training.average_cases,
-            mistakes_models.AVERAGE,
+            mistakes_buckets.AVERAGE,
         ),
         exercise(
             "DataParallel",
             references.DataParallel,
             {"start": 4, "gradients": 5, "overlap": 5, "unused": 4, "no_sync": 4},
             training.data_parallel_cases,
-            mistakes_training.DATA_PARALLEL,
+            mistakes_data_parallel.DATA_PARALLEL,
         ),
         exercise(
             "overlap_schedule",

@@ -78,8 +78,8 @@ print("bytes sent by each rank:", traffic.bytes_sent)
 #
 # ### Exercise `broadcast` (10 points)
 #
-# Points by part: values from root 0 4, any root 3, steps 3. With another root, count places from the root on, round the
-# end: the rank at place $k$ is $(\text{root} + k) \bmod P$.
+# Points by part: values from root 0: 4; from any other root: 3; steps: 3. With another root, count places from the root
+# on, round the end: the rank at place $k$ is $(\text{root} + k) \bmod P$.
 
 
 # %% exercise="broadcast"
@@ -179,15 +179,12 @@ def ring_all_reduce(x, comm):
 check("ring_all_reduce", ring_all_reduce)
 
 # %% [markdown]
-# **Look at it: who sends how much.** The cell below counts the messages of your function, and those of
-# gather-then-broadcast.
-#
-# *The figure. Left, for 8 ranks and 1 MB: bars of the bytes that each rank sends. On the ring (blue) all are equal, a
-# little under 2 MB; with gather-then-broadcast (orange, hatched) rank 0 sends 7 MB and the others 1 MB each. Right:
-# what the busiest rank sends, over the number of ranks. The ring's line rises from 1 MB towards a dashed line at 2 MB;
-# the other is straight and has no end.*
+# **Look at it: who sends how much.** This is gather-then-broadcast; the cell after the next one counts its messages and
+# those of your function.
 
-# %% experiment="traffic"
+
+# %%
+entries = 250_000  # 1 MB of float32
 
 
 def gather_then_broadcast(x, comm):
@@ -202,7 +199,13 @@ def gather_then_broadcast(x, comm):
     return total
 
 
-entries = 250_000  # 1 MB of float32
+# %% [markdown]
+# *The figure. Left, for 8 ranks and 1 MB: bars of the bytes that each rank sends. On the ring (blue) all are equal, a
+# little under 2 MB; with gather-then-broadcast (orange, hatched) rank 0 sends 7 MB and the others 1 MB each. Right:
+# what the busiest rank sends, over the number of ranks. The ring's line rises from 1 MB towards a dashed line at 2 MB;
+# the other is straight and has no end.*
+
+# %% experiment="traffic"
 worlds = range(2, 13)
 names = {"ring": ring_all_reduce, "gather, then broadcast": gather_then_broadcast}
 sent = {
@@ -296,8 +299,9 @@ check("all_reduce_seconds", all_reduce_seconds)
 # ring.
 #
 # *The figure. Left, measured on this machine over gloo: seconds of your ring with two ranks over the tensor's size,
-# both axes logarithmic, points beside the dashed prediction; flat for small tensors, where latency decides, then rising
-# with the bytes. Right, predicted for 64 ranks on Ethernet: the tree (green) is fastest for small tensors, the ring
+# both axes logarithmic, and a dashed prediction; flat for small tensors, where latency decides, then rising with the
+# bytes. The points lie above the line, often by a factor of 2 or more where cores are few or busy: a message there also
+# waits for a core. Right, predicted for 64 ranks on Ethernet: the tree (green) is fastest for small tensors, the ring
 # (blue) for large ones; they cross at about 1 MB. Halving and doubling (vermilion) is at or below both. The naive way
 # (orange) starts like the ring and ends far above all others.*
 
@@ -365,18 +369,14 @@ check("size_choice", size_choice)
 # The simulator runs both functions on up to 32 machines with an Ethernet card each.
 #
 # *The figure. Milliseconds over the number of ranks, for 1 MB. The central server's line (orange squares) rises
-# straight to about 22 ms; the ring's (blue circles) rises slowly and stays below 3.*
+# straight to about 20 ms; the ring's (blue circles) rises slowly and stays below 3.*
 
 # %% experiment="server"
 worlds = [2, 4, 8, 16, 24, 32]
 fig, (axes,) = figure(1, width=5.2)
-for name, function in names.items():
-    spent = [
-        1e3
-        * simulate(lambda comm, f=function: f(torch.ones(entries), comm), p, Cluster.flat(ETHERNET)).timeline.seconds
-        for p in worlds
-    ]
-    axes.plot(worlds, spent, label="a central server" if "gather" in name else name)
+for name, function in {"ring": ring_all_reduce, "a central server": gather_then_broadcast}.items():
+    runs = [simulate(lambda comm, f=function: f(torch.ones(entries), comm), p, Cluster.flat(ETHERNET)) for p in worlds]
+    axes.plot(worlds, [1e3 * run.timeline.seconds for run in runs], label=name)
 axes.set(xlabel="ranks", ylabel="milliseconds for 1 MB", ylim=(0, None))
 axes.legend()
 fig
@@ -521,19 +521,20 @@ check("average_bucket", average_bucket)
 # ### Exercise `DataParallel` (22 points)
 #
 # Points by part: the same start 4, gradients 5, overlap 5, unused parameters 4, `no_sync` 4. Overlap is judged by the
-# order of events: which gradient is whole, what is sent.
+# order of events: `grad 3, send 8` says that the gradient of weights 3 was whole, and then 8 entries were sent.
 
 
 # %% exercise="DataParallel"
 class DataParallel:
-    """Keeps replicas of a model in step."""
+    """Keeps replicas of a model in step. You may give it other methods besides."""
 
     def __init__(self, model, comm, buckets, broadcast, start_all_reduce):
         """Afterwards all parameters, frozen ones too, and all buffers of model are rank 0's.
 
         model: a torch.nn.Module; of the same shapes on all ranks.
-        buckets: a list of lists of parameters of model, in the order in which they are to leave; each parameter that
-            requires a gradient is in one of them, once. The order need not be that in which gradients become whole.
+        buckets: a list of lists of parameters of model, in the order in which they are to leave, which need not be that
+            in which gradients become whole. Each parameter that requires a gradient is in one of them, once, and no
+            other parameter is. Parameters of a bucket have one dtype.
         broadcast(tensor, comm): overwrites tensor with rank 0's.
         start_all_reduce(flat, comm): begins to sum a tensor of one dimension over all ranks and returns a handle at
             once; handle.wait() returns the sum, a new tensor. flat must not be changed before.
@@ -543,7 +544,7 @@ class DataParallel:
         self.home = {parameter: n for n, bucket in enumerate(buckets) for parameter in bucket}
         self.prepare()
         with torch.no_grad():
-            for tensor in model.state_dict(keep_vars=True).values():
+            for tensor in (*model.parameters(), *model.buffers()):
                 broadcast(tensor, comm)
         for parameter in self.home:
             parameter.register_post_accumulate_grad_hook(self.on_gradient)
@@ -584,9 +585,7 @@ class DataParallel:
                 parameter.grad = mean[: parameter.numel()].view(parameter.shape).clone()
                 mean = mean[parameter.numel() :]
         self.prepare()
-        ### END SOLUTION
 
-    ### BEGIN SOLUTION
     def prepare(self):
         """For the next step."""
         self.missing, self.handles = [set(bucket) for bucket in self.buckets], []
@@ -601,8 +600,7 @@ class DataParallel:
             bucket = self.buckets[len(self.handles)]
             flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in bucket])
             self.handles.append(self.start_all_reduce(flat, self.comm))
-
-    ### END SOLUTION
+        ### END SOLUTION
 
 
 # %% check="DataParallel"
@@ -780,8 +778,8 @@ fig
 # As few steps as a tree's with as few bytes as a ring's. **Halving:** with $P$ a power of two, rank $r$ first exchanges
 # with the rank that differs in the highest bit, $r \oplus P/2$: it sends the half of the tensor that the partner is to
 # keep, and adds what it gets to its own half; then with the rank $P/4$ away a half of *that* half, until it has one
-# chunk whole. **Doubling** goes the same way back. In other worlds, let $P'$ be the largest power of two below $P$:
-# each of $P - P'$ ranks first gives its tensor to a partner, who adds it, and gets the result from it at the end.
+# chunk whole. **Doubling** goes the same way back. In other worlds, let $P'$ be the largest power of two that is at
+# most $P$: each of $P - P'$ ranks first gives its tensor to a partner, who adds it, and gets the result at the end.
 # Points by part: powers of two 4, other worlds 3, traffic 3.
 
 
@@ -922,10 +920,11 @@ check("barrier", barrier)
 # %% [markdown]
 # ## What you built
 #
-# The collectives under data-parallel training, and the training on top. `mlsys_course.all_reduce` is the reference: all
-# collectives, all-reduce in five ways with one interface, the model of what each costs, and a `DataParallel` with which
-# GPT-2 trains. Its tests compare the ring with gloo's `all_reduce`, and training on ranks with one process, step by
-# step, over random models. Lab 11 takes the ring apart: ZeRO stops after the reduce-scatter.
+# The collectives under data-parallel training, and the training on top. `mlsys_course.all_reduce`, which comes with lab
+# 10's edition, is the reference: all collectives, all-reduce in five ways with one interface, the model of what each
+# costs, and a `DataParallel` with which GPT-2 trains. Its tests compare the ring with gloo's `all_reduce`, and training
+# on ranks with one process, step by step, over random models. Lab 11 takes the ring apart: ZeRO stops after the
+# reduce-scatter.
 #
 # **What real systems do differently.** `send` may block until somebody receives, so a ring whose ranks all send first
 # may stand still; they call `isend`, then `recv`, then `wait`. NCCL cuts chunks further, so that a piece is on its way

@@ -49,8 +49,16 @@ def root_by_exclusive_or(x, comm, root):
     return x
 
 
-def returns_a_copy(x, comm, root):
+def overwrites_a_copy(x, comm, root):
     return A.broadcast(x.clone(), comm, root)
+
+
+def returns_a_copy(x, comm, root):
+    return A.broadcast(x, comm, root).clone()
+
+
+def returns_nothing(x, comm, root):
+    A.broadcast(x, comm, root)
 
 
 def nearest_first(x, comm, root):
@@ -88,7 +96,9 @@ BROADCAST = [
         root_by_exclusive_or,
         "With 5 ranks and root 4: which ranks does your numbering name? Count places round from the root instead.",
     ),
-    Misconception("a copy", returns_a_copy, "Is x itself overwritten?"),
+    Misconception("a copy", overwrites_a_copy, "Is x itself overwritten?"),
+    Misconception("returns a copy", returns_a_copy, "x is right. Is it x itself that you return, or a tensor like it?"),
+    Misconception("returns nothing", returns_nothing, "x is right. What does your function return?"),
     Misconception(
         "the nearest first",
         nearest_first,
@@ -129,6 +139,15 @@ def one_doubling_short(comm):
         far *= 2
 
 
+def exclusive_or(comm):
+    """Partners as in halving and doubling, which leave the world where it is no power of two."""
+    far = 1
+    while far < comm.world_size:
+        if comm.rank ^ far < comm.world_size:
+            collectives.exchange(TOKEN, comm.rank ^ far, torch.empty(1), comm.rank ^ far, comm)
+        far *= 2
+
+
 def receives_first(comm):
     if comm.world_size > 1:
         comm.recv(torch.empty(1), (comm.rank - 1) % comm.world_size)
@@ -153,6 +172,11 @@ BARRIER = [
         "After k steps you have heard of 2^k ranks, yourself included. Is that all of them when you stop?",
     ),
     Misconception("receives first", receives_first, "Read what each rank does first. Who has sent anything by then?"),
+    Misconception(
+        "exclusive or",
+        exclusive_or,
+        "With powers of two it is right. Draw three ranks: who hears from whom, and of whom does rank 1 never hear?",
+    ),
 ]
 
 

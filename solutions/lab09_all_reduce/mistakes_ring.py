@@ -93,6 +93,22 @@ def drops_the_remainder(x, comm):
     return torch.cat([ring_all_reduce(x[:even], comm), x[even:]])
 
 
+def loses_the_remainder(x, comm):
+    return ring_all_reduce(x[: len(x) // comm.world_size * comm.world_size], comm)
+
+
+def too_few_chunks(x, comm):
+    """By ``torch.chunk``, which may return fewer than it was asked for."""
+    total = x.clone()
+    chunks = torch.chunk(total, comm.world_size)
+    for step in range(2 * (comm.world_size - 1)):
+        comm.send(chunks[(comm.rank - step) % comm.world_size], (comm.rank + 1) % comm.world_size)
+        chunk = chunks[(comm.rank - step - 1) % comm.world_size]
+        arrived = comm.recv(torch.empty_like(chunk), (comm.rank - 1) % comm.world_size)
+        chunk.copy_(chunk + arrived if step < comm.world_size - 1 else arrived)
+    return total
+
+
 def receives_first(x, comm):
     if comm.world_size > 1:
         comm.recv(torch.empty_like(x.tensor_split(comm.world_size)[comm.rank - 1]), (comm.rank - 1) % comm.world_size)
@@ -144,6 +160,18 @@ RING = [
         "drops_the_remainder",
         drops_the_remainder,
         "Try a length that the number of ranks does not divide. Which entries are left over?",
+    ),
+    Misconception(
+        "loses_the_remainder",
+        loses_the_remainder,
+        "Your result is shorter than x where the number of ranks does not divide its length. Whose are the last "
+        "entries?",
+    ),
+    Misconception(
+        "too_few_chunks",
+        too_few_chunks,
+        "Into how many pieces does `torch.chunk` cut 3 entries if it is asked for 4, and what is at chunks[3]? An "
+        "empty chunk is one, too.",
     ),
     Misconception(
         "receives_first",

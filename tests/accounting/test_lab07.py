@@ -201,6 +201,9 @@ WRONG = {
     ("activation_bytes", "full as selective"): lambda f, c, b, t, a, k: kept_tensor_by_tensor(
         c, b, t, a, "selective" if k == "full" else k
     ),
+    ("activation_bytes", "a checkpoint keeps fused attention's rows"): lambda f, c, b, t, a, k: {
+        **f, "pairs": 4 * b * t * c["n_heads"] if (a, k) == ("fused", "selective") else f["pairs"]
+    },
     ("activation_bytes", "total is typed in"): lambda f, *a: {**f, "total": f["total"] + 4},
     ("kv_cache", "one too few"): lambda f, *a: {**f, "largest_batch": max(0, f["largest_batch"] - 1)},
     ("kv_cache", "weights in two bytes"): lambda f, c, b, t, i, n, m: {
