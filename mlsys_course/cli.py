@@ -94,7 +94,7 @@ def check_table(folder: Path, ran: "Ran") -> Table:
         colour = COLOURS.get(row.status, "red")
         points = f"{'-' if row.recorded else format(row.score, 'g')} / {row.max_score:g}"
         said = "recorded" if row.recorded else row.status
-        table.add_row(row.exercise, points, f"[{colour}]{said}[/]", escape(" ".join(row.hints) or row.why))
+        table.add_row(row.exercise, points, f"[{colour}]{said}[/]", escape(row.advice))
     return table
 
 
@@ -146,7 +146,7 @@ def submit(
     student = who(workspace, student)  # before the run: a name that is none should not cost a minute
     hand_in = prepare(folder, workspace, run_with_progress(folder, seconds=seconds) if run else None)
     for warning in hand_in.warnings:
-        console.print(f"[yellow]mind:[/] {escape(warning)}", highlight=False)
+        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     if strict and hand_in.warnings:
         console.print(f"{len(hand_in.warnings)} warnings, so nothing was packed; without --strict it is.")
         raise typer.Exit(1)

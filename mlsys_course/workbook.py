@@ -36,7 +36,12 @@ class Found:
     score: float
     max_score: float
     hints: Sequence[str] = ()
-    why: str = ""  # where no hint fits
+    why: str = ""
+
+    @property
+    def advice(self) -> str:
+        """The hints, after what was raised; without a hint the first thing that is wrong."""
+        return " ".join([self.why, *self.hints] if self.why.startswith("raised") or not self.hints else self.hints)
 
     @property
     def recorded(self) -> bool:
@@ -246,6 +251,8 @@ def _found(folder: Path, name: str, row: dict | None) -> Found:
     from .check.edition import load_specification
 
     if row is None:  # the candidate's name was not defined, so the cell never reached check()
+        specification = load_specification(folder, name)
         why = "its cell did not run; is there a syntax error, or a name without a definition?"
-        return Found(name, "missing", 0.0, load_specification(folder, name).max_score, why=why)
+        why = "not answered yet" if specification.kind == "choice" else why
+        return Found(name, "missing", 0.0, specification.max_score, why=why)
     return Found(name, row["status"], row["score"], row["max_score"], row["hints"], row["why"])

@@ -46,9 +46,7 @@ mlsys doctor          # what this machine lacks
 
 ## If you missed a lab
 
-This lab needs nothing that you wrote before.
 {earlier}
-What you carried of your own is used instead, and it is said whose each part is. You can still do an earlier lab later.
 """
 
 
@@ -74,9 +72,14 @@ def _earlier(course: Course, stem: str) -> str:
     before, left_out = names[: names.index(stem)], course.withheld(stem)
     there = sorted({course.syllabus[name] for name in before} & set(components()) - set(left_out))
     if not there:
-        return "Nothing that it uses was asked for before."
+        return "This is the first lab: nothing that it uses was asked for before."
     listed = ", ".join(f"`{name}`" for name in there)
-    return f"The wheel in this folder holds the course's own versions of what earlier labs build: {listed}."
+    return (
+        "This lab needs nothing that you wrote before.\n"
+        f"The wheel in this folder holds the course's own versions of what earlier labs build: {listed}.\n"
+        "What you carried of your own is used instead, and it is said whose each part is. "
+        "You can still do an earlier lab later."
+    )
 
 
 def pinned(course: Course, wheel: str) -> str:

@@ -18,7 +18,7 @@ from .meter import run_measured
 from .reach import reach
 from .report import to_html, to_text
 from .tree import Tree, map_tensors
-from .verdict import Specification, Verdict, judge
+from .verdict import Specification, Verdict, judge, option
 
 RESULTS = "MLSYS_CHECK_RESULTS"  # a file that `mlsys check` names, to read what each cell found
 
@@ -81,6 +81,7 @@ def run_cases(
 
 
 def _choice(specification: Specification, answer: Candidate) -> Verdict:
+    answer = option(specification, answer) if isinstance(answer, str) else answer
     if answer in specification.options:
         note = f"Your answer {answer!r} is recorded. Whether it is right shows when the lab is graded."
         return Verdict(specification.id, "choice", "ok", 0.0, specification.max_score, note=note)

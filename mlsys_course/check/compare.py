@@ -46,17 +46,33 @@ def name_of(value: Tree) -> str:
     """The type of a leaf in a student's words."""
     names = {torch.Tensor: "a tensor", bool: "a bool", int: "a whole number", float: "a number", str: "a string"}
     if value is None:
-        return "None"
+        return "None (is a `return` missing?)"
     return next((name for kind, name in names.items() if isinstance(value, kind)), f"an empty {type(value).__name__}")
 
 
 def compare(got: Tree, want: Tree, tolerance: float) -> list[Leaf]:
     """One Leaf for each expected output, and one for each that was not asked for."""
     got_leaves, want_leaves = dict(leaves(got)), dict(leaves(want))
-    found = [_leaf(path, got_leaves, expected, tolerance) for path, expected in want_leaves.items()]
+    inside = {path: held for path in want_leaves if (held := _held(path, got_leaves))}  # where one value is asked for
+    found = [
+        Leaf(path, False, f"{path} is {inside[path]}, expected {name_of(expected)}", error=math.inf)
+        if path in inside
+        else _leaf(path, got_leaves, expected, tolerance)
+        for path, expected in want_leaves.items()
+    ]
     for path in got_leaves.keys() - want_leaves.keys():
+        if any(path.startswith((f"{one}[", f"{one}.")) for one in inside):
+            continue
         found.append(Leaf(path, False, f"{path or 'result'} was not expected", error=math.inf))
     return found
+
+
+def _held(path: str, got_leaves: Mapping[str, Tree]) -> str:
+    """Whether a list or a dict was returned under a path where one value is asked for."""
+    if not path or path in got_leaves:
+        return ""
+    starts = {f"{path}[": "a list", f"{path}.": "a dict"}
+    return next((said for start, said in starts.items() if any(other.startswith(start) for other in got_leaves)), "")
 
 
 def _leaf(path: str, got_leaves: Mapping[str, Tree], want: Tree, tolerance: float) -> Leaf:

@@ -12,7 +12,7 @@ import torch
 
 from ..ranks import Communicator
 from .guard import Forbidden, guarded
-from .outcome import Outcome
+from .outcome import NOT_WRITTEN, Outcome
 from .ranked import run_ranks
 from .tree import Tree, TreeError, leaves, map_tensors, plain
 
@@ -124,7 +124,7 @@ def run_case(
     except TreeError as error:
         return Outcome(problem="type", detail=str(error) if messages else "a result of a wrong type")
     except NotImplementedError as error:
-        return Outcome(problem="missing", detail="not implemented yet", line=student_line(error))
+        return Outcome(problem="missing", detail=NOT_WRITTEN, line=student_line(error))
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         detail = built_in(type(error))
         if messages:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from .tree import Tree
 
+NOT_WRITTEN = "not written yet"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -33,7 +35,7 @@ class Outcome:
             "timeout": "took too long" + (f": {self.detail}" if self.detail else ""),
             "memory": "used too much memory",
             "crashed": "ended the process" + (f": {self.detail}" if self.detail else ""),
-            "missing": f"is not there: {self.detail}",
+            "missing": f"is {self.detail}" if self.detail == NOT_WRITTEN else f"is not there: {self.detail}",
             "deadlock": f"waits forever: {self.detail}",
         }
         return said.get(self.problem, self.problem)

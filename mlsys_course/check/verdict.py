@@ -1,7 +1,7 @@
 """From outcomes to a verdict: what passed, the score by aspect, and the hint. The same code for student and grader."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .compare import TOLERANCE, Leaf, case_dtype, compare, problems
 from .driver import Driver, Outcome
@@ -88,6 +88,8 @@ def judge_case(specification: Specification, case: Case, outcome: Outcome, drive
     """Compare one outcome: problem first, then values, then properties, then costs."""
     if outcome.problem:
         return Result(case.name, case.aspect, outcome, (), (outcome.words,))
+    if specification.kind == "choice":
+        outcome = replace(outcome, outputs={"answer": option(specification, outcome.outputs)})
     leaves = compare(outcome.outputs, case.expected, specification.tolerance_for(case.inputs))
     wrong = list(problems(leaves))
     if not wrong and driver:
@@ -99,6 +101,13 @@ def judge_case(specification: Specification, case: Case, outcome: Outcome, drive
         for cost, found in over_limit(case, outcome).items()
     ]
     return Result(case.name, case.aspect, outcome, leaves, wrong)
+
+
+def option(specification: Specification, answer: Tree) -> Tree:
+    """The option of a choice that an answer means: "A", "(a)" and " a " are "a"; the answer itself where it is none."""
+    answer = answer.get("answer") if isinstance(answer, dict) else answer
+    bare = {one.strip(" ().").lower(): one for one in specification.options}
+    return bare.get(answer.strip(" ().").lower(), answer) if isinstance(answer, str) else answer
 
 
 def over_limit(case: Case, outcome: Outcome) -> dict[str, float]:
@@ -143,13 +152,19 @@ def recognise(specification: Specification, results: Sequence[Result]) -> list[s
         name: {c for c, outcome in open_cases.items() if explains(specification, cases[c], outcome, name)}
         for name in specification.hints
     }
+    # An exception, of whichever mistake, is often a RuntimeError: alone it tells nothing, unless all else fits too.
+    answered = {c for c, outcome in open_cases.items() if not outcome.problem}
+    fails = {name: {c for c, case in cases.items() if name in case.misconceptions} for name in specification.hints}
+    fitting = {name for name, found in explained.items() if found == fails[name]}
     # Against a misconception speaks each right case that it would have got wrong.
     spoken_against = {name: sum(name in cases[c].misconceptions for c in right) for name in specification.hints}
     found: list[str] = []
     while open_cases:
-        name = max(explained, key=lambda n: (len(explained[n]), -spoken_against[n]), default="")
-        if not name or not explained[name]:
+        likely = [name for name, found in explained.items() if found & answered or (found and name in fitting)]
+        if not likely:
             break
+        most = max((len(explained[name]), -spoken_against[name]) for name in likely)
+        name = next(name for name in likely if (len(explained[name]), -spoken_against[name]) == most)
         found.append(name)
         for case in explained[name]:
             open_cases.pop(case)

@@ -11,6 +11,7 @@ from mlsys_course.check import Case, CheckFailed, Outcome, Specification, check,
 from mlsys_course.check.cell import verdict_on
 from mlsys_course.check.driver import run_case
 from mlsys_course.check.edition import EditionError, specification_from_bytes, specification_to_bytes
+from mlsys_course.check.verdict import judge
 
 FORBIDDEN = ["torch.nn.functional.scaled_dot_product_attention", "torch.Tensor.backward", "torch.autograd.grad"]
 DRIVERS = """
@@ -68,6 +69,32 @@ def test_partial_credit_and_hint(lab, capsys):
 
 def test_the_fewest_misconceptions_are_named(lab):
     assert verdict_on("square", cube, lab).misconceptions == ["cubes"]
+
+
+@pytest.mark.parametrize(
+    ("small", "negative", "named"),
+    [
+        (Outcome(problem="raised", detail="RuntimeError: 3 and 4"), Outcome({"y": torch.zeros(2)}), ["half right"]),
+        (Outcome(problem="raised", detail="RuntimeError: other"), None, []),  # one that goes wrong in both cases
+        (None, Outcome(problem="raised", detail="RuntimeError: other"), ["one shape"]),  # all that it gets wrong
+        (Outcome(problem="raised", detail="RuntimeError: other"), Outcome({"y": torch.ones(2)}), []),
+        (Outcome(problem="raised", detail="KeyError: 3"), Outcome({"y": torch.zeros(2)}), ["half right"]),
+    ],
+)
+def test_an_exception_names_no_misconception_by_itself(small, negative, named):
+    """Half of all mistakes raise RuntimeError somewhere: what else came out must fit."""
+    raised = Outcome(problem="raised", detail="RuntimeError: sizes differ")
+    mistakes = {
+        "small": {"half right": raised},
+        "negative": {"half right": Outcome({"y": torch.zeros(2)}), "one shape": raised},
+    }
+    x = torch.tensor([2.0, 3.0])
+    cases = [Case(name, name, {"x": x}, {"y": x}, mistakes[name]) for name in mistakes]
+    hints = {"half right": "a", "one shape": "b"}
+    specification = Specification("square", "core", {"small": 1, "negative": 2}, cases, hints)
+    right = Outcome({"y": x})
+    verdict = judge(specification, {"small": small or right, "negative": negative or right})
+    assert verdict.misconceptions == named
 
 
 def in_place(x):
@@ -135,7 +162,13 @@ def test_property_is_judged_from_outputs(lab):
 def test_a_choice_is_recorded_and_not_revealed(lab, capsys):
     check("pick", "a", folder=lab)
     check("pick", "b", folder=lab)
-    assert capsys.readouterr().out.count("is recorded") == 2
+    check("pick", " (B)", folder=lab)
+    assert capsys.readouterr().out.count("is recorded") == 3
+    sealed = Specification(
+        "pick", "choice", {"answer": 3}, [Case("answer", "answer", {}, {"answer": "b"})], options=["a", "b"]
+    )
+    scores = [judge(sealed, {"answer": Outcome({"answer": said})}).score for said in ("b", " (B)", "a", "B a", 2, True)]
+    assert scores == [3, 3, 0, 0, 0, 0]
     with pytest.raises(CheckFailed, match="none of the options"):
         check("pick", "z", folder=lab)
 

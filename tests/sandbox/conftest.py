@@ -55,7 +55,7 @@ def make_edition(folder: Path) -> Path:
     """An edition with two functions, a composite and a choice."""
     (folder / "python" / "mlsys_course").mkdir(parents=True)
     (folder / "lab" / "cases").mkdir(parents=True)
-    for name in ("__init__.py", "errors.py"):
+    for name in ("__init__.py", "errors.py", "syntax.py"):
         shutil.copy(ROOT / "mlsys_course" / name, folder / "python" / "mlsys_course")
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("check", "ranks"):

@@ -47,7 +47,7 @@ def test_an_exception_tells_its_class_and_line_but_no_words(engine, teacher):
     [
         ("", "missing", "its name is not defined"),
         ("double = None", "missing", "it is None; write the function above and run its cell"),
-        ("def double(x):\n    raise NotImplementedError", "missing", "not implemented yet"),
+        ("def double(x):\n    raise NotImplementedError", "missing", "not written yet"),
         ("def double(x):\n    return object()", "type", "a result of a wrong type"),
         ("def double(x):\n    return x.mul_(2)", "modified", "`x`"),
         ("import torch\ndef double(x):\n    return torch.einsum('i->i', x)", "forbidden", "torch.einsum"),

@@ -140,7 +140,7 @@ def week(root: Path, student: Student) -> dict:
     assert "1 of 1 pass: 4 of 4 points" in student.mlsys("check", "lab00")
     assert "1 of 1 carried" in student.mlsys("carry", "lab00")
     handed = student.mlsys("submit", "lab00", "--student", "ada", "--into", inbox, "--no-run")
-    assert "mind:" not in handed and "checksum" in handed
+    assert "warning:" not in handed and "checksum" in handed
     (row,) = collect(inbox, into / "submitted")
     assert row.receipt == "ok" and row.checksum in handed and find_receipt(row.checksum, into / "submitted") == [row]
     course = load_course(root)
