@@ -26,16 +26,25 @@ def look_up(candidate, case):
     return {"vectors": candidate(case["table"], case["ids"], *padding)}
 
 
+def along_axis(candidate, case):
+    """The axis is left out where the case has none.
+
+    A long row is converted to the dtype that the case names. What comes of it is looked at in units of 1 / length.
+    """
+    if "as" not in case:
+        return candidate(case["x"], *([case["dim"]] if "dim" in case else []))
+    found = candidate(case["x"].to(getattr(torch, case["as"])))
+    return {"dtype": str(found.dtype), "first": found[:3].double() * len(found)}
+
+
 @driver
 def softmax(candidate, case):
-    """The axis is left out where the case has none."""
-    return {"probabilities": candidate(case["x"], *([case["dim"]] if "dim" in case else []))}
+    return {"probabilities": along_axis(candidate, case)}
 
 
 @driver
 def log_softmax(candidate, case):
-    """The axis is left out where the case has none."""
-    return {"logarithms": candidate(case["x"], *([case["dim"]] if "dim" in case else []))}
+    return {"logarithms": along_axis(candidate, case)}
 
 
 def public_log_softmax(x, dim=-1):
@@ -66,7 +75,10 @@ def smooth_cross_entropy(candidate, case, log_softmax):
 
 @driver
 def block_matmul(candidate, case):
-    """The product, or how ``multiply`` was called: how often, and the largest rows, inner size and columns of tiles."""
+    """The product, or how ``multiply`` was called.
+
+    How often, the largest rows, inner size and columns of tiles, and how many numbers were multiplied in all.
+    """
     calls = []
 
     def multiply(x, y):
@@ -79,7 +91,8 @@ def block_matmul(candidate, case):
         return {"raised": raised(candidate, *given)}
     product = candidate(*given)
     largest = [max(sizes) for sizes in zip(*calls, strict=True)]
-    found = {"product": product, "calls": len(calls), "largest": largest}
+    multiplications = sum(n * k * m for n, k, m in calls)
+    found = {"product": product, "calls": len(calls), "largest": largest, "multiplications": multiplications}
     return {name: found[name] for name in case["returns"]}
 
 

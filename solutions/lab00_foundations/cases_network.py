@@ -11,7 +11,7 @@ from autograder.exercise import Given
 from mlsys_course.check.tree import map_tensors
 
 BF16, F64 = torch.bfloat16, torch.float64
-PRODUCT, TILES = {"returns": ["product"]}, {"returns": ["calls", "largest"]}
+PRODUCT, TILES = {"returns": ["product"]}, {"returns": ["calls", "largest", "multiplications"]}
 
 
 def block_matmul(draw: Draw) -> Sequence[Given]:
@@ -32,7 +32,7 @@ def block_matmul(draw: Draw) -> Sequence[Given]:
         Given("blocks that divide", "values", case(2 * p, 3 * q, 2 * r, p, q, r), public=True),
         Given("one block", "values", case(p, q, r, p, q, r)),
         Given("single entries", "values", case(p, q, r, 1, 1, 1)),
-        Given("float64", "values", case(2 * p, 2 * q, 3 * r, p, q, r, dtype=F64)),
+        Given("float64", "values", case(2 * p, 2 * q, 3 * r, p, q, r, dtype=F64), public=True),
         Given("ragged everywhere", "ragged", case(2 * p + 1, 2 * q + 1, 2 * r + 1, p, q, r), public=True),
         Given("ragged inside", "ragged", case(2 * p, 3 * q - 1, r, p, q, r), public=True),
         Given("blocks larger than all", "ragged", case(p, q, r, 10, 11, 12), public=True),
@@ -47,7 +47,8 @@ def block_matmul(draw: Draw) -> Sequence[Given]:
         Given("no rows", "edges", case(0, 3, 2, 2, 2, 2)),
         Given("sizes that do not fit", "edges", mismatch, public=True),
         Given("a block of 0", "edges", case(4, 4, 4, 2, 0, 2, bad=True), public=True),
-        Given("a negative block", "edges", case(4, 4, 4, -2, 2, 2, bad=True)),
+        Given("a negative block", "edges", case(4, 4, 4, 2, 2, -1, bad=True), public=True),
+        Given("another negative block", "edges", case(4, 4, 4, -2, 2, 2, bad=True)),
     ]
 
 
@@ -71,11 +72,12 @@ def forward(draw: Draw) -> Sequence[Given]:
         Given("the lecture's network", "three layers", network(draw, 1, 2, 2, 2, 1), public=True),
         Given("a batch", "three layers", network(draw, 4, *w), public=True),
         Given("another batch", "three layers", network(draw, 7, *w[::-1])),
+        Given("square layers", "three layers", network(draw, 3, 4, 4, 4, 4), public=True),
         Given("one layer", "other depths", network(draw, 3, w[0], w[1]), public=True),
         Given("five layers", "other depths", network(draw, 2, *w, 4, 3), public=True),
-        Given("no examples", "other depths", network(draw, 0, *w)),
+        Given("no examples", "other depths", network(draw, 0, *w), public=True),
         Given("float64", "dtypes", network(draw, 3, *w, dtype=F64), public=True),
-        Given("bfloat16", "dtypes", whole(network(draw, 3, 2, 3, 3, 2, dtype=BF16))),
+        Given("bfloat16", "dtypes", whole(network(draw, 3, 2, 3, 3, 2, dtype=BF16)), public=True),
     ]
 
 
@@ -118,11 +120,11 @@ def backward(draw: Draw) -> Sequence[Given]:
         Given("square layers", "weights", case(net(5, 4, 4, 4, 4), "weights"), public=True),
         Given("five layers", "weights", case(net(3, *w, 4, 3), "weights")),
         Given("two layers", "weights", case(net(6, w[2], w[0], w[1]), "weights")),
-        Given("float64", "weights", case(net(3, *w, dtype=F64), "weights")),
-        Given("bfloat16", "weights", case(whole(net(2, 3, 3, 3, 2, dtype=BF16)), "weights")),
+        Given("float64", "weights", case(net(3, *w, dtype=F64), "weights"), public=True),
+        Given("bfloat16", "weights", case(whole(net(2, 3, 3, 3, 2, dtype=BF16)), "weights"), public=True),
         Given("biases of a batch", "biases", case(net(4, *w), "biases"), public=True),
         Given("biases of square layers", "biases", case(net(3, 5, 5, 5, 5), "biases")),
-        Given("no examples", "biases", case(net(0, *w), *both)),
+        Given("no examples", "biases", case(net(0, *w), *both), public=True),
         Given("units at 0", "slope", case(at_zero(draw, *w), *both), public=True),
         Given("units at 0 in square layers", "slope", case(at_zero(draw, 4, 4, 4, 4), *both)),
     ]

@@ -9,16 +9,24 @@ from autograder.draw import Draw
 from autograder.exercise import Given
 
 BF16, F64 = torch.bfloat16, torch.float64
+LONG, LOG_LONG = (
+    1028,
+    2087,
+)  # rounded to bfloat16 they change the result, and its logarithm, by one unit of its last place
 
 
-def _scores(draw: Draw, aspects: tuple[str, str, str, str]) -> list[Given]:
-    """What softmax and its logarithm share: values, stability, edges and dtypes, under the aspects' names."""
+def _scores(draw: Draw, aspects: tuple[str, str, str, str], long: int) -> list[Given]:
+    """What softmax and its logarithm share: values, stability, edges and dtypes, under the aspects' names.
+
+    A row of ``long`` equal scores tells whether 16 bits were left.
+    """
     values, stability, edges, dtypes = aspects
+    equal = torch.full((long,), float(draw.integer(-7, 8)))
     n, m = draw.integer(3, 4), draw.integer(5, 7)
     apart = draw.normal(3, m)
     apart += torch.tensor([[600.0], [0.0], [-600.0]])
     unlikely = draw.normal(2, m, scale=0.5)
-    unlikely[:, 0] += 300.0
+    unlikely[:, 0] += 1000.0  # exp(-1000) is 0 in float64 too
     hidden = draw.normal(n, m)
     hidden[0, 1] = hidden[1, 0] = hidden[1, 3] = -torch.inf
     nothing = draw.normal(3, m)
@@ -44,15 +52,16 @@ def _scores(draw: Draw, aspects: tuple[str, str, str, str]) -> list[Given]:
         Given("float64", dtypes, {"x": draw.normal(n, m, dtype=F64)}, public=True),
         Given("bfloat16", dtypes, {"x": draw.normal(n, m, dtype=BF16)}, public=True),
         Given("large scores in bfloat16", dtypes, {"x": draw.normal(n, m, dtype=BF16, scale=200.0)}),
+        Given("a long row in bfloat16", dtypes, {"x": equal, "as": "bfloat16"}, public=True),
     ]
 
 
 def softmax(draw: Draw) -> Sequence[Given]:
-    return _scores(draw, ("values", "stability", "edges", "dtypes"))
+    return _scores(draw, ("values", "stability", "edges", "dtypes"), LONG)
 
 
 def log_softmax(draw: Draw) -> Sequence[Given]:
-    return _scores(draw, ("values", "stability", "edges", "edges"))
+    return _scores(draw, ("values", "stability", "edges", "edges"), LOG_LONG)
 
 
 def _batch(draw: Draw, n: int, classes: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> dict[str, Any]:
@@ -80,6 +89,8 @@ def cross_entropy(draw: Draw) -> Sequence[Given]:
 
     surely = _batch(draw, n, classes)
     surely["logits"][0] *= 400.0
+    large = _batch(draw, n, classes, scale=100.0)
+    large["logits"] += 1000.0
     return [
         Given("a small batch", "loss", _batch(draw, n, classes) | LOSS, public=True),
         Given("one row", "loss", _batch(draw, 1, classes) | LOSS),
@@ -88,7 +99,7 @@ def cross_entropy(draw: Draw) -> Sequence[Given]:
         Given("loss in bfloat16", "loss", _batch(draw, 4 * n, classes, BF16, 2.0) | LOSS, public=True),
         Given("gradient of a small batch", "gradient", _batch(draw, n, classes) | GRADIENT, public=True),
         Given("gradient of one row", "gradient", _batch(draw, 1, classes) | GRADIENT),
-        Given("gradient of large logits", "gradient", _batch(draw, n, classes, scale=100.0) | GRADIENT),
+        Given("gradient of large logits", "gradient", large | GRADIENT, public=True),
         Given("gradient in float64", "gradient", _batch(draw, n + 2, classes, F64) | GRADIENT),
         Given("gradient in bfloat16", "gradient", _batch(draw, n, classes, BF16) | GRADIENT, public=True),
         Given("a class ruled out", "edges", _ruled_out(draw, n, classes) | LOSS, public=True),
@@ -98,7 +109,7 @@ def cross_entropy(draw: Draw) -> Sequence[Given]:
         Given("a label of -1", "edges", bad(-1, 2), public=True),
         Given("no rows", "edges", bad(rows=0), public=True),
         Given("fewer labels than rows", "edges", bad(1, rows=3), public=True),
-        Given("more labels than rows", "edges", bad(1, 0, 2, rows=2)),
+        Given("more labels than rows", "edges", bad(1, 0, 2, rows=2), public=True),
     ]
 
 
@@ -126,12 +137,15 @@ def softmax_gradient(draw: Draw) -> Sequence[Given]:
         y = torch.softmax(draw.normal(*shape, dtype=F64), -1 if dim is None else dim).to(dtype)
         return {"y": y, "grad": draw.normal(*shape, dtype=dtype), **({} if dim is None else {"dim": dim})}
 
+    large = case(n, m, dtype=BF16)
+    large["grad"] = 8 * large["grad"] + 1000.0  # what is left of it after the mean is small
     return [
         Given("one row", "values", case(m), public=True),
         Given("a batch", "values", case(n, m), public=True),
         Given("three axes", "values", case(2, n, m)),
         Given("float64", "values", case(n, m, dtype=F64)),
-        Given("bfloat16", "values", case(n, m, dtype=BF16)),
+        Given("bfloat16", "values", case(n, m, dtype=BF16), public=True),
+        Given("large gradients in bfloat16", "values", large, public=True),
         Given("along the first axis", "axes", case(n, m, dim=0), public=True),
         Given("along the middle axis", "axes", case(2, n, m, dim=1)),
     ]

@@ -26,7 +26,7 @@ def one_hot(draw: Draw) -> Sequence[Given]:
         Given("a sentence", "values", ids(count), public=True),
         Given("a batch of sentences", "values", ids(2, 3), public=True),
         Given("three axes", "values", ids(2, 1, 4)),
-        Given("a single id", "values", {"ids": torch.tensor(draw.integer(0, 3)), "classes": classes}),
+        Given("a single id", "values", {"ids": torch.tensor(draw.integer(0, 3)), "classes": classes}, public=True),
         Given("the last class", "values", {"ids": torch.tensor([classes - 1, 0]), "classes": classes}),
         Given("no ids", "edges", {"ids": torch.zeros(0, dtype=torch.int64), "classes": classes}, public=True),
         Given("an id too large", "edges", bad(0, classes), public=True),
@@ -48,16 +48,19 @@ def look_up(draw: Draw) -> Sequence[Given]:
 
     pad = draw.integer(2, 4)
     nowhere = torch.tensor([pad + 1, 0, 1])
+    infinite = ids(1, pad, 0, padding=pad)
+    infinite["table"][pad] = torch.inf  # times 0 it is NaN
     return [
         Given("a sentence", "values", case(draw.integer(4, 6)), public=True),
         Given("a batch of sentences", "values", case(2, 3), public=True),
         Given("the same word twice", "values", ids(1, rows - 1, 1, 1)),
-        Given("a single id", "values", {**case(1), "ids": torch.tensor(rows - 1)}),
+        Given("a single id", "values", {**case(1), "ids": torch.tensor(rows - 1)}, public=True),
         Given("float64", "values", case(4, dtype=torch.float64)),
         Given("bfloat16", "values", case(2, 2, dtype=torch.bfloat16), public=True),
         Given("padding at the end", "padding", ids(0, 1, pad, pad, padding=pad), public=True),
         Given("padding is id 0", "padding", ids(3, 1, 0, 0, padding=0), public=True),
         Given("padding in a batch", "padding", case(1, ids=torch.tensor([[1, pad], [pad, pad]]), padding=pad)),
+        Given("the row of padding is infinite", "padding", infinite, public=True),
         Given("padding does not occur", "padding", case(1, ids=nowhere, padding=pad)),
         Given("the last row is padding", "padding", ids(rows - 1, 1, 2, padding=rows - 1)),
         Given("no ids", "edges", ids(), public=True),

@@ -8,8 +8,10 @@ from mlsys_course import foundations
 
 from . import cases_network, cases_softmax, cases_tokens
 from . import mistakes_blocks as blocks
+from . import mistakes_extensions as extra
 from . import mistakes_loss as loss
 from . import mistakes_network as network
+from . import mistakes_pipeline as stages
 from . import mistakes_softmax as scores
 from . import mistakes_tokens as tokens
 
@@ -139,7 +141,7 @@ def from_blocks_to_answers(v: dict) -> list[Item]:
         Choice("block_choice", 3, options=list("abcd"), answer=v["block_answer"]),
         exercise("forward", foundations.forward, up, of.forward, network.FORWARD),
         exercise("backward", foundations.backward, down, of.backward, network.BACKWARD, forbidden=AUTOGRAD),
-        exercise("pipeline", foundations.pipeline, {"stages": 3, "several": 3}, cases_tokens.pipeline, tokens.PIPELINE),
+        exercise("pipeline", foundations.pipeline, {"stages": 3, "several": 3}, cases_tokens.pipeline, stages.PIPELINE),
         Question("why_distributed", rubric),
     ]
 
@@ -163,19 +165,19 @@ def extensions() -> list[Item]:
         foundations.softmax_gradient,
         slope,
         of_scores.softmax_gradient,
-        scores.SOFTMAX_GRADIENT,
+        extra.SOFTMAX_GRADIENT,
         kind="extension",
         forbidden=AUTOGRAD,
     )
-    step = exercise(
+    momentum = exercise(
         "momentum_step",
         foundations.momentum_step,
         {"step": 4, "limits": 2},
         cases_network.momentum_step,
-        network.MOMENTUM,
+        extra.MOMENTUM,
         kind="extension",
     )
-    return [gradient, smooth, step]
+    return [gradient, smooth, momentum]
 
 
 def exercises(v: dict) -> list[Item]:

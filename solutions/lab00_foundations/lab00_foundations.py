@@ -10,12 +10,12 @@
 # Python, matrices, derivatives; a first look at PyTorch tensors. **You need no GPU**; where there is one it is used.
 #
 # ## How a lab works
-#
-# - Read from the top and run each cell with Shift+Enter. An **exercise** is a function with a docstring: the docstring
-#   says exactly what it does. Write its body where `raise NotImplementedError(...)` stands.
+# - Read from the top and run each cell with Shift+Enter. An **exercise** is a function with a docstring, which says
+#   exactly what it does. Write its body in place of the line `raise NotImplementedError("Write this part, ...")`.
 # - The cell below it, `check(...)`, runs your function on small cases and shows a table: which case, which shape and
 #   dtype, how large the largest error is and where. If it knows your mistake, it shows a **hint**. Check as often as
-#   you like; grading uses other numbers of the same kinds and some further cases, all of which the docstring covers.
+#   you like. The docstring is the contract, and full public points are no guarantee: grading uses other numbers of
+#   the same kinds and some further cases, all of which the docstring covers.
 # - Cells marked *Look at it* are **experiments**: they run your functions on real data, which `pip install
 #   "mlsys_course[data]"` brings. Nothing is graded in them.
 # - `drivers.py` beside this notebook shows how a case calls your function. Add cells of your own wherever you like.
@@ -23,8 +23,7 @@
 #   `mlsys submit lab00` packs them.
 #
 # **Rules that hold throughout.** A function does not change what it is given. It computes on the device of its inputs:
-# make new tensors with `device=x.device`. Loops are as good as one line. *16-bit inputs* are `torch.float16` and
-# `torch.bfloat16`; where the docstring says "in float32", convert, compute, and convert back at the end.
+# make new tensors with `device=x.device`. A loop is as acceptable as a one-liner.
 
 # %%
 import itertools
@@ -46,7 +45,6 @@ print("The experiments run on", device)
 
 # %% [markdown]
 # ## 1. Words become vectors
-#
 # A program reads a text as whole numbers, an **id** for each word of a vocabulary. As numbers they would be misleading:
 # word 7 is not seven times word 1. So each id stands for a vector with a single 1, its **one-hot** row:
 #
@@ -56,7 +54,6 @@ print("The experiments run on", device)
 # ```
 #
 # ### Exercise `one_hot` (6 points): warm-up
-#
 # Three lines are enough. Try the check first with a wrong answer, to see what it says.
 # Points by part: values 4, edges 2. Not allowed: `torch.nn.functional.one_hot`.
 
@@ -85,7 +82,8 @@ check("one_hot", one_hot)
 # %% [markdown]
 # A one-hot row is as long as the vocabulary, and any two are equally far apart. An **embedding** is a table $E$ with a
 # shorter vector for each word, learned so that words that are used alike lie close. The lecture gets a word's vector
-# as a product with its one-hot vector. In this course rows are tokens, so the product is $\mathrm{onehot}(ids)\, E$:
+# as a product with its one-hot vector, written with columns; here each row is a word, so the one-hot matrix stands on
+# the left, $\mathrm{onehot}(ids)\, E$:
 #
 # ```
 #    0 1 0        0.5 2.7                        a sum over all rows of E, all of them times 0 but one
@@ -97,7 +95,6 @@ check("one_hot", one_hot)
 # which stands for no word.
 #
 # ### Exercise `look_up` (8 points)
-#
 # Points by part: values 4, padding 2, edges 2. Not allowed: `torch.nn.functional.embedding`, `torch.embedding`.
 
 
@@ -106,10 +103,9 @@ def look_up(table, ids, padding=None):
     """The row of table for each id.
 
     table: (V, C), floating point of any dtype. ids: int64 of any shape, () and empty ones too.
-    padding: None, or an id whose places get a vector of zeros, whatever its row in the table is; 0 is such an id too.
+    padding: None, or an id, which may be 0. Places with it get zeros, even if its row in the table has inf or NaN.
     Returns a tensor of shape (*ids.shape, C) with table's dtype.
-    Raises ValueError if any id is not one of 0, ..., V - 1, and if padding is neither None nor one of them; so
-    negative ids are refused, as is padding=-1.
+    Every id must be in 0, ..., V - 1, and so must padding unless it is None; else ValueError is raised, for -1 too.
     """
     ### BEGIN SOLUTION
     rows = len(table)
@@ -159,18 +155,20 @@ print(f"product: {2 * len(ids) * table.numel():,} operations, {slow:.2f} ms;  lo
 
 # %% [markdown]
 # ## 2. Scores become probabilities
-#
 # A network answers with a score, a **logit**, for each class. The softmax makes them positive and adds them up to 1:
 #
 # $$ p_i = \frac{e^{x_i}}{\sum_j e^{x_j}} = \frac{e^{x_i - m}}{\sum_j e^{x_j - m}} \quad\text{for every } m $$
 #
-# The two are equal on paper. In float32 $e^{89}$ is infinite, and infinity over infinity is NaN, "not a number". Choose
-# $m$ so that nothing can overflow.
+# PyTorch's usual numbers are `torch.float32`: 7 decimal digits, up to $3 \cdot 10^{38}$; `torch.float64` has 16 digits.
+# The two of 16 bits are `torch.float16`, 3 digits up to 65,504, and `torch.bfloat16`, 2 digits with the range of
+# float32. "Computed in float32" means: convert, compute, and convert back at the end.
+#
+# The two forms are equal on paper. In float32 $e^{89}$ is infinite, and infinity over infinity is NaN, "not a number".
+# Choose $m$ so that nothing can overflow.
 #
 # A score of $-\infty$ means "not allowed": $e^{-\infty} = 0$. Later labs hide words from each other in this way.
 #
 # ### Exercise `softmax` (12 points)
-#
 # Points by part: values 4, stability 4, edges 2, dtypes 2. Not allowed, here and in `log_softmax`: PyTorch's `softmax`,
 # `softmin`, `log_softmax`, `logsumexp`, `logaddexp`, `cross_entropy`, `nll_loss`, by whatever name. `x.amax(dim,
 # keepdim=True)` is a maximum along one axis.
@@ -183,7 +181,7 @@ def softmax(x, dim=-1):
     x: floating point, with one axis or more; entries finite, of any size, or -inf. dim may be negative.
     Returns a tensor of x's shape and dtype. 16-bit inputs are computed in float32, float64 inputs in float64.
     Where an entry is -inf the result is 0. Where all entries along dim are -inf, all results along it are 0.
-    An x without entries gives a result without entries, of the same shape.
+    An x without entries, such as one of shape (4, 0), gives a result without entries, of the same shape.
     """
     ### BEGIN SOLUTION
     if x.numel() == 0:
@@ -200,14 +198,14 @@ check("softmax", softmax)
 
 # %% [markdown]
 # The loss below needs $\log p$. A probability of $e^{-200}$ is 0 in float32, and the logarithm of 0 is $-\infty$; but
-# the logarithm itself is a harmless $-200$. So it is computed without the probability:
+# the logarithm itself is a harmless $-200$. So it is computed without the probability (find the stable form yourself,
+# as for softmax):
 #
 # $$ \log p_i = x_i - \log \sum_j e^{x_j} $$
 #
 # ### Exercise `log_softmax` (8 points)
-#
-# Points by part: values 3, stability 3, edges 2. Float32 results may be off by $3 \cdot 10^{-4}$, relative to 1 plus
-# their size, so the order in which you subtract does not matter.
+# Points by part: values 3, stability 3, edges 2. Allowed error in float32: $3 \cdot 10^{-4}\, (1 + |\text{result}|)$,
+# so the order in which you subtract does not matter.
 
 
 # %% exercise="log_softmax"
@@ -277,7 +275,6 @@ fig
 
 # %% [markdown]
 # ## 3. A loss, and its gradient
-#
 # The **cross-entropy** of a row of logits $x$ with label $y$ is $-\log p_y$: 0 if the network is sure and right, large
 # if it is sure and wrong. Over $N$ rows one takes the mean. Its gradient is the simplest formula of the course:
 #
@@ -287,7 +284,6 @@ fig
 # To see it, write $-\log p_y = -x_y + \log \sum_j e^{x_j}$ and differentiate by $x_i$.
 #
 # ### Exercise `cross_entropy` (14 points)
-#
 # Points by part: loss 5, gradient 6, edges 3. The function `log_softmax` is a parameter: checking and grading pass one
 # that is right, so a mistake in yours costs nothing here. Not allowed: `torch.nn.functional.cross_entropy`, `nll_loss`,
 # autograd.
@@ -300,7 +296,8 @@ def cross_entropy(logits, labels, log_softmax):
     logits: (N, V), floating point. labels: int64, (N,). log_softmax(x, dim): as above; use it instead of your own.
     loss: a tensor without axes: float64 for float64 logits, float32 for all others. gradient: (N, V), logits' dtype.
     16-bit logits are converted to float32 before log_softmax.
-    A logit of a class that is not the row's label may be -inf: such a class has p = 0 and costs nothing.
+    A logit of a class that is not the row's label may be -inf, the class is "ruled out": it has p = 0 and adds nothing
+    to the loss; beware of 0 times -inf.
     Raises ValueError if N is 0, if there are not N labels, and if any label is not one of 0, ..., V - 1; so a label
     of -100 is refused.
     """
@@ -323,11 +320,10 @@ check("cross_entropy", cross_entropy)
 
 # %% [markdown]
 # ## 4. A product in blocks
-#
 # Nearly all the time of a language model goes into matrix products. A product of two $n \times n$ matrices takes $n^3$
 # multiplications and additions, on only $2 n^2$ numbers: each number is needed $n$ times. Whether it has to be fetched
 # $n$ times from a large slow memory depends on the order of work. So matrices are cut into **blocks** (tiles), small
-# enough for the fast memory; the rule for tiles is the rule for numbers:
+# enough for the fast memory. Multiply tiles as if they were numbers:
 #
 # $$ C_{ij} = \sum_p A_{ip} B_{pj} $$
 #
@@ -341,10 +337,9 @@ check("cross_entropy", cross_entropy)
 #                                      | B20|    | |
 # ```
 #
-# The same idea shards matrices over GPUs (lab 11) and makes attention fast (lab 12).
+# The same idea spreads matrices over GPUs (lab 11) and makes attention fast (lab 12).
 #
 # ### Exercise `block_matmul` (14 points)
-#
 # Points by part: values 4, ragged 4, tiles 2, precision 2, edges 2. The product of two tiles is done by `multiply`,
 # which the caller gives you, and which counts. Not allowed: `@`, `torch.matmul`, `mm`, `bmm`, `mv`, `dot`, `einsum`,
 # `tensordot`, `inner`, `linear` and their relatives. Python's slices help: `x[8:12]` of 10 rows has 2.
@@ -357,8 +352,8 @@ def block_matmul(a, b, block, multiply):
     a: (n, k), b: (k, m), of one floating-point dtype; n, k and m may be 0. block: (rows of a, columns of a, columns of
     b), the sizes of a tile; they need not divide n, k and m: the last tile along an axis is smaller.
     multiply(x, y): the product of two tiles, in float64 for float64 tiles and in float32 for all others. It is called
-    once for each tile of a and tile of b that meet, and never with more rows or columns than block says, nor with
-    empty tiles.
+    once for each (i, p, j), with A_ip and B_pj as they are: never with more rows or columns than block says, not
+    filled up with zeros, nor with empty tiles.
     Returns (n, m) in a's dtype. Tiles are added up in the dtype of multiply's results; only the finished sum is
     rounded to a's dtype. With k = 0 the product is zeros.
     Raises ValueError if a has not as many columns as b has rows, or a size in block is below 1.
@@ -391,10 +386,11 @@ check("block_matmul", block_matmul)
 # beside it: that part has nothing to do with memory.
 #
 # *The figure, all axes logarithmic. Left: numbers fetched against b. From b = 3 to b = 12 they follow 2n³/b (dashed),
-# up to half as many above it, since numbers of the result are fetched too; before, they lie below it, as whole rows
-# still fit beside what comes and goes. At b = 16 a tile no longer fits beside the rest: four times as many are fetched.
-# Right: nanoseconds for each multiply-add fall by more than ten thousand times from b = 1 to b = 512, where they reach
-# the dotted line of the whole product. Up to about b = 16 most of the time is Python's calls (dashed).*
+# up to half as many above it, since numbers of the result are fetched too. For b = 1 and 2 fewer are fetched, because
+# a whole row of a still fits in fast memory. At b = 16 a tile no longer fits beside the rest: four times as many.
+# Right: nanoseconds for each multiply-add fall by more than ten thousand times from b = 1 to b = 512, where they come
+# near the dotted line of the whole product; on a busy machine, within a few times of it. Up to about b = 16 most of the
+# time is Python's calls (dashed).*
 
 # %% experiment="blocks"
 
@@ -463,11 +459,10 @@ check("block_choice", block_choice)
 
 # %% [markdown]
 # ## 5. A network, forward
-#
 # The lecture's network has three layers. A layer takes the **activations** $a^{l-1}$ of the layer before, computes
 # $z^l$, and applies a function that is not linear, here $\mathrm{relu}(z) = \max(z, 0)$; the last layer's $z$ are the
-# logits, and stay as they are. Examples are rows, $a^0$ is the input $x$, and $w^l_{ij}$ leads from unit $i$ to unit
-# $j$:
+# logits, and stay as they are. The entries of a layer's $z$ are its **units**. $B$ examples are the rows of $x$, of
+# every $z$ and of every $a$; $a^0$ is the input $x$, and $w^l_{ij}$ leads from unit $i$ to unit $j$:
 #
 # $$ z^l = a^{l-1} W^l + b^l, \qquad a^l = \mathrm{relu}(z^l) $$
 #
@@ -475,10 +470,10 @@ check("block_choice", block_choice)
 #   x = a0 --W1,b1--> z1 --relu--> a1 --W2,b2--> z2 --relu--> a2 --W3,b3--> z3 --> loss
 # ```
 #
-# Every z and a is kept: the way back needs them. This is why training takes more memory than answering.
+# The formulas count layers from 1, lists in code from 0: `weights[0]` is $W^1$, `z[0]` is $z^1$, but `a[0]` is $a^0$,
+# which is x. Every z and a is kept: the way back needs them. This is why training takes more memory than answering.
 #
 # ### Exercise `forward` (8 points)
-#
 # Points by part: three layers 4, other depths 2, dtypes 2.
 
 
@@ -505,7 +500,6 @@ check("forward", forward)
 
 # %% [markdown]
 # ## 6. And backward
-#
 # How does the loss change when one weight of the first layer does? The lecture follows every path from that weight to
 # the loss (for a network with two units in each hidden layer and one output):
 #
@@ -517,17 +511,18 @@ check("forward", forward)
 #
 # Each factor is known: $\partial z^3_1 / \partial a^2_k = w^3_{k1}$, $\partial a / \partial z$ is the slope of relu, 1
 # where $z > 0$ and 0 elsewhere, and $\partial z^1_1 / \partial w^1_{11} = x_1$. The number of paths grows with every
-# layer, but they share their ends. Backpropagation computes what is shared once, layer by layer from the loss. With
-# $g^l = \partial L / \partial z^l$, a row for each example,
+# layer, but they share the factors near the loss. Backpropagation computes what is shared once, layer by layer.
+#
+# **The three formulas to write.** Let $g^l = \partial L / \partial z^l$, a row for each example. That of the last layer
+# is given as `grad`; the $1/N$ of the mean loss is already inside it, so nothing here divides by $N$. Then
 #
 # $$ \frac{\partial L}{\partial W^l} = (a^{l-1})^\top g^l, \qquad
 #    \frac{\partial L}{\partial b^l} = \sum_{\text{examples}} g^l, \qquad
 #    g^{l-1} = \big( g^l\, (W^l)^\top \big) \odot \mathrm{relu}'(z^{l-1}) $$
 #
-# where $\odot$ multiplies entry by entry. If you doubt where a transpose belongs, write the shapes under each letter.
+# where $\odot$ multiplies entry by entry. If you doubt where a transpose belongs, write the shapes under the letters.
 #
 # ### Exercise `backward` (16 points)
-#
 # Points by part: one layer 4, weights 6, biases 3, slope 3. Not allowed: autograd (`backward`, `requires_grad_`,
 # `torch.autograd`, `torch.func`). Comparing with it in a cell of your own is a good idea.
 
@@ -574,7 +569,6 @@ print(f"sum {total:.6f}, backward {float(backward([w1, w2, w3], z, a, grad)[0][0
 
 # %% [markdown]
 # ### Training
-#
 # Now take many examples, and step downhill again and again: each weight moves against its gradient by a **learning
 # rate** times the gradient of a small random **batch**. The cell below is given; it is all that training is.
 
@@ -609,9 +603,9 @@ def accuracy(weights, biases, inputs, labels):
 # **Look at it: handwritten digits.** 1,797 images of 8 x 8 pixels, of which 360 are kept apart for testing. The network
 # has 64 inputs, layers of 32 and 16, and 10 outputs: 2,778 numbers, all of them found by your functions.
 #
-# *The figure. Left: the loss of each step, logarithmic, falls from above 2 (guessing gives log 10 = 2.3) to below 0.1,
-# with large differences from batch to batch. Right: accuracy after each pass over the images; on those that it learns
-# from it comes close to 100%, on those kept apart it ends near 96%.*
+# *The figure. Left: the loss of each step, logarithmic, falls from above 2 (guessing gives log 10 = 2.3) to around
+# 0.1, single batches from 0.01 to 0.3. Right: accuracy after each pass over the images; on those that it learns from it
+# comes to about 98%, on those kept apart it ends near 96%.*
 
 # %% experiment="digits"
 seed(0)
@@ -661,7 +655,6 @@ fig
 
 # %% [markdown]
 # ## 7. A pipeline around it
-#
 # A person has a text and wants an answer; a network takes numbers and gives numbers. The lecture's first example is
 # Hugging Face's `pipeline()`, which connects a model with what comes before and after it:
 #
@@ -674,8 +667,8 @@ fig
 # ```
 #
 # ### Exercise `pipeline` (6 points)
-#
-# Points by part: stages 3, several 3.
+# In Python a function can define another inside and return it; the inner one still knows the outer one's arguments.
+# Calling `pipeline(...)` only builds such a function; no stage runs yet. Points by part: stages 3, several 3.
 
 
 # %% exercise="pipeline"
@@ -762,8 +755,8 @@ fig
 # %% [markdown]
 # The lecture's sentence comes out POSITIVE, as it does there, with a score above 0.95. Be careful with the reason: no
 # word of it is an opinion. The network learned from words with an opinion only, and puts everyday words on the positive
-# side, where a neutral answer was not to be had. And "not good" is a mean of "not" and "good": word order and grammar
-# are lost in it. What can read them is built from lab 1 on.
+# side, since the network can only answer positive or negative. And "not good" is a mean of "not" and "good": word order
+# and grammar are lost in it. What can read them is built from lab 1 on.
 #
 # **Look at it: two more tasks of the lecture's list.** The same three stages with other parts: *image classification*
 # with the network of digits, and *feature extraction*, which answers with a vector; words whose vectors point in the
@@ -787,16 +780,17 @@ for word in ("computer", "excellent", "monday"):
 
 # %% [markdown]
 # ## 8. Why one machine is not enough
-#
 # The rest of the course is about models that do not fit: the lecture's tables say why. Every row of
-# `mlsys_course.data.MODELS` and `CARDS` has its source. Two slips are easy in comparing such figures. Makers quote
-# boxes and cards (the 72 PFLOPS of a "B300" are eight cards, in 8-bit numbers, with zeros skipped: 4.5 for one card,
-# and 2.25 in 16 bits), and achieved rates and peaks (the lecture's 160 TFLOPS of an A100 were achieved; its peak is
-# 312). Here are peaks of single cards, in 16-bit numbers, no zeros skipped; NVLink counts both directions, as makers
-# do.
+# `mlsys_course.data.MODELS` and `CARDS` has its source. Two slips are easy in comparing such figures. One is to take a
+# box for a card. The 72 PFLOPS of a "B300" are a box of eight cards, in 8-bit numbers, with *zeros skipped*: two of
+# every four weights must be 0 (structured sparsity), which few models have. That leaves 4.5 for one card, and 2.25 in
+# 16 bits. The other is to take an achieved rate for a peak, which hardware reaches only on paper: the lecture's 160
+# TFLOPS of an A100 were achieved, its peak is 312. Here are peaks of single cards up to the B200, in 16-bit numbers, no
+# zeros skipped; NVLink counts both directions, as makers do.
 #
-# *The figure, logarithmic. Left: gigabytes that the weights of each model take in 16 bits, by year, from 0.2 in 2018 to
-# over 1,000 from 2021 on; and the memory of one GPU, from 16 in 2016 to 180 in 2025. In 2020 GPT-3 passes it.
+# *The figure, logarithmic. Left: gigabytes that the weights of each model take in 16 bits, by year, from below 1 up to
+# 2018 to over 1,000 for the largest, of 2021, 2022 and 2024; and the memory of one GPU, from 16 in 2016 to 180 in 2025.
+# In 2020 GPT-3 passes it.
 # Right: growth since the P100 of 2016: FP16 by 106 times, NVLink and memory by 11 each.*
 
 # %% experiment="growth"
@@ -838,11 +832,9 @@ fig
 
 # %% [markdown]
 # ## Extensions
-#
 # ### Extension `softmax_gradient` (6 points)
-#
-# Raise one score, and *every* probability of the row moves: the Jacobian of a softmax is $\mathrm{diag}(y) - y
-# y^\top$. A product with it needs no matrix. With $\bar y = \partial L/\partial y$,
+# Raise one score, and *every* probability of the row moves: the matrix of all $\partial y_i / \partial x_j$ (the
+# Jacobian) is $\mathrm{diag}(y) - y y^\top$. A product with it needs no matrix. With $\bar y = \partial L/\partial y$,
 #
 # $$ \frac{\partial L}{\partial x_i} = y_i \Big( \bar y_i - \sum_j y_j\, \bar y_j \Big) $$
 #
@@ -853,7 +845,8 @@ fig
 def softmax_gradient(y, grad, dim=-1):
     """dL/dx, where y = softmax(x, dim) and grad = dL/dy.
 
-    y, grad: of one shape and one dtype, which are the result's. 16-bit inputs are computed in float32.
+    y, grad: of one shape and one dtype, which are the result's.
+    16-bit inputs are computed in float32, float64 inputs in float64.
     """
     ### BEGIN SOLUTION
     s, g = (y, grad) if y.dtype == torch.float64 else (y.float(), grad.float())
@@ -867,7 +860,6 @@ check("softmax_gradient", softmax_gradient)
 
 # %% [markdown]
 # ### Extension `smooth_cross_entropy` (6 points)
-#
 # A label is not always certain, and a network that is driven to be sure grows its logits without end. **Label
 # smoothing** (Szegedy et al. 2016) takes a little from the label and spreads it over all $V$ classes, the label too:
 #
@@ -880,7 +872,7 @@ check("softmax_gradient", softmax_gradient)
 def smooth_cross_entropy(logits, labels, smoothing, log_softmax):
     """(loss, gradient) as cross_entropy returns them, with smoothing s, a number from 0 to 1.
 
-    Shapes and dtypes as in cross_entropy. All logits are finite and all labels are classes: nothing has to be refused.
+    Shapes and dtypes as in cross_entropy. All logits are finite and all labels are classes: no checks needed.
     """
     ### BEGIN SOLUTION
     n, classes = logits.shape
@@ -898,7 +890,6 @@ check("smooth_cross_entropy", smooth_cross_entropy)
 
 # %% [markdown]
 # ### Extension `momentum_step` (6 points)
-#
 # Steps of single batches zigzag. A **velocity** for each parameter averages the zigzag out: $v \leftarrow \mu v +
 # \nabla L$, then $w \leftarrow w - \eta v$, with momentum $\mu$ and learning rate $\eta$ (PyTorch's form; Polyak 1964).
 # Points by part: step 4, limits 2. Try it in `descend` afterwards.
@@ -921,12 +912,11 @@ check("momentum_step", momentum_step)
 
 # %% [markdown]
 # ## What you built
-#
 # Look-ups, a stable softmax and its logarithm, a loss with its gradient, products in blocks, a network that learns
 # without autograd, and a pipeline around it. `mlsys_course.foundations` is the reference: compare it with yours now;
 # `sentiment_classifier()` there is section 7 in one call. Its tests compare every function with PyTorch's.
 #
-# **What real systems do differently.** PyTorch fuses log-softmax and loss in one kernel, and later labs go further:
+# **What real systems do differently.** PyTorch computes log-softmax and loss in one go, and later labs go further:
 # the logits of a whole vocabulary need never exist at once (lab 10), nor the scores of attention (lab 12). Products run
 # in several levels of blocks. Nobody writes `backward` for a whole network by hand: lab 5 builds the engine that does
 # it from any formula. Real tokenizers cut rare words into pieces (lab 4), and real sentiment models read a whole

@@ -56,6 +56,11 @@ def stripes(a, b, block, multiply):
     return blocks(a, b, (block[0], max(1, len(b)), block[2]), multiply)
 
 
+def never_multiplies(a, b, block, multiply):
+    """Right, by entries."""
+    return blocks(a, b, block, lambda x, y: (x[:, :, None].double() * y.double()).sum(1))
+
+
 def empty_tiles(a, b, block, multiply):
     found = component.block_matmul(a, b, block, multiply)
     multiply(a[:0], b)
@@ -64,7 +69,8 @@ def empty_tiles(a, b, block, multiply):
 
 def never_checks(a, b, block, multiply):
     inner = min(a.shape[1], len(b))
-    return component.block_matmul(a[:, :inner], b[:inner], [max(1, abs(size)) for size in block], multiply)
+    rows, shared, columns = (max(1, abs(size)) for size in block)
+    return component.block_matmul(a[:, :inner], b[:inner], (rows, shared, columns), multiply)
 
 
 def first_inner_block(a, b, block, multiply):
@@ -92,6 +98,7 @@ BLOCK_MATMUL = [
     ),
     Misconception("all at once", all_at_once, "Print the shapes that multiply gets. Do they fit in a block?"),
     Misconception("whole stripes", stripes, "The inner axis is cut too. How long are the rows that multiply gets?"),
+    Misconception("multiply is not used", never_multiplies, "Who multiplies two tiles here? Count the calls."),
     Misconception("empty tiles", empty_tiles, "Count the calls of multiply. Is there one with nothing in it?"),
     Misconception("never checks", never_checks, "Sizes that do not fit are refused: which error, and when?"),
     Misconception("the first inner block", first_inner_block, "How many tiles of a meet in one tile of the product?"),

@@ -50,6 +50,23 @@ def logarithms_for_probabilities(logits, labels, log_softmax):
     return loss, (grad / len(logits)).to(logits.dtype)
 
 
+def all_pairs(logits, labels, log_softmax):
+    """Every label's column for every row: [:, labels] is no choice of one entry a row."""
+    right(logits, labels, log_softmax)
+    log_p = log_softmax(wide(logits), -1)
+    grad = log_p.exp()
+    grad[:, labels] -= 1.0
+    return -log_p[:, labels].mean(), (grad / len(logits)).to(logits.dtype)
+
+
+def along_the_rows(logits, labels, log_softmax):
+    return right(logits, labels, lambda x, dim: log_softmax(x, 0))
+
+
+def gradient_first(logits, labels, log_softmax):
+    return right(logits, labels, log_softmax)[::-1]
+
+
 def zero_times_infinity(logits, labels, log_softmax):
     _, grad = right(logits, labels, log_softmax)
     log_p = log_softmax(wide(logits), -1)
@@ -120,13 +137,18 @@ CROSS_ENTROPY = [
         "The gradient is p minus the target. Is what you hold p, or log p?",
     ),
     Misconception(
+        "all pairs", all_pairs, "log_p[:, labels] has N x N entries. Which N of them belong to a row and its own label?"
+    ),
+    Misconception("along the wrong axis", along_the_rows, "Over which axis do the probabilities of one row add up?"),
+    Misconception("gradient first", gradient_first, "In which order does the docstring want the two results?"),
+    Misconception(
         "0 times infinity", zero_times_infinity, "0 times -inf is NaN. Do you need log p of the other classes at all?"
     ),
     Misconception(
-        "labels left out", labels_left_out, "PyTorch ignores a label of -100. What does this docstring say of it?"
+        "labels from the end", labels_from_the_end, "Indexing takes -1 for the last class. Is it a label here?"
     ),
     Misconception(
-        "labels from the end", labels_from_the_end, "Indexing takes -1 for the last class. Is it a label here?"
+        "labels left out", labels_left_out, "PyTorch ignores a label of -100. What does this docstring say of it?"
     ),
     Misconception("errors of indexing", index_errors, "Bad input is refused. With which exception, by the docstring?"),
     Misconception(
@@ -164,6 +186,23 @@ def loss_only(logits, labels, smoothing, log_softmax):
     return loss, component.cross_entropy(logits, labels, log_softmax)[1]
 
 
+def not_smoothed(logits, labels, smoothing, log_softmax):
+    return component.cross_entropy(logits, labels, log_softmax)
+
+
+def overwrites_the_share(logits, labels, smoothing, log_softmax):
+    classes, n = logits.shape[1], len(logits)
+    target = torch.full_like(wide(logits), smoothing / classes)
+    target[torch.arange(n), labels] = 1 - smoothing
+    log_p = log_softmax(wide(logits), -1)
+    return -(target * log_p).sum() / n, ((log_p.exp() - target) / n).to(logits.dtype)
+
+
+def smooth_sum(logits, labels, smoothing, log_softmax):
+    loss, grad = smooth(logits, labels, smoothing, log_softmax)
+    return loss, grad * len(logits)
+
+
 def not_shared(logits, labels, smoothing, log_softmax):
     target = component.one_hot(labels, logits.shape[1]) * (1 - smoothing) + smoothing
     log_p = log_softmax(wide(logits), -1)
@@ -176,6 +215,11 @@ SMOOTH = [
         "shared among the others", among_the_others, "Does the label itself get a part of s / V, or only the others?"
     ),
     Misconception("the label shrinks only", label_shrunk_only, "What does each row of the target add up to?"),
+    Misconception("not smoothed", not_smoothed, "What does s do in your function?"),
+    Misconception(
+        "the label's own share", overwrites_the_share, "All V classes get s / V, the label too. Does yours keep it?"
+    ),
+    Misconception("gradient of the sum", smooth_sum, "The loss is a mean over N rows. Where is N in its gradient?"),
     Misconception("loss only", loss_only, "The gradient is p minus the target. Which target?"),
     Misconception("s for each class", not_shared, "Among how many classes is s shared?"),
 ]

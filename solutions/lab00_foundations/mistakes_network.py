@@ -1,4 +1,4 @@
-"""Lab 0, sealed: misconceptions about the network and the step."""
+"""Lab 0, sealed: misconceptions about the network."""
 
 import torch
 
@@ -60,7 +60,29 @@ def three_layers(x, weights, biases):
     return component.forward(x, weights[:3], biases[:3])
 
 
+def turned_if_square(weights):
+    """A transposed weight raises where it is not square, as much else does: only square layers tell this mistake."""
+    return [w.T if w.shape[0] == w.shape[1] else w for w in weights]
+
+
+def transposed(x, weights, biases):
+    return component.forward(x, turned_if_square(weights), biases)
+
+
+def relu_on_x(x, weights, biases):
+    return component.forward(relu(x), weights, biases)
+
+
+def exchanged(x, weights, biases):
+    return component.forward(x, weights, biases)[::-1]
+
+
 FORWARD = [
+    Misconception(
+        "transposed", transposed, "Write the shapes under a (B, in) and W (in, out). Which product gives (B, out)?"
+    ),
+    Misconception("relu on x", relu_on_x, "The input may be negative. Does a[0] still hold it?"),
+    Misconception("z and a exchanged", exchanged, "In which order does the docstring want the two lists?"),
     Misconception("one a too many", one_more, "a holds the input of each layer. How many layers are there?"),
     Misconception("relu on the logits", relu_on_logits, "May a logit be negative? What is the last z?"),
     Misconception("z overwritten", z_overwritten, "backward needs z as it was before relu. Is it still there?"),
@@ -136,14 +158,13 @@ BACKWARD = [
     Misconception(
         "below the first layer",
         below_the_first_layer,
-        "After the first layer there is nothing to pass on: when n is 0, which entry is z[n - 1]?",
+        "Write the shapes under each letter of the line that raised. If it raised at n = 0: what is z[n - 1] there?",
     ),
     Misconception("three layers only", always_three, "How many layers are there? Look at the length of weights."),
     mistaken(
         "not transposed",
-        "A square weight hides it: unit j reached unit k of the next layer through w[j, k]."
-        " Which index is summed over?",
-        pass_on=lambda grad, w: grad @ w,
+        "g @ W works only where W is square. Write the shapes under g (B, out) and W (in, out).",
+        pass_on=lambda grad, w: grad @ turned_if_square([w])[0].T,
     ),
     mistaken(
         "slope missing", "A unit that relu has set to 0 cannot move the loss. Does it in yours?", slope=lambda z, a: 1
@@ -156,6 +177,12 @@ BACKWARD = [
     mistaken(
         "sigmoid's slope", "a (1 - a) is the slope of another function than relu.", slope=lambda z, a: a * (1 - a)
     ),
+    mistaken(
+        "relu of the gradient",
+        "A gradient may be negative. Of what does relu's slope depend: of the gradient, or of z?",
+        pass_on=lambda grad, w: relu(grad @ w.T),
+        slope=lambda z, a: 1,
+    ),
     mistaken("a for the slope", "What is the slope of relu at 3? It is not 3.", slope=lambda z, a: a),
     mistaken(
         "mean over the batch",
@@ -164,6 +191,11 @@ BACKWARD = [
         of_bias=lambda grad: grad.sum(0) / max(1, len(grad)),
     ),
     mistaken("biases not summed", "One bias serves all examples. What shape has it?", of_bias=lambda grad: grad),
+    mistaken(
+        "biases summed over units",
+        "Which axis of g counts the examples? That one is summed over.",
+        of_bias=lambda grad: grad.sum(1),
+    ),
     mistaken(
         "biases of one example", "One bias serves all examples. Whose gradients add up?", of_bias=lambda g: g[:1].sum(0)
     ),
@@ -180,40 +212,4 @@ BACKWARD = [
         "The gradient goes back through the weights that were used on the way up.",
     ),
     Misconception("only the last biases", last_gradient_everywhere, "Do biases below the last layer move the loss?"),
-]
-
-
-def step(parameters, gradients, velocities, lr, momentum, moved, new):
-    velocities = [moved(v, g, lr, momentum) for v, g in zip(velocities, gradients, strict=True)]
-    return [new(p, v, lr) for p, v in zip(parameters, velocities, strict=True)], velocities
-
-
-def moving(name, hint, moved=lambda v, g, lr, m: m * v + g, new=lambda p, v, lr: p - lr * v):
-    def candidate(parameters, gradients, velocities, lr, momentum):
-        return step(parameters, gradients, velocities, lr, momentum, moved, new)
-
-    return Misconception(name, candidate, hint)
-
-
-def old_velocity(parameters, gradients, velocities, lr, momentum):
-    moved = [momentum * v + g for v, g in zip(velocities, gradients, strict=True)]
-    return [p - lr * v for p, v in zip(parameters, velocities, strict=True)], moved
-
-
-def forgets(parameters, gradients, velocities, lr, momentum):
-    return component.momentum_step(parameters, gradients, velocities, lr, momentum)[0], list(velocities)
-
-
-MOMENTUM = [
-    moving("an average", "Here a gradient enters with weight 1.", moved=lambda v, g, lr, m: m * v + (1 - m) * g),
-    moving(
-        "the rate inside",
-        "The velocity is made of gradients alone. Where does lr come in?",
-        moved=lambda v, g, lr, m: m * v + lr * g,
-        new=lambda p, v, lr: p - v,
-    ),
-    moving("uphill", "Which way is down?", new=lambda p, v, lr: p + lr * v),
-    moving("plain descent", "What does the velocity of earlier steps do in yours?", moved=lambda v, g, lr, m: g),
-    Misconception("the old velocity", old_velocity, "Which velocity moves the parameters: the old or the new one?"),
-    Misconception("velocity forgotten", forgets, "The next step needs the velocity of this one. Which do you return?"),
 ]

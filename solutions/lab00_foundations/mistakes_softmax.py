@@ -1,4 +1,4 @@
-"""Lab 0, sealed: misconceptions about softmax, its logarithm and its gradient."""
+"""Lab 0, sealed: misconceptions about softmax and its logarithm."""
 
 import torch
 
@@ -28,6 +28,18 @@ def shifted_by_all(x, dim=-1):
     return (e / e.sum(dim, keepdim=True)).to(x.dtype)
 
 
+def without_nan(function):
+    """The same with NaN made 0, which hides where it comes from."""
+    return lambda x, dim=-1: function(x, dim).nan_to_num(nan=0.0)
+
+
+def summed_over_everything(x, dim=-1):
+    if not x.numel():
+        return x.clone()
+    e = (wide(x) - wide(x).amax(dim, keepdim=True)).exp()
+    return (e / e.sum()).to(x.dtype)
+
+
 def over_everything(x, dim=-1):
     return component.softmax(x.reshape(-1), 0).reshape(x.shape)
 
@@ -53,6 +65,25 @@ def always_float32(x, dim=-1):
     return component.softmax(x.float(), dim)
 
 
+def shifted_as_given(x, dim):
+    """exp(x - max) and its logarithm in x's own dtype, 16 bits too."""
+    top = x.amax(dim, keepdim=True) if x.numel() else x
+    away = x - top.masked_fill(top == -torch.inf, 0.0)
+    return away.exp(), away
+
+
+def in_16_bits(x, dim=-1):
+    e, _ = shifted_as_given(x, dim)
+    total = e.sum(dim, keepdim=True)
+    return e / total.masked_fill(total == 0, 1.0)
+
+
+def log_in_16_bits(x, dim=-1):
+    e, away = shifted_as_given(x, dim)
+    total = e.sum(dim, keepdim=True)
+    return away - total.masked_fill(total == 0, 1.0).log()
+
+
 def clamped(x, dim=-1):
     found = unshifted(x.clamp(-80, 80), dim).masked_fill(x == -torch.inf, 0.0)
     return found if x.numel() else x.clone()
@@ -67,21 +98,27 @@ def not_normalized(x, dim=-1):
     return (component.softmax(x, dim) / component.softmax(x, dim).amax(dim, keepdim=True)) if x.numel() else x.clone()
 
 
+OVERFLOWS = "exp(1000) does not fit in a float. What may be subtracted first?"
+FAR_BELOW = "A row far below the others: what is the maximum of that row, and what do you subtract from it?"
+NARROW = "A sum of 16-bit numbers is rounded to 2 or 3 digits. In which dtype should it be computed?"
+SUM_OF_ALL = "Along which axis must the result add up to 1? Add it up."
 SOFTMAX = [
-    Misconception("nothing subtracted", unshifted, "exp(1000) does not fit in a float. What may be subtracted first?"),
+    Misconception("nothing subtracted", unshifted, OVERFLOWS),
+    Misconception("nothing subtracted, NaN made 0", without_nan(unshifted), OVERFLOWS),
     Misconception(
         "an axis lost", axis_lost, "sum(dim) takes the axis away; which argument of sum keeps it, with size 1?"
     ),
-    Misconception(
-        "one maximum for all rows", shifted_by_all, "A row far below the others: which maximum is subtracted from it?"
-    ),
-    Misconception("over everything", over_everything, "Along which axis must the result add up to 1? Add it up."),
+    Misconception("one maximum for all rows", shifted_by_all, FAR_BELOW),
+    Misconception("one maximum, NaN made 0", without_nan(shifted_by_all), FAR_BELOW),
+    Misconception("over everything", over_everything, SUM_OF_ALL),
+    Misconception("a sum of everything", summed_over_everything, SUM_OF_ALL),
     Misconception("always the last axis", last_axis, "What does `dim` do in your function?"),
     Misconception("NaN where all is -inf", nan_row, "What is -inf minus -inf, and what does the docstring ask for?"),
     Misconception(
         "equal shares where all is -inf", uniform_row, "If nothing may be chosen, what is the probability of each?"
     ),
     Misconception("always float32", always_float32, "Which dtype comes in, and which goes out? Look at float64 too."),
+    Misconception("in 16 bits", in_16_bits, NARROW),
     Misconception(
         "clamped", clamped, "Scores of 900 and 1000 are not equally likely. What does your limit make of them?"
     ),
@@ -120,6 +157,13 @@ def nan_log(x, dim=-1):
     return (shifted - shifted.exp().sum(dim, keepdim=True).log()).to(x.dtype)
 
 
+def log_shifted_by_all(x, dim=-1):
+    if not x.numel():
+        return x.clone()
+    shifted = wide(x) - wide(x).max()
+    return (shifted - shifted.exp().sum(dim, keepdim=True).log()).to(x.dtype)
+
+
 def base_two(x, dim=-1):
     return component.log_softmax(x, dim) / 0.6931471805599453
 
@@ -145,7 +189,7 @@ LOG_SOFTMAX = [
     Misconception(
         "log of softmax",
         log_of_softmax,
-        "exp(-300) is 0 in float32, and its logarithm is lost. Write log(softmax(x)) out and simplify first.",
+        "exp(-1000) is 0 in float64 too, and its logarithm is lost. Write log(softmax(x)) out and simplify first.",
     ),
     Misconception("an epsilon inside", with_epsilon, "Your logarithms end near -20.7. Which number makes them?"),
     Misconception(
@@ -155,42 +199,13 @@ LOG_SOFTMAX = [
         "maximum not given back", maximum_forgotten, "The maximum taken out of the sum: from what must it go as well?"
     ),
     Misconception("NaN where all is -inf", nan_log, "What is -inf minus -inf, and what does the docstring ask for?"),
+    Misconception("one maximum for all rows", log_shifted_by_all, FAR_BELOW),
     Misconception("base two", base_two, "Which base does the logarithm have?"),
     Misconception("negated", negated, "Is the logarithm of a probability positive or negative?"),
     Misconception("always the last axis", log_last_axis, "What does `dim` do in your function?"),
+    Misconception("in 16 bits", log_in_16_bits, NARROW),
     Misconception("always float32", log_float32, "Which dtype comes in, and which goes out? Look at float64 too."),
     Misconception(
         "needs an entry", log_needs_an_entry, "The maximum of nothing is an error. What is the result for no scores?"
     ),
-]
-
-
-def diagonal_only(y, grad, dim=-1):
-    return y * (1 - y) * grad
-
-
-def not_weighted(y, grad, dim=-1):
-    return y * (grad - grad.mean(dim, keepdim=True))
-
-
-def without_y(y, grad, dim=-1):
-    return grad - (y * grad).sum(dim, keepdim=True)
-
-
-def gradient_last_axis(y, grad, dim=-1):
-    return y * (grad - (y * grad).sum(-1, keepdim=True))
-
-
-def plus(y, grad, dim=-1):
-    return y * (grad + (y * grad).sum(dim, keepdim=True))
-
-
-SOFTMAX_GRADIENT = [
-    Misconception(
-        "the diagonal only", diagonal_only, "Raise one score: every probability of the row moves, not only its own."
-    ),
-    Misconception("a plain mean", not_weighted, "Which weights has the mean that is subtracted from grad?"),
-    Misconception("y missing", without_y, "A score with probability near 0 moves hardly anything. Does yours?"),
-    Misconception("always the last axis", gradient_last_axis, "Along which axis does the sum run when dim is 0?"),
-    Misconception("sign", plus, "If grad is the same everywhere, nothing can be gained: what is the gradient then?"),
 ]

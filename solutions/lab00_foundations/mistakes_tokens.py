@@ -1,4 +1,4 @@
-"""Lab 0, sealed: misconceptions about one-hot rows, look-ups and pipelines."""
+"""Lab 0, sealed: misconceptions about one-hot rows and look-ups."""
 
 import torch
 
@@ -138,6 +138,11 @@ def clamped(table, ids, padding=None):
     return component.look_up(table, ids.clamp(0, len(table) - 1), padding)
 
 
+def times_zero(table, ids, padding=None):
+    found = component.look_up(table, ids, padding)
+    return found if padding is None else component.look_up(table, ids) * (ids != padding)[..., None]
+
+
 def first_row(table, ids, padding=None):
     found = component.look_up(table, ids, padding)
     return found if padding is None else found.where((ids != padding)[..., None], table[0])
@@ -157,94 +162,11 @@ LOOK_UP = [
     Misconception("padding keeps its row", keeps_padding, "Which vector does a place have where there is no word?"),
     Misconception("padding is dropped", drops_padding, "Sequences of a batch must stay equally long. Are yours?"),
     Misconception("padding becomes the first row", first_row, "A place without a word has a vector of what entries?"),
+    Misconception("padding times 0", times_zero, "0 times infinity is NaN. How else can an entry be made 0?"),
     Misconception("any padding", any_padding, "padding must be one of the rows too. What of one that is not?"),
     Misconception(
         "padding counts from the end", padding_from_the_end, "Is a negative padding one of the rows of the table?"
     ),
     Misconception("always float32", always_float32, "What dtype has the table, and what dtype your result?"),
     Misconception("clamped", clamped, "A wrong id shows a bug elsewhere. Should it get some other word's vector?"),
-]
-
-
-def bare(preprocess, forward, postprocess):
-    run = component.pipeline(preprocess, forward, postprocess)
-    return lambda inputs: run(inputs) if isinstance(inputs, list) else run(inputs)[0]
-
-
-def takes_texts_apart(preprocess, forward, postprocess):
-    return lambda inputs: [postprocess(forward(preprocess(one))) for one in inputs]
-
-
-def only_texts_are_one(preprocess, forward, postprocess):
-    run = component.pipeline(preprocess, forward, postprocess)
-    return lambda inputs: run(inputs if isinstance(inputs, str) else list(inputs))
-
-
-def all_at_once(preprocess, forward, postprocess):
-    return lambda inputs: [postprocess(forward(preprocess(inputs)))]
-
-
-def the_first_only(preprocess, forward, postprocess):
-    run = component.pipeline(preprocess, forward, postprocess)
-    return lambda inputs: run(inputs)[:1]
-
-
-def remembers(preprocess, forward, postprocess):
-    answers = []
-
-    def run(inputs):
-        answers.extend(component.pipeline(preprocess, forward, postprocess)(inputs))
-        return list(answers)
-
-    return run
-
-
-def nested(preprocess, forward, postprocess):
-    run = component.pipeline(preprocess, forward, postprocess)
-    return lambda inputs: [run(one) for one in inputs] if isinstance(inputs, list) else run(inputs)
-
-
-def no_postprocessing(preprocess, forward, postprocess):
-    return component.pipeline(preprocess, forward, lambda found: found)
-
-
-def single_when_one(preprocess, forward, postprocess):
-    run = component.pipeline(preprocess, forward, postprocess)
-
-    def unpacked(inputs):
-        answers = run(inputs)
-        return answers[0] if isinstance(inputs, list) and len(answers) == 1 else answers
-
-    return unpacked
-
-
-def runs_at_once(preprocess, forward, postprocess):
-    return postprocess(forward(preprocess("")))
-
-
-PIPELINE = [
-    Misconception(
-        "one answer without a list", bare, "The lecture's answer to one text begins with a bracket: [{...}]."
-    ),
-    Misconception(
-        "takes a text apart", takes_texts_apart, "What does `for one in ...` go through when it is given one string?"
-    ),
-    Misconception(
-        "only a text is one input",
-        only_texts_are_one,
-        "Which type means several inputs? An image is one input, and is no text.",
-    ),
-    Misconception("all at once", all_at_once, "Of a list, each input goes through the stages on its own."),
-    Misconception("the first only", the_first_only, "How many answers does a list of three inputs have?"),
-    Misconception("remembers", remembers, "Call it twice. Does the second answer hold the first one too?"),
-    Misconception("a list in a list", nested, "How many brackets stand around the answer to the second of two texts?"),
-    Misconception("two stages", no_postprocessing, "What is the third stage for, and is it called?"),
-    Misconception(
-        "a list of one without a list", single_when_one, "A list of one input has a list of how many answers?"
-    ),
-    Misconception(
-        "runs before it is asked",
-        runs_at_once,
-        "pipeline(...) returns something that can be called. What is called when?",
-    ),
 ]

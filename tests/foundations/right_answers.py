@@ -25,14 +25,14 @@ def one_hot_by_eye(ids, classes):
 def look_up_by_product(table, ids, padding=None):
     if padding is not None and not (0 <= padding <= len(table) - 1):
         raise ValueError(padding)
-    product = one_hot_by_loop(ids, len(table))
+    table = table.clone()
     if padding is not None:
-        product[..., padding] = 0
-    return (product.double() @ table.double()).to(table.dtype)
+        table[padding] = 0
+    return (one_hot_by_loop(ids, len(table)).double() @ table.double()).to(table.dtype)
 
 
 def look_up_by_stack(table, ids, padding=None):
-    rows = [row if n != padding else row * 0 for n, row in enumerate(table)]
+    rows = [row if n != padding else torch.zeros_like(row) for n, row in enumerate(table)]
     if padding is not None and padding not in range(len(table)):
         raise ValueError("padding")
     flat = ids.reshape(-1).tolist()
