@@ -93,24 +93,31 @@ def attend(draw: Draw) -> Sequence[Given]:
         states = {"h": draw.normal(B, S, C, dtype=dtype), "s": draw.normal(B, T, Cs, dtype=dtype)}
         return {"scores": draw.normal(B, T, S, scale=scale, dtype=dtype), **states, "returns": list(returns), **more}
 
-    both = ("weights", "joined")
+    both = ("weights", "[a; s]")
     first = torch.zeros(B, S, dtype=torch.bool)
     first[:, 0] = True
 
     def mask() -> Tensor:
         return right_padding(draw, B, S)
 
+    def padding_first() -> dict[str, Any]:
+        """Padding scores thousands above zero, tokens thousands below."""
+        given = inputs(*both, mask=mask())
+        given["scores"] += torch.where(given["mask"][:, None], -8000.0, 8000.0)
+        return given
+
     return [
         Given("weights", "distribution", inputs("weights"), public=True),
         Given("weights, square", "distribution", inputs("weights", T=S)),
         Given("large scores", "distribution", inputs("weights", scale=2000.0), public=True),
         Given("one source token", "distribution", inputs("weights", S=1)),
-        Given("context and state", "context", inputs("joined"), public=True),
-        Given("context and state, equal widths", "context", inputs("joined", Cs=C), public=True),
-        Given("one step", "context", inputs("joined", T=1)),
-        Given("gradient", "context", inputs("joined", cotangent=draw.normal(B, T, C + Cs)), public=True),
+        Given("context and state", "context", inputs("[a; s]"), public=True),
+        Given("context and state, equal widths", "context", inputs("[a; s]", Cs=C), public=True),
+        Given("one step", "context", inputs("[a; s]", T=1)),
+        Given("gradient", "context", inputs("[a; s]", cotangent=draw.normal(B, T, C + Cs)), public=True),
         Given("padded source", "mask", inputs(*both, mask=mask()), public=True),
         Given("padded source, large scores", "mask", inputs(*both, mask=mask(), scale=2000.0), public=True),
+        Given("padding scores far above tokens", "mask", padding_first(), public=True),
         Given("padded source, square", "mask", inputs(*both, T=S, mask=right_padding(draw, B, S)), public=True),
         Given("one token, the rest padding", "mask", inputs(*both, mask=first)),
         Given("padded source, gradient", "mask", inputs(*both, mask=mask(), cotangent=draw.normal(B, T, C + Cs))),

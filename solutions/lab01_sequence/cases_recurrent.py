@@ -145,7 +145,7 @@ def lstm_cell(draw: Draw) -> Sequence[Given]:
         Given("batch", "values", inputs(), public=True),
         Given("one sequence", "values", inputs(B=1)),
         Given("as wide as the state", "values", inputs(Cx=C), public=True),
-        Given("large inputs", "values", inputs(large=200.0)),
+        Given("large inputs", "values", inputs(large=200.0), public=True),
         Given("float64", "values", inputs(dtype=F64)),
         Given("gradient", "gradient", {**inputs(), "cotangent": draw.normal(B, 2 * C)}, public=True),
         Given("gradient, other width", "gradient", {**inputs(Cx=C + 3), "cotangent": draw.normal(B, 2 * C)}),
@@ -177,7 +177,7 @@ def multi_layer(draw: Draw) -> Sequence[Given]:
         return {"x": draw.normal(B, T, widths[0]), "layers": layers, **more}
 
     return [
-        Given("two layers", "values", inputs(Cx, C, C), public=True),
+        Given("two layers", "values", inputs(Cx, C + 1, C), public=True),
         Given("three layers of one width", "values", inputs(C, C, C, C), public=True),
         Given("three widths", "values", inputs(Cx, C, C + 2, C + 1)),
         Given("one layer", "values", inputs(Cx, C)),
@@ -198,6 +198,7 @@ def clip_by_norm(draw: Draw) -> Sequence[Given]:
     return [
         Given("too large", "clipped", inputs(0.3), public=True),
         Given("much too large", "clipped", inputs(0.01, scale=50.0)),
+        Given("float16, large entries", "clipped", inputs(0.5, dtype=torch.float16, scale=150.0), public=True),
         Given("bfloat16", "clipped", inputs(0.5, dtype=BF16)),
         Given("small enough", "as it is", inputs(2.5), public=True),
         Given("small enough, less than 1", "as it is", inputs(1.5, scale=0.01)),

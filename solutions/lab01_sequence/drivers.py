@@ -10,21 +10,62 @@ import torch
 from torch import Tensor
 
 from mlsys_course.check import driver, raised
-from mlsys_course.check.tree import Tree
+from mlsys_course.check.tree import Tree, TreeError
 
 Function = Callable[..., Tree]
 Case = Mapping[str, Tree]
 CELL = ["w_xh", "w_hh", "b"]
 
 
-def with_gradients(function: Function, case: Case, names: Sequence[str]) -> Tree:
-    """The output; where the case brings a cotangent, the gradients of (output * cotangent).sum() too."""
+def of_type(value: object) -> str:
+    """What a function returned, in words."""
+    size = f" of {len(value)}" if isinstance(value, tuple | list | Mapping) else ""
+    return "None" if value is None else f"a {type(value).__name__}{size}"
+
+
+def parts(result: object, *names: str) -> dict[str, Tree]:
+    """The results of a function that returns several, by name."""
+    if not isinstance(result, tuple | list) or len(result) != len(names):
+        raise TreeError(f"{of_type(result)}, expected the pair ({', '.join(names)})")
+    return dict(zip(names, result, strict=True))
+
+
+def tensor(result: object) -> Tensor:
+    """The one result of a function that returns a tensor."""
+    if not isinstance(result, Tensor):
+        raise TreeError(f"{of_type(result)}, expected a tensor")
+    return result
+
+
+def gradients(outputs: Case, leaves: Mapping[str, Tensor], cotangents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of (output * cotangent).sum(), over all cotangents, the gradients by the leaves."""
+    for name, cotangent in cotangents.items():
+        output = tensor(outputs[name])
+        if output.shape != cotangent.shape:
+            raise ValueError(f"{name} has shape {tuple(output.shape)}, expected {tuple(cotangent.shape)}")
+        if not output.requires_grad:
+            raise ValueError(f"no gradient flows through your result ({name}); it was cut off from the inputs")
+    of, by = [outputs[name] for name in cotangents], list(leaves.values())
+    found = torch.autograd.grad(of, by, list(cotangents.values()), materialize_grads=True)
+    return {f"gradient_{name}": g for name, g in zip(leaves, found, strict=True)}
+
+
+def with_gradients(function: Callable[..., dict], case: Case, names: Sequence[str], *of: str) -> dict[str, Tree]:
+    """What ``function`` returns, by name; where the case brings a cotangent, the gradients of ``of`` times it too.
+
+    With several names in ``of`` the cotangent holds theirs side by side.
+    """
     if "cotangent" not in case:
-        return {"output": function(*(case[name] for name in names))}
-    leaves = [case[name].clone().requires_grad_() for name in names]
-    output = function(*leaves)
-    gradients = torch.autograd.grad(output, leaves, case["cotangent"], materialize_grads=True)
-    return {"output": output, **{f"gradient_{name}": g for name, g in zip(names, gradients, strict=True)}}
+        return function(*(case[name] for name in names))
+    leaves = {name: case[name].clone().requires_grad_() for name in names}
+    outputs = function(*leaves.values())
+    cotangents = dict(zip(of, case["cotangent"].chunk(len(of), dim=-1), strict=True))
+    return {**outputs, **gradients(outputs, leaves, cotangents)}
+
+
+def one_output(function: Function, case: Case, names: Sequence[str]) -> dict[str, Tree]:
+    """``with_gradients`` of a function that returns one tensor."""
+    return with_gradients(lambda *tensors: {"output": function(*tensors)}, case, names, "output")
 
 
 def options(case: Case, *names: str) -> dict[str, Tree]:
@@ -65,7 +106,7 @@ def soft_attend(scores: Tensor, h: Tensor, s: Tensor, mask: Tensor | None = None
 
 @driver
 def rnn_cell(candidate: Function, case: Case) -> Tree:
-    return with_gradients(candidate, case, ["x", "h", *CELL])
+    return one_output(candidate, case, ["x", "h", *CELL])
 
 
 @driver
@@ -74,15 +115,19 @@ def rnn(candidate: Function, case: Case) -> Tree:
     names, given = ["x", "h_0", *CELL], options(case, "mask")
     if case["x"].shape[1] == 0:
         return {"raised": raised(candidate, *(case[name] for name in names), **given, cell=wave_cell)}
-    return with_gradients(lambda *tensors: candidate(*tensors, **given, cell=wave_cell), case, names)
+    return one_output(lambda *tensors: candidate(*tensors, **given, cell=wave_cell), case, names)
 
 
 @driver
 def rnn_backward(candidate: Function, case: Case) -> Tree:
     """Of the five gradients those that the case asks for."""
     names = ["x", "h_0", "states", "d_states", "w_xh", "w_hh"]
-    gradients = candidate(*(case[name] for name in names))
-    return {name: gradients[name] for name in case["returns"]}
+    found, expected = candidate(*(case[name] for name in names)), ", ".join(["x", "h_0", *CELL])
+    if not isinstance(found, Mapping):
+        raise TreeError(f"{of_type(found)}, expected a dict with {expected}")
+    if missing := [name for name in case["returns"] if name not in found]:
+        raise TreeError(f"a dict without {', '.join(missing)}, expected one with {expected}")
+    return {name: found[name] for name in case["returns"]}
 
 
 @driver
@@ -111,16 +156,13 @@ def teacher_forced_loss(candidate: Function, case: Case) -> Tree:
     loss = candidate(recalling(table, len(case["target"])), case["target"], case["start"], case["end"], case["padding"])
     if not case.get("gradient"):
         return {"loss": loss}
-    return {"loss": loss, "gradient": torch.autograd.grad(loss, table)[0]}
+    return {"loss": loss, **gradients({"loss": loss}, {"table": table}, {"loss": torch.ones_like(table[0, 0])})}
 
 
 @driver
 def scores(candidate: Function, case: Case) -> Tree:
-    """scores(kind, s, h, *weights); an unknown kind shows as the error's class."""
-    names = ["s", "h", *case["weights"]]
-    if case["kind"] not in ("dot", "multiplicative", "reduced", "additive"):
-        return {"raised": raised(candidate, case["kind"], *(case[name] for name in names))}
-    return with_gradients(lambda *given: candidate(case["kind"], *given), case, names)
+    """scores(kind, s, h, *weights)"""
+    return one_output(lambda *given: candidate(case["kind"], *given), case, ["s", "h", *case["weights"]])
 
 
 def sum_to_one(inputs: Tree, outputs: Tree) -> str | None:
@@ -138,16 +180,9 @@ def sum_to_one(inputs: Tree, outputs: Tree) -> str | None:
 @driver(properties={"distribution": sum_to_one})
 def attend(candidate: Function, case: Case) -> Tree:
     """Of weights and [a; s] what the case asks for; with a cotangent, the gradients of [a; s] too."""
-    names, given, kept = ["scores", "h", "s"], options(case, "mask"), []
-
-    def joined(*tensors: Tensor) -> Tensor:
-        weights, both = candidate(*tensors, **given)
-        kept.append(weights)
-        return both
-
-    found = with_gradients(joined, case, names)
-    both = {"weights": kept[0].detach(), "joined": found.pop("output")}
-    return {**{name: both[name] for name in case["returns"]}, **found}
+    given, named = options(case, "mask"), ("weights", "[a; s]")
+    found = with_gradients(lambda *t: parts(candidate(*t, **given), *named), case, ["scores", "h", "s"], "[a; s]")
+    return {name: x for name, x in found.items() if name in case["returns"] or name.startswith("gradient")}
 
 
 def weights_of(case: Case) -> tuple[list[str], Callable[[Sequence[Tensor]], dict[str, Tree]]]:
@@ -167,30 +202,29 @@ def weights_of(case: Case) -> tuple[list[str], Callable[[Sequence[Tensor]], dict
 def seq2seq(candidate: Function, case: Case) -> Tree:
     """Logits and weights with stand-ins for the three parts; with a cotangent, the gradients of the logits too."""
     names, grouped = weights_of(case)
-    kept = []
 
-    def logits(*tensors: Tensor) -> Tensor:
+    def both(*tensors: Tensor) -> dict[str, Tree]:
         given = (case["source"], case["mask"], case["inputs"], grouped(tensors))
-        found, weights = candidate(*given, rnn=adding_rnn, score=near_scores, attend=soft_attend)
-        kept.append(weights)
-        return found
+        found = candidate(*given, rnn=adding_rnn, score=near_scores, attend=soft_attend)
+        return parts(found, "logits", "weights")
 
-    found = with_gradients(logits, case, names)
-    return {"logits": found.pop("output"), "weights": kept[0].detach(), **found}
+    return with_gradients(both, case, names, "logits")
 
 
 @driver
 def lstm_cell(candidate: Function, case: Case) -> Tree:
-    """The new h and c, joined for their gradients."""
-    return with_gradients(lambda *t: torch.cat(tuple(candidate(*t)), dim=-1), case, ["x", "h", "c", "w_x", "w_h", "b"])
+    """The new h and c; with a cotangent, the gradients of both."""
+    names = ["x", "h", "c", "w_x", "w_h", "b"]
+    return with_gradients(lambda *tensors: parts(candidate(*tensors), "h'", "c'"), case, names, "h'", "c'")
 
 
 @driver
 def bidirectional(candidate: Function, case: Case) -> Tree:
     """The states at tokens; what stands at padding is not compared."""
     directions = [[case[f"{way}_{name}"] for name in CELL] for way in ("forward", "backward")]
-    states = candidate(case["x"], *directions, **options(case, "mask"), rnn=adding_rnn)
-    return {"states": states.where(case["mask"][..., None], 0) if "mask" in case else states}
+    states = tensor(candidate(case["x"], *directions, **options(case, "mask"), rnn=adding_rnn))
+    hidden = "mask" in case and states.ndim == 3 and states.shape[:2] == case["mask"].shape
+    return {"states": states.where(case["mask"][..., None], 0) if hidden else states}
 
 
 @driver
@@ -204,13 +238,15 @@ def input_feeding(candidate: Function, case: Case) -> Tree:
     names = ["y", "s_0", "h", *CELL]
 
     def call(y: Tensor, s_0: Tensor, h: Tensor, *weights: Tensor) -> Tensor:
-        parts = {"cell": wave_cell, "score": near_scores, "attend": soft_attend}
-        return candidate(y, s_0, h, case.get("mask"), *weights, **parts)
+        stand_ins = {"cell": wave_cell, "score": near_scores, "attend": soft_attend}
+        return candidate(y, s_0, h, case.get("mask"), *weights, **stand_ins)
 
-    return with_gradients(call, case, names)
+    return one_output(call, case, names)
 
 
 @driver
 def clip_by_norm(candidate: Function, case: Case) -> Tree:
-    clipped, norm = candidate(case["gradients"], case["max_norm"])
-    return {"clipped": clipped, "norm": float(norm)}
+    """The dict and the norm, which may be a number or a tensor of one."""
+    found = parts(candidate(case["gradients"], case["max_norm"]), "clipped", "norm")
+    norm = found["norm"]
+    return {**found, "norm": float(norm) if isinstance(norm, Tensor) and norm.numel() == 1 else norm}

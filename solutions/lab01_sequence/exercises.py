@@ -15,6 +15,7 @@ from . import (
     mistakes_layers,
     mistakes_recurrent,
     mistakes_through_time,
+    mistakes_translator,
     references,
 )
 
@@ -89,12 +90,12 @@ def _attention() -> list[Item]:
               "quotes the figures"),
         (1.5, "says what attention over an RNN's states leaves: T steps that wait for each other; and what must go"),
     ]  # fmt: skip
-    c, m, w = attention, mistakes_attention, mistakes_conditional
+    c, m, w = attention, mistakes_attention, mistakes_conditional.TEACHER_FORCED_LOSS
     items: list[Item] = [
-        exercise("teacher_forced_loss", "conditional", loss, c.teacher_forced_loss, w.TEACHER_FORCED_LOSS),
+        exercise("teacher_forced_loss", "conditional", loss, c.teacher_forced_loss, w),
         exercise("scores", "scores", kinds, c.scores, m.SCORES),
         exercise("attend", "attending", looks, c.attend, m.ATTEND),
-        exercise("seq2seq", "translator", model, c.seq2seq, w.SEQ2SEQ),
+        exercise("seq2seq", "translator", model, c.seq2seq, mistakes_translator.SEQ2SEQ),
         Question("bottleneck", rubric),
     ]
     return items
@@ -107,7 +108,7 @@ def _extensions() -> list[Item]:
         ("bidirectional", "lstm", {"values": 2, "padding": 2}, r.bidirectional, m.BIDIRECTIONAL),
         ("multi_layer", "lstm", {"values": 2, "padding": 1}, r.multi_layer, m.MULTI_LAYER),
         ("input_feeding", "attending", {"values": 4, "mask": 1}, attention.input_feeding,
-         mistakes_conditional.INPUT_FEEDING),
+         mistakes_translator.INPUT_FEEDING),
         ("clip_by_norm", "long_range", {"clipped": 2, "as it is": 1}, r.clip_by_norm, m.CLIP_BY_NORM),
     ]  # fmt: skip
     return [exercise(*each, kind="extension") for each in given]

@@ -104,8 +104,8 @@ def rnn(x, h_0, w_xh, w_hh, b, mask=None, *, cell):
     Step t is cell(x[:, t], state before, w_xh, w_hh, b), which returns (B, C) as your rnn_cell does; call the parameter
     `cell`, since another cell than yours may be passed. `states[:, t]` is the state after token t; h_0 is not among
     them. `mask` is bool (B, T), True at tokens: a step on padding leaves that sequence's state as it was (h_0 where no
-    token came before), and what x holds there does not matter. None means that all are tokens. Gradients flow through
-    all steps. Raises ValueError where T is 0.
+    token came before), and what finite numbers x holds there does not matter. None means that all are tokens.
+    Gradients flow through all steps. Raises ValueError where T is 0.
     """
     ### BEGIN SOLUTION
     if x.shape[1] == 0:
@@ -179,17 +179,17 @@ mlp = hits_by_position(window_network, [(8 * 32, 32), (32,), (32, 1), (1,)])
 recurrent = hits_by_position(recurrent_network, [(32, 32), (32, 32), (32,), (32, 1), (1,)])
 fig, (left, right) = plot.figure(2)
 widths = [2, 4, 8, 16, 32, 64]
-left.loglog(widths, [T * 32 * 32 for T in widths], label="MLP: T·C·A")
-left.loglog(widths, [32 * 32 + 32 * 32 for T in widths], label="RNN: C·A + A·A")
+left.loglog(widths, [T * 32 * 32 for T in widths], label="MLP: T·Cx·C")
+left.loglog(widths, [32 * 32 + 32 * 32 for T in widths], label="RNN: Cx·C + C·C")
 left.set_xticks(widths, widths, minor=False)
 left.minorticks_off()
-left.set(xlabel="words in the window, T", ylabel="weights of the first layer")
+left.set(xlabel="words in the window, T", ylabel="weights of the first layer", ylim=(1e3, 1e5))
 left.legend()
-right.plot(range(1, 9), mlp, label="MLP on a window of 8")
+right.plot(range(1, 9), mlp, label="MLP")
 right.plot(range(1, 9), recurrent, label="RNN")
-right.axvspan(4.5, 8.5, color="0.9", label="never here in training")
+right.axvspan(4.5, 8.5, color="0.9", label="not in training")
 right.set(xlabel="where the archaic word stands", ylabel="share found", ylim=(0, 1.05))
-right.legend(loc="center right")
+right.legend(loc="lower left")
 lengths = [len(data.plain_words(verse.archaic)) for verse in data.verses()]
 print(f"A window of 8 words holds {sum(n <= 8 for n in lengths)} of {len(lengths):,} verses whole; "
       f"the longest has {max(lengths)}")  # fmt: skip
@@ -261,9 +261,11 @@ check("rnn_backward", rnn_backward)
 # h_t}, \qquad \frac{\partial h_{\tau+1}}{\partial h_\tau} = \mathrm{diag}(1 - h_{\tau+1}^2)\, W_{hh}^\top$$
 #
 # A product of many matrices does what a product of many numbers does: where the factors shrink, it vanishes, where they
-# stretch, it explodes, and both exponentially in T - t. It is the same matrix $W_{hh}$ in each of them, so its
-# eigenvalues decide: where $W_{hh}$ is symmetric and all of
-# them are below 1 in absolute value, the product must vanish, since a slope is at most 1.
+# stretch, it explodes, and both exponentially in T - t. A slope is at most 1, so no factor stretches by more than
+# $W_{hh}$ does: by its largest *singular* value. Where that is below 1 the product must vanish; above 1 is needed for
+# exploding, and does not suffice. (Of a symmetric $W_{hh}$ it is the largest absolute value of an eigenvalue; of others
+# it may be larger.) What *eigenvalues* decide is how a power of one matrix grows in the end: the product where every
+# slope is 1.
 
 
 # %% exercise="jacobian_product"
@@ -293,8 +295,8 @@ check("jacobian_product", jacobian_product)
 # axis, against the number of steps back, a line for each largest eigenvalue 0.5, 0.9, 1.0 and 1.2. Left, without
 # inputs, the lines are soon straight: in 40 steps 0.5 falls to some 1e-12, 0.9 falls slowly, 1.0 stays level, 1.2 rises
 # past 1000. Right, with inputs, all four fall, 1.2 to about 1e-3.* On the left all states are zero, so each slope is 1,
-# and the product is a power of $W_{hh}$. On the right slopes are below 1, and even an eigenvalue above 1 vanishes: it
-# is needed for exploding, and does not suffice. What stood 30 words ago hardly moves the weights.
+# the product is a power of $W_{hh}$, and eigenvalues decide. On the right slopes are below 1, and even 1.2 vanishes,
+# though $W_{hh}$ stretches some vectors by 2.1. What stood 30 words ago hardly moves the weights.
 
 # %% experiment="fading"
 seed(2)
@@ -459,11 +461,11 @@ def teacher_forced_loss(decode, target, start, end, padding):
     target is int64 (B, T), T >= 1: each row n words, n from 0 to T, then T - n times the token `padding`; no word
     equals `padding` or `end`. Of a row with words y_1 ... y_n the inputs are `start`, y_1, ..., y_n, and the labels
     y_1, ..., y_n, `end`: n + 1 of each. decode(inputs) takes int64 (B, any length), all rows at once (it knows their
-    sources), and returns logits (B, that length, V), those at t from the inputs up to t. Rows are filled up with
-    any token; what follows a row's last label does not count. Every label counts alike, whichever row it is of. All
-    tokens, the three marks included, are from 0 to V - 1; `start` may equal one of the other two. Logits may be in the
-    thousands. The log-softmax and the mean run in float32, or in float64 for float64 logits, which is the result's
-    dtype too.
+    sources), and returns logits (B, that length, V), those at t from the inputs up to t. Rows of the inputs may be
+    filled up with any token; what follows a row's last label does not count. Every label counts alike, whichever row
+    it is of. All tokens, the three marks included, are from 0 to V - 1; `end` and `padding` differ, `start` may equal
+    one of them. Logits may be in the thousands. The log-softmax and the mean run in float32, or in float64 for float64
+    logits, which is the result's dtype too.
     """
     ### BEGIN SOLUTION
     B, T = target.shape
@@ -545,10 +547,11 @@ check("scores", scores)
 def attend(scores, h, s, mask=None):
     """From scores to the pair (weights, [a; s]): the attention distribution, and each context beside its state.
 
-    scores is (B, T, S), h (B, S, Ch), s (B, T, Cs). weights (B, T, S) are a softmax of the scores over the source; the
-    second result is (B, T, Ch + Cs), the context first. `mask` is bool (B, S), True at source tokens, at least one in a
-    row: padding gets a weight of exactly 0, whatever it scores. None means no padding. Scores may be in the thousands,
-    of either sign. The softmax runs in float32, or in float64 for float64; both results have the inputs' dtype.
+    scores is (B, T, S), h (B, S, Ch), s (B, T, Cs). weights (B, T, S) are a softmax of the scores over the source;
+    [a; s] is one tensor (B, T, Ch + Cs), the context first. `mask` is bool (B, S), True at source tokens, at least one
+    in a row: padding gets a weight of exactly 0, whatever it scores. None means no padding. Scores may be in the
+    thousands, of either sign, those of padding too. The softmax runs in float32, or in float64 for float64; both
+    results have the inputs' dtype.
     """
     ### BEGIN SOLUTION
     precise = scores.to(torch.promote_types(scores.dtype, torch.float32))

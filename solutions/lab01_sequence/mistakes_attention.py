@@ -80,6 +80,11 @@ SCORES = [
         "Is there a bend in the reduced-rank score?",
     ),
     Misconception(
+        "reduced rank scaled",
+        scores_like(reduced=lambda s, h, u, v: references.SCORES["reduced"](s, h, u, v) / u.shape[-1] ** 0.5),
+        "1/sqrt(K) is lab 2's, where sU is a query and hV a key. Does this table divide by anything?",
+    ),
+    Misconception(
         "additive without its bend",
         scores_like(additive=additive(lambda z: z)),
         "Without a bend, the part with s is the same for all source tokens. What does the softmax make of it?",
@@ -107,12 +112,13 @@ def attend_like(
     weigh: Candidate | None = None,
     join: Candidate = lambda a, s: torch.cat([a, s], dim=-1),
     mean: Candidate = lambda weights, h: weights @ h,
+    seen: Candidate = lambda h, mask: h,
 ) -> Candidate:
     """A wrong ``attend``: other weights, another join, another mean."""
 
     def candidate(scores: Tensor, h: Tensor, s: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         weights = (weigh or component.attention_distribution)(scores, mask)
-        return weights, join(mean(weights, h), s)
+        return weights, join(mean(weights, seen(h, mask)), s)
 
     return candidate
 
@@ -123,6 +129,15 @@ def over_targets(scores: Tensor, mask: Tensor | None) -> Tensor:
 
 def cleared_afterwards(scores: Tensor, mask: Tensor | None) -> Tensor:
     return scores.softmax(-1) if mask is None else scores.softmax(-1) * mask[:, None]
+
+
+def renormalised(scores: Tensor, mask: Tensor | None) -> Tensor:
+    kept = cleared_afterwards(scores, mask)
+    return kept / kept.sum(-1, keepdim=True)
+
+
+def lowered(scores: Tensor, mask: Tensor | None) -> Tensor:
+    return (scores if mask is None else scores + (~mask)[:, None] * -1e4).softmax(-1)
 
 
 def zero_scores(scores: Tensor, mask: Tensor | None) -> Tensor:
@@ -170,6 +185,25 @@ ATTEND = [
         "cleared after the softmax",
         attend_like(cleared_afterwards),
         "With a mask, do your weights still sum to 1? Ask when padding must drop out.",
+    ),
+    Misconception(
+        "cleared after the softmax, then divided by the sum",
+        attend_like(renormalised),
+        "Padding may score thousands above every token. What has the softmax left of the tokens then?",
+    ),
+    Misconception(
+        "padding lowered by too little",
+        attend_like(lowered),
+        "You subtract a large number from padding's scores. Is it large enough, where padding scores thousands above "
+        "the tokens?",
+    ),
+    Misconception(
+        "states of padding cleared, not their weights",
+        attend_like(
+            lambda e, mask: component.attention_distribution(e),
+            seen=lambda h, mask: h if mask is None else h * mask[..., None],
+        ),
+        "Nothing of padding's states gets into your context. Do the tokens' weights sum to 1?",
     ),
     Misconception(
         "scores of padding set to zero",

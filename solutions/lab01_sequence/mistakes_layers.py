@@ -19,14 +19,15 @@ def lstm_like(
     candidate_bend: Candidate = torch.tanh,
     memory: Candidate = lambda i, f, g, c: f * c + i * g,
     out: Candidate = lambda o, c, before: o * torch.tanh(c),
+    gate: Candidate = torch.sigmoid,
 ) -> Candidate:
     """A wrong ``lstm_cell``: gates in another order, another bend, another memory, another output."""
 
     def candidate(x, h, c, w_x, w_h, b) -> tuple[Tensor, Tensor]:
         gates = (x @ w_x + h @ w_h + b).chunk(4, dim=-1)
         i, f, g, o = (gates[n] for n in order)
-        after = memory(torch.sigmoid(i), torch.sigmoid(f), candidate_bend(g), c)
-        return out(torch.sigmoid(o), after, c), after
+        after = memory(gate(i), gate(f), candidate_bend(g), c)
+        return out(gate(o), after, c), after
 
     return candidate
 
@@ -65,6 +66,11 @@ LSTM_CELL = [
         "One gate for both is another cell (a GRU has it). Which gate decides on what is written here?",
     ),
     Misconception("memory first", memory_first, "In which order are the two results?"),
+    Misconception(
+        "exponentials overflow",
+        lstm_like(gate=lambda z: z.exp() / (1 + z.exp())),
+        "How large is exp(100) in float32, and what is infinity divided by infinity? The docstring's form has neither.",
+    ),
 ]
 
 
@@ -77,14 +83,18 @@ def reversed_tokens(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def ways_like(
-    into: Candidate = reversed_tokens, back: Candidate = reversed_tokens, axis: int = -1, same: bool = False
+    into: Candidate = reversed_tokens,
+    back: Candidate = reversed_tokens,
+    axis: int = -1,
+    same: bool = False,
+    masked: bool = True,
 ) -> Candidate:
     """A wrong ``bidirectional``: how it turns around, and how it joins."""
 
     def candidate(x, forward, backward, mask=None, *, rnn) -> Tensor:
         second = forward if same else backward
         there = rnn(x, references.zeros(x, forward), *forward, mask)
-        states = back(rnn(into(x, mask), references.zeros(x, second), *second, mask), mask)
+        states = back(rnn(into(x, mask), references.zeros(x, second), *second, mask if masked else None), mask)
         return torch.cat([there, states] if axis == -1 else [states, there], dim=-1)
 
     return candidate
@@ -107,6 +117,11 @@ BIDIRECTIONAL = [
         "padding turned with the tokens, the mask not",
         ways_like(into=flip, back=flip),
         "When a short sequence is turned around, where is its padding, and what does the mask say there?",
+    ),
+    Misconception(
+        "padding read on the way back",
+        ways_like(into=flip, back=flip, masked=False),
+        "Which call knows nothing of padding? On the way back a short sequence's padding comes first.",
     ),
 ]
 
@@ -177,6 +192,12 @@ def norm_after(gradients, max_norm) -> tuple[dict[str, Tensor], float]:
     return clipped, min(norm, max_norm)
 
 
+def in_own_dtype(gradients, max_norm) -> tuple[dict[str, Tensor], float]:
+    norm = float(sum(g.square().sum() for g in gradients.values())) ** 0.5
+    factor = min(1.0, max_norm / norm) if norm else 1.0
+    return {name: g * factor for name, g in gradients.items()}, norm
+
+
 def never_divides_by_zero(factor: Candidate) -> Candidate:
     return lambda norm, most: factor(norm, most) if norm else 1.0
 
@@ -193,6 +214,11 @@ CLIP_BY_NORM = [
         "divided by the square",
         clip_like(never_divides_by_zero(lambda norm, most: min(1.0, most / norm**2))),
         "Take the norm of what you return: is it max_norm?",
+    ),
+    Misconception(
+        "summed in the gradients' dtype",
+        in_own_dtype,
+        "The largest float16 is 65504. What is the sum of your squares there, and in which dtype should it be taken?",
     ),
     Misconception("the norm afterwards", norm_after, "Which norm is asked for: that before clipping, or after?"),
     Misconception(

@@ -31,6 +31,10 @@ def tanh_by_exponentials(z: Tensor) -> Tensor:
     return (z.exp() - (-z).exp()) / (z.exp() + (-z).exp())
 
 
+def tanh_by_one_exponential(z: Tensor) -> Tensor:
+    return ((2 * z).exp() - 1) / ((2 * z).exp() + 1)
+
+
 RNN_CELL = [
     Misconception(
         "sigmoid", cell_like(torch.sigmoid), "Which function bends the sum here, and between which values does it lie?"
@@ -61,6 +65,11 @@ RNN_CELL = [
         "exponentials overflow",
         cell_like(tanh_by_exponentials),
         "How large is exp(100) in float32, and what is infinity divided by infinity? Is there a function for it?",
+    ),
+    Misconception(
+        "one exponential overflows",
+        cell_like(tanh_by_one_exponential),
+        "Far below zero yours is right. How large is exp(2z) in float32 for z = 50, and is there a function for it?",
     ),
 ]
 
@@ -108,6 +117,22 @@ def own_cell(x, h_0, w_xh, w_hh, b, mask=None, *, cell) -> Tensor:
     return references.rnn(x, h_0, w_xh, w_hh, b, mask, cell=component.rnn_cell)
 
 
+def zeroed_tokens(x, h_0, w_xh, w_hh, b, mask=None, *, cell) -> Tensor:
+    seen = x if mask is None else x * mask[..., None]
+    return references.rnn(seen, h_0, w_xh, w_hh, b, cell=cell)
+
+
+def written_in_place(x, h_0, w_xh, w_hh, b, mask=None, *, cell) -> Tensor:
+    if x.shape[1] == 0:
+        raise ValueError("no token")
+    states = x.new_zeros(*x.shape[:2], len(b))
+    for t in range(x.shape[1]):
+        before = h_0 if t == 0 else states[:, t - 1]
+        after = cell(x[:, t], before, w_xh, w_hh, b)
+        states[:, t] = after if mask is None else torch.where(mask[:, t, None], after, before)
+    return states
+
+
 RNN = [
     Misconception(
         "starts from zeros", rnn_like(start=torch.zeros_like), "Before the first token there is a state. Which one?"
@@ -139,6 +164,11 @@ RNN = [
         "With and without the mask your states are the same. What should a step on padding do to a state?",
     ),
     Misconception(
+        "padding zeroed, not skipped",
+        zeroed_tokens,
+        "A step on zeros moves a state too: the old state and the bias are still there. What should that step do?",
+    ),
+    Misconception(
         "zeros at padding",
         rnn_like(
             carry=lambda h, before, real: torch.where(real, h, 0), say=lambda h, before, real: torch.where(real, h, 0)
@@ -163,6 +193,12 @@ RNN = [
         "gradient cut between steps",
         rnn_like(before=lambda h, h_0: h.detach()),
         "The states are right, the gradients are not. What does a step get that has lost its history?",
+    ),
+    Misconception(
+        "written into a tensor that autograd still needs",
+        written_in_place,
+        "The states are right, and backward fails: each step writes into the tensor that the steps before it read. "
+        "Where else can the states be collected until all are there?",
     ),
     Misconception(
         "an empty sequence passes",

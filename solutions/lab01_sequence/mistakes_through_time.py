@@ -20,6 +20,8 @@ def backward_like(
     start: Candidate = lambda passed, d_a, slope: passed,
     summed: Candidate = lambda d_a: d_a,
     entered: Candidate = lambda before, states: before,
+    kept: Candidate = lambda d_a: d_a,
+    turned: bool = False,
     bias: Candidate = lambda d_a: d_a.sum((0, 1)),
 ) -> Candidate:
     """A wrong ``rnn_backward``: one of its steps is another."""
@@ -31,12 +33,14 @@ def backward_like(
         for t in reversed(range(x.shape[1])):
             d_a[:, t] = arrives(d_states[:, t], passed, slopes[:, t])
             passed = back(d_a[:, t], w_hh)
+        d_a = kept(d_a)
         counted = summed(d_a)
+        w_hh_gradient = torch.einsum("bti,btj->ij", entered(before, states), counted)
         return {
             "x": d_a @ w_xh.T,
             "h_0": start(passed, d_a[:, 0], slopes[:, 0]),
             "w_xh": torch.einsum("bti,btj->ij", x, counted),
-            "w_hh": torch.einsum("bti,btj->ij", entered(before, states), counted),
+            "w_hh": w_hh_gradient.T if turned else w_hh_gradient,
             "b": bias(counted),
         }
 
@@ -77,6 +81,11 @@ RNN_BACKWARD = [
         "h(1 - h) is the slope of a sigmoid. Of which function is h the value here?",
     ),
     Misconception(
+        "slope by a second tanh",
+        backward_like(slope=lambda states, before: 1 - states.tanh().square()),
+        "The slope at z is 1 - tanh(z)^2. What is h: such a z, or the value of the tanh already?",
+    ),
+    Misconception(
         "slope at the state before",
         backward_like(slope=lambda states, before: 1 - before.square()),
         "Each step has a slope of its own. At which state is it taken, the one it starts from or the one it ends in?",
@@ -90,6 +99,16 @@ RNN_BACKWARD = [
         "no transpose on the way back",
         backward_like(back=lambda d_a, w_hh: d_a @ w_hh),
         "Forward a state goes through w_hh from its rows to its columns. And backward?",
+    ),
+    Misconception(
+        "steps from the last to the first",
+        backward_like(kept=lambda d_a: d_a.flip(1)),
+        "You go from the last step to the first. In which order do you put the steps' gradients side by side?",
+    ),
+    Misconception(
+        "w_hh's gradient transposed",
+        backward_like(turned=True),
+        "w_hh is square, so the shape does not tell: do the rows of its gradient belong to h_{t-1}, or to z_t?",
     ),
     Misconception(
         "the last step's weights only",
@@ -195,6 +214,11 @@ JACOBIAN_PRODUCT = [
         "slope missing",
         product_like(lambda h, w_hh: w_hh.T),
         "Your product holds powers of w_hh only. What does the tanh of each step multiply?",
+    ),
+    Misconception(
+        "slope by a second tanh",
+        product_like(lambda h, w_hh: (1 - h.tanh().square())[:, None] * w_hh.T),
+        "The slope at z is 1 - tanh(z)^2. What is h: such a z, or the value of the tanh already?",
     ),
     Misconception(
         "slope at the earlier state",

@@ -104,6 +104,31 @@ def seq2seq_step_by_step(source, mask, inputs, weights, *, rnn, score, attend):
     return torch.cat(logits, 1), torch.cat([attention for attention, _ in steps], 1)
 
 
+def attend_by_the_lowest_number(scores, h, s, mask=None):
+    """Padding at the lowest float, by an addition that may reach minus infinity."""
+    e = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if mask is not None:
+        e = e + torch.finfo(e.dtype).min * (~mask)[:, None]
+    weights = F.softmax(e, -1).to(h.dtype)
+    return [weights, torch.cat([torch.bmm(weights, h), s], -1)]
+
+
+def lstm_by_columns(x, h, c, w_x, w_h, b):
+    """A gate at a time, its sigmoid as the docstring writes it; the pair is a list."""
+    C = c.shape[1]
+    i, f, g, o = (x @ w_x[:, n : n + C] + h @ w_h[:, n : n + C] + b[n : n + C] for n in range(0, 4 * C, C))
+    i, f, o = (1 / (1 + torch.exp(-z)) for z in (i, f, o))
+    c = i * torch.tanh(g) + f * c
+    return [o * torch.tanh(c), c]
+
+
+def clip_by_norms_of_norms(gradients, max_norm):
+    """The norm of the tensors' norms, in float32, and as a tensor."""
+    norm = torch.linalg.vector_norm(torch.stack([g.float().norm() for g in gradients.values()]))
+    factor = (max_norm / norm.clamp(min=1e-30)).clamp(max=1.0)
+    return {name: (g.float() * factor).to(g.dtype) for name, g in gradients.items()}, norm
+
+
 RIGHT = [
     ("rnn_cell", rnn_cell_joined),
     ("rnn", rnn_by_sequence),
@@ -113,5 +138,8 @@ RIGHT = [
     ("teacher_forced_loss", loss_word_by_word),
     ("scores", scores_by_einsum),
     ("attend", attend_by_exponentials),
+    ("attend", attend_by_the_lowest_number),
     ("seq2seq", seq2seq_step_by_step),
+    ("lstm_cell", lstm_by_columns),
+    ("clip_by_norm", clip_by_norms_of_norms),
 ]

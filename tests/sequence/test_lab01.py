@@ -55,13 +55,18 @@ MUTATIONS = [
     ("scores", "h @ w_1)[:, None] +", "h @ w_1)[:, None] -"),
     ("scores", "return s @ w @ h.mT", "return s @ w.detach() @ h.mT"),
     ("attend", "weights @ h, s", "weights.detach() @ h, s"),
+    ("attend", 'precise.masked_fill(~mask[:, None], float("-inf"))', "precise - 1e4 * ~mask[:, None]"),
     ("attend", "~mask[:, None], ", "~(mask[:, :, None] if scores.shape[1] == scores.shape[2] else mask[:, None]), "),
     ("seq2seq", 'weights["decoder"])', 'weights["decoder"], torch.arange(y.shape[1]).expand(y.shape[:2]) < 3)'),
     ("seq2seq", "h[:, -1]", "h[:, -1].detach()"),
     ("lstm_cell", "+ h @ w_h", "+ h.detach() @ w_h"),
+    ("lstm_cell", "torch.sigmoid(f) * c", "f.exp() / (1 + f.exp()) * c"),
     ("bidirectional", "zeros[1]", "zeros[0]"),
+    ("bidirectional", "*backward, turned)", "*backward)"),
+    ("multi_layer", "len(weights[2])", "len(layers[0][2])"),
     ("multi_layer", "*weights, mask)", "*weights, mask) + 0 * x.sum() + 0.1"),
     ("clip_by_norm", "min(1.0", "min(1.1"),
+    ("clip_by_norm", "g.double().square()", "g.square()"),
     ("input_feeding", "s = cell(", "s = s_0 if t == 2 else cell("),
 ]
 
@@ -81,6 +86,33 @@ def test_a_mutation_loses_points(name, old, new):
     told, graded = verdicts(name, scope[name])
     assert graded.score < graded.max_score, "nothing sealed goes red"
     assert told.score < told.max_score, "a student is not told"
+
+
+def one_gradient(x, h_0, states, d_states, w_xh, w_hh):
+    return {"x": torch.zeros_like(x), "h_0": torch.zeros_like(h_0)}
+
+
+RESULTS = [
+    ("rnn_cell", lambda x, h, w_xh, w_hh, b: h.detach(), "no gradient flows through your result (output)"),
+    ("rnn_cell", lambda x, h, w_xh, w_hh, b: (x @ w_xh).sum(1), "ValueError: output has shape"),
+    ("rnn_cell", lambda *given: None, "returned None, expected a tensor"),
+    ("rnn_backward", lambda *given: given[:5], "a tuple of 5, expected a dict with x, h_0, w_xh, w_hh, b"),
+    ("rnn_backward", one_gradient, "a dict without w_xh, w_hh, b, expected one with x, h_0, w_xh, w_hh, b"),
+    ("teacher_forced_loss", lambda decode, target, *marks: decode(target), "ValueError: loss has shape"),
+    ("attend", lambda e, h, s, mask=None: (e.softmax(-1), s), "[a; s] has shape"),
+    ("lstm_cell", lambda x, h, *given: h, "returned a Tensor, expected the pair (h', c')"),
+    ("lstm_cell", lambda x, h, *given: (h, h[:1]), "c' has shape"),
+    ("bidirectional", lambda x, *given, rnn: (x, x), "returned a tuple of 2, expected a tensor"),
+    ("clip_by_norm", lambda gradients, max_norm: gradients, "returned a dict of 3, expected the pair (clipped, norm)"),
+]
+
+
+@pytest.mark.parametrize(("name", "candidate", "words"), RESULTS)
+def test_a_result_of_another_kind_is_named(name, candidate, words):
+    verdict = verdicts(name, candidate)[0]
+    said = [wrong for result in verdict.results for wrong in result.wrong]
+    assert any(words in line for line in said), said
+    assert not any("KeyError" in line or "indices" in line or "unpack" in line for line in said), said
 
 
 def test_finished_parts_are_refused():
