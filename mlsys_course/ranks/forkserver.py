@@ -43,7 +43,7 @@ def serve(requests: Connection, answers: Connection) -> None:
     os._exit(0)
 
 
-def fork(address: str, key: bytes, rank: int, ours: tuple[Connection, ...]) -> int:
+def fork(address: str | tuple[str, int], key: bytes, rank: int, ours: tuple[Connection, ...]) -> int:
     """A child that is a rank; its process id."""
     child = os.fork()
     if child:

@@ -136,7 +136,7 @@ class Labelled(io.TextIOBase):
             self.write("\n")
 
 
-def main(address: str, key: bytes, rank: int) -> None:
+def main(address: str | tuple[str, int], key: bytes, rank: int) -> None:
     """Be rank number ``rank`` of a run whose notebook listens at ``address``; never returns."""
     connection = Client(address, authkey=key)
     line = Line(connection)

@@ -70,11 +70,11 @@ def run(
 
 def _run(payload: bytes, world_size: int, backend: str, timeout: float, folder: str) -> Ended:
     key = secrets.token_bytes(32)
-    with Listener(authkey=key) as listener:
+    with _listener(key) as listener:
         way = starter(backend)
         connections: list[Connection] = []
         try:
-            way.start(str(listener.address), key, world_size, folder)
+            way.start(listener.address, key, world_size, folder)
             connections = _connected(listener, key, way, world_size)
             for rank, connection in enumerate(connections):
                 connection.send(_job(rank, world_size, backend, folder, payload))
@@ -161,3 +161,11 @@ def _checked(world_size: int, backend: str | None, timeout: float) -> str:
     if not dist.is_available():
         raise CourseProblem("this PyTorch has no torch.distributed; run_in_threads and simulate do without")
     return backend
+
+
+def _listener(key: bytes) -> Listener:
+    """Where ranks report: a socket in the temporary folder, or a free port where its path is too long for one."""
+    try:
+        return Listener(authkey=key)
+    except OSError:
+        return Listener(("127.0.0.1", 0), authkey=key)

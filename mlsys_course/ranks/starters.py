@@ -15,7 +15,7 @@ END_SECONDS = 10.0
 class Starter(Protocol):
     """Starts the ranks of one run, and sees that none is left."""
 
-    def start(self, address: str, key: bytes, number: int, folder: str) -> list[int]:
+    def start(self, address: str | tuple[str, int], key: bytes, number: int, folder: str) -> list[int]:
         """Process ids by rank. ``folder`` is the run's, removed even if the notebook is killed."""
         ...
 
@@ -56,7 +56,7 @@ class ForkServer:
             self.process.wait(END_SECONDS)
             self._answers.close()
 
-    def start(self, address: str, key: bytes, number: int, folder: str) -> list[int]:
+    def start(self, address: str | tuple[str, int], key: bytes, number: int, folder: str) -> list[int]:
         self._ranks = self._ask("start", address, key, number, folder)
         return self._ranks
 
@@ -83,7 +83,7 @@ class FreshInterpreters:
     def __init__(self):
         self._ranks: Sequence[subprocess.Popen] = ()
 
-    def start(self, address: str, key: bytes, number: int, folder: str) -> list[int]:
+    def start(self, address: str | tuple[str, int], key: bytes, number: int, folder: str) -> list[int]:
         """The ranks themselves remove ``folder``: no process of ours outlives the notebook but they."""
         code = "import sys; from mlsys_course.ranks.process import main; "
         code += f"main({address!r}, bytes.fromhex(sys.stdin.read()), int(sys.argv[1]))"

@@ -298,17 +298,18 @@ run(function, 2, backend="gloo")
 @pytest.mark.parametrize("way", ["forks", "fresh interpreters"])
 def test_ranks_end_with_the_notebook_even_if_that_is_killed_and_leave_no_folder(tmp_path, way):
     (tmp_path / "script.py").write_text(SCRIPT)
-    (tmp_path / "temporary").mkdir()
-    environ = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    temporary = tmp_path / "a-temporary-folder-with-a-name-so-long-that-no-socket-may-lie-in-it-whatever-comes-before"
+    temporary.mkdir()
+    environ = {**os.environ, "TMPDIR": str(temporary)}
     command = [sys.executable, str(tmp_path / "script.py"), way]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as script:
         assert script.stdout
         ranks = [int(script.stdout.readline().split()[-1]) for _ in range(2)]
-        assert list((tmp_path / "temporary").glob("ranks-*/store"))
+        assert list(temporary.glob("ranks-*/store"))
         script.kill()
 
     def left() -> list[str]:
-        folders = [str(path) for path in (tmp_path / "temporary").glob("ranks-*")]
+        folders = [str(path) for path in temporary.glob("ranks-*")]
         return folders + [f"/proc/{pid}" for pid in ranks if os.path.exists(f"/proc/{pid}")]
 
     end = time.monotonic() + LIMIT
