@@ -185,7 +185,9 @@ class _GradingRun:
         graded = session.grade(repaired.to_notebook(), handed.files)
         verdicts = with_notes(graded.verdicts, repaired.notes)
         facts = {**_facts(graded), "unsafe": session.unsafe}
-        row = Row(handed.student, verdicts, handed.problem, facts, flags=graded.flags)
+        # Rows are kept until the end of the run: what each case came to is not, it would be half a megabyte for each.
+        kept = {name: replace(verdict, results=()) for name, verdict in verdicts.items()}
+        row = Row(handed.student, kept, handed.problem, facts, flags=graded.flags)
         log = evidence(handed, graded.cells, graded.run, verdicts, edition=session.identity,
                        protections=session.protections, flags=graded.flags)  # fmt: skip
         notebook = nbformat.v4.writes(with_results(repaired.notebook, graded, verdicts, session)) + "\n"

@@ -88,6 +88,7 @@ def course_folder(lab, tmp_path_factory):
     (root / "staff").mkdir()
     (root / "staff" / "key.ipynb").write_bytes(lab.notebook(Attack("", answer=RIGHT)))
     rows = grade(lab.course, STEM, root / "submitted", root / "course", jobs=2)
+    assert not [v for row in rows for v in row.verdicts.values() if v.results]  # 500 submissions take no more memory
     return root, {row.student: row for row in rows}
 
 
