@@ -131,8 +131,9 @@ def run(case: Case, extra: int) -> Row:
     row: Row = {"seconds": time.perf_counter() - start, "predicted": predicted.total + extra, "workspace": extra}
     row["measured"] = measured_peak(case.config, case.batch, case.time, case.recipe)
     if case.recipe.device == "cuda":
-        row["asked"] = card_memory()["tensors"]
-        row |= {f"card {name}": size for name, size in card_memory().items() if name != "tensors"}
+        held = card_memory()
+        row["asked"] = held["tensors"]
+        row |= {f"card {name}": size for name, size in held.items() if name != "tensors"}
     left()
     told = activation_memory(case.config, case.batch, case.time, case.recipe).total
     model = live_decoder(case.config, case.recipe, case.time)

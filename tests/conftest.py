@@ -1,7 +1,7 @@
 """What several rooms' tests share: the course, drawn tensors, devices, and small labs made on the spot."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,17 @@ def normal(normal_seed: int) -> Callable:
         return torch.from_numpy(generator.standard_normal(shape) * scale).to(dtype)
 
     return draw
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For tensors so small that a second thread would mostly wait; on busy cores, 40 times as long."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -81,7 +81,7 @@ def run_cases(
 
 
 def _choice(specification: Specification, answer: Candidate) -> Verdict:
-    answer = option(specification, answer) if isinstance(answer, str) else answer
+    answer = option(specification, answer)
     if answer in specification.options:
         note = f"Your answer {answer!r} is recorded. Whether it is right shows when the lab is graded."
         return Verdict(specification.id, "choice", "ok", 0.0, specification.max_score, note=note)

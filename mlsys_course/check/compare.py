@@ -15,6 +15,7 @@ TOLERANCE: Mapping[str, float] = {"float64": 1e-9, "float32": 2e-5, "float16": 4
 
 RAISED = {name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)}
 RAISED |= {"nothing"}  # what ``raised`` of driver.py may say
+HELD = {"[": "a list", ".": "a dict"}  # what follows the path of a value in that of an entry
 MOST_QUOTED = 90  # characters of a word that is shown
 
 
@@ -53,32 +54,26 @@ def name_of(value: Tree) -> str:
 def compare(got: Tree, want: Tree, tolerance: float) -> list[Leaf]:
     """One Leaf for each expected output, and one for each that was not asked for."""
     got_leaves, want_leaves = dict(leaves(got)), dict(leaves(want))
-    inside = {path: held for path in want_leaves if (held := _held(path, got_leaves))}  # where one value is asked for
-    found = [
-        Leaf(path, False, f"{path} is {inside[path]}, expected {name_of(expected)}", error=math.inf)
-        if path in inside
-        else _leaf(path, got_leaves, expected, tolerance)
-        for path, expected in want_leaves.items()
-    ]
+    found = [_leaf(path, got_leaves, expected, tolerance) for path, expected in want_leaves.items()]
+    told = tuple(
+        f"{path}{mark}" for path in want_leaves if path for mark in HELD
+    )  # of the value that is asked for there
     for path in got_leaves.keys() - want_leaves.keys():
-        if any(path.startswith((f"{one}[", f"{one}.")) for one in inside):
-            continue
-        found.append(Leaf(path, False, f"{path or 'result'} was not expected", error=math.inf))
+        if not path.startswith(told):
+            found.append(Leaf(path, False, f"{path or 'result'} was not expected", error=math.inf))
     return found
-
-
-def _held(path: str, got_leaves: Mapping[str, Tree]) -> str:
-    """Whether a list or a dict was returned under a path where one value is asked for."""
-    if not path or path in got_leaves:
-        return ""
-    starts = {f"{path}[": "a list", f"{path}.": "a dict"}
-    return next((said for start, said in starts.items() if any(other.startswith(start) for other in got_leaves)), "")
 
 
 def _leaf(path: str, got_leaves: Mapping[str, Tree], want: Tree, tolerance: float) -> Leaf:
     label = path or "result"
     if path not in got_leaves:
-        return Leaf(path, False, f"{label} is missing", error=math.inf)
+        held = (
+            next((HELD[mark] for mark in HELD if any(p.startswith(path + mark) for p in got_leaves)), "")
+            if path
+            else ""
+        )
+        reason = f"{label} is {held}, expected {name_of(want)}" if held else f"{label} is missing"
+        return Leaf(path, False, reason, error=math.inf)
     got = got_leaves[path]
     if isinstance(want, torch.Tensor):
         return _tensor(path, label, got, want, tolerance)

@@ -88,8 +88,9 @@ def judge_case(specification: Specification, case: Case, outcome: Outcome, drive
     """Compare one outcome: problem first, then values, then properties, then costs."""
     if outcome.problem:
         return Result(case.name, case.aspect, outcome, (), (outcome.words,))
-    if specification.kind == "choice":
-        outcome = replace(outcome, outputs={"answer": option(specification, outcome.outputs)})
+    if specification.kind == "choice" and isinstance(outcome.outputs, dict):
+        meant = {name: option(specification, answer) for name, answer in outcome.outputs.items()}
+        outcome = replace(outcome, outputs=meant)
     leaves = compare(outcome.outputs, case.expected, specification.tolerance_for(case.inputs))
     wrong = list(problems(leaves))
     if not wrong and driver:
@@ -105,7 +106,6 @@ def judge_case(specification: Specification, case: Case, outcome: Outcome, drive
 
 def option(specification: Specification, answer: Tree) -> Tree:
     """The option of a choice that an answer means: "A", "(a)" and " a " are "a"; the answer itself where it is none."""
-    answer = answer.get("answer") if isinstance(answer, dict) else answer
     bare = {one.strip(" ().").lower(): one for one in specification.options}
     return bare.get(answer.strip(" ().").lower(), answer) if isinstance(answer, str) else answer
 
@@ -159,12 +159,15 @@ def recognise(specification: Specification, results: Sequence[Result]) -> list[s
     # Against a misconception speaks each right case that it would have got wrong.
     spoken_against = {name: sum(name in cases[c].misconceptions for c in right) for name in specification.hints}
     found: list[str] = []
+
+    def weight(name: str) -> tuple[int, int]:
+        return len(explained[name]), -spoken_against[name]
+
     while open_cases:
         likely = [name for name, found in explained.items() if found & answered or (found and name in fitting)]
         if not likely:
             break
-        most = max((len(explained[name]), -spoken_against[name]) for name in likely)
-        name = next(name for name in likely if (len(explained[name]), -spoken_against[name]) == most)
+        name = max(likely, key=weight)
         found.append(name)
         for case in explained[name]:
             open_cases.pop(case)

@@ -1,50 +1,14 @@
 """Lab 7's exercises on FLOPs and memory: right answers of another style pass, slips beyond the misconceptions lose."""
 
-import functools
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
-from autograder.cases import specification
-from autograder.course import load_package
-from autograder.draw import Draw
-from mlsys_course.check import judge, run_case
-from mlsys_course.check.edition import load_drivers
+from tests.labs import TermLab
 
-LAB = Path(__file__).parents[2] / "solutions" / "lab07_accounting"
-PACKAGE = load_package(LAB)
-ITEMS = {item.id: item for item in PACKAGE.exercises(PACKAGE.variants(Draw(b"a term", "variants")))}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The live layers are small: threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-class Lab:
-    """What ``specification`` asks of a lab."""
-
-    drivers = load_drivers(LAB)
-
-
-@functools.cache
-def sealed(exercise: str):
-    item = ITEMS[exercise]
-    return specification(Lab, item, item.cases(Draw(b"a term's", "lab07_accounting", exercise, "sealed")))
-
-
-def verdict(exercise: str, candidate: Any):
-    """On sealed cases, as graded."""
-    spec, driver = sealed(exercise), Lab.drivers[exercise]
-    outcomes = {case.name: run_case(driver, candidate, case.inputs) for case in spec.cases}
-    return judge(spec, outcomes, driver)
+LAB = TermLab("lab07_accounting")
+ITEMS, verdict = LAB.items, LAB.verdict
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # ---- right, and unusual ----------------------------------------------------------------------------------------------
@@ -224,7 +188,7 @@ def test_a_slip_loses_points(exercise: str, slip: str) -> None:
 def test_the_live_layers_total_is_the_sum_of_the_terms() -> None:
     """The references: terms by formula, the total of a live layer. Neither knows of the other."""
     references = {item.id: item.reference for item in ITEMS.values() if hasattr(item, "reference")}
-    for case in sealed("activation_bytes").cases[::3]:
+    for case in LAB.sealed("activation_bytes").cases[::3]:
         arguments = [case.inputs[n] for n in ("config", "batch", "time", "attention", "checkpointing")]
         table = references["activation_bytes"](*arguments)
         assert table["total"] == sum(size for term, size in table.items() if term != "total"), case.name

@@ -4,7 +4,7 @@ import pytest
 
 from .test_lab07 import ITEMS, LAB, verdict
 
-SOURCE = (LAB / "lab07_accounting.py").read_text(encoding="utf-8")
+SOURCE = (LAB.folder / "lab07_accounting.py").read_text(encoding="utf-8")
 
 
 def slipped(exercise: str, right: str, wrong: str):

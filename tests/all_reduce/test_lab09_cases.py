@@ -1,47 +1,20 @@
 """Lab 9's exercises on sealed cases: right functions of any style pass, broken ones lose points."""
 
 import contextlib
-import functools
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from autograder.cases import specification
-from autograder.course import load_package
-from autograder.draw import Draw
 from mlsys_course import all_reduce as A
-from mlsys_course.check import judge, run_case
-from mlsys_course.check.edition import load_drivers
 from mlsys_course.ranks import run_in_threads
+from tests.labs import TermLab
 
 from .models import Normalized, Training, loss_of, one_process, state
 from .right_answers import RIGHT, CountingReplica, average_in_place, buckets_by_recursion, seconds_by_steps
 from .test_data_parallel import assert_same
 
-LAB = Path(__file__).parents[2] / "solutions" / "lab09_all_reduce"
-PACKAGE = load_package(LAB)
-ITEMS = {item.id: item for item in PACKAGE.exercises(PACKAGE.variants(Draw(b"a term", "variants")))}
-
-
-class Lab:
-    """What ``specification`` asks of a lab."""
-
-    drivers = load_drivers(LAB)
-
-
-@functools.cache
-def sealed(exercise: str):
-    item = ITEMS[exercise]
-    return specification(Lab, item, item.cases(Draw(b"a term's", "lab09_all_reduce", exercise, "sealed")))
-
-
-def verdict(exercise: str, candidate: Any):
-    """On sealed cases, with ranks as threads."""
-    spec, driver, unchanged = sealed(exercise), Lab.drivers[exercise], ITEMS[exercise].unchanged
-    outcomes = {c.name: run_case(driver, candidate, c.inputs, unchanged=unchanged) for c in spec.cases}
-    return judge(spec, outcomes, driver)
+LAB = TermLab("lab09_all_reduce")
+ITEMS, verdict = LAB.items, LAB.verdict
 
 
 @pytest.mark.parametrize("exercise, candidate", RIGHT)

@@ -7,12 +7,11 @@ import torch
 
 from autograder.cases import specification
 from autograder.draw import Draw
-from mlsys_course.check import judge, run_case
 from mlsys_course.check.compare import compare
 from mlsys_course.check.report import to_text
 
 from .right_answers import CountingReplica
-from .test_lab09_cases import ITEMS, Lab
+from .test_lab09_cases import ITEMS, LAB
 from .test_lab09_cases import verdict as sealed_verdict
 
 
@@ -20,14 +19,12 @@ from .test_lab09_cases import verdict as sealed_verdict
 def public(exercise: str):
     """What a student's notebook has."""
     item = ITEMS[exercise]
-    return specification(Lab, item, [g for g in item.cases(Draw(b"words", exercise)) if g.public])
+    return specification(LAB, item, [g for g in item.cases(Draw(b"words", exercise)) if g.public])
 
 
 def verdict(exercise: str, candidate):
     """On public cases, with ranks as threads."""
-    spec, driver = public(exercise), Lab.drivers[exercise]
-    outcomes = {c.name: run_case(driver, candidate, c.inputs, unchanged=spec.unchanged) for c in spec.cases}
-    return judge(spec, outcomes, driver)
+    return LAB.judged(exercise, candidate, public(exercise))
 
 
 def broadcast_by_halves(x, comm, root):

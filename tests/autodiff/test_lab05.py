@@ -1,45 +1,18 @@
 """Lab 5's exercises: right functions of any style pass, broken engines are caught by sealed cases and named."""
 
-import functools
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 import mlsys_course.graph as G
-from autograder.cases import specification
-from autograder.course import load_package
-from autograder.draw import Draw
 from autograder.exercise import Exercise
-from mlsys_course.check import judge, run_case
-from mlsys_course.check.edition import load_drivers
+from tests.labs import TermLab
 
 from .right_answers import RIGHT, ReferenceCounts, counting_users, differences_at_once
 
-LAB = Path(__file__).parents[2] / "solutions" / "lab05_autodiff"
-PACKAGE = load_package(LAB)
-ITEMS = {item.id: item for item in PACKAGE.exercises(PACKAGE.variants(Draw(b"a term", "variants")))}
-
-
-class Lab:
-    """What ``specification`` asks of a lab."""
-
-    drivers = load_drivers(LAB)
-
-
-@functools.cache
-def sealed(exercise: str, secret: bytes = b"a term's"):
-    item = ITEMS[exercise]
-    return specification(Lab, item, item.cases(Draw(secret, "lab05_autodiff", exercise, "sealed")))
-
-
-def verdict(exercise: str, candidate: Any):
-    """On sealed cases, as graded."""
-    spec, driver = sealed(exercise), Lab.drivers[exercise]
-    outcomes = {c.name: run_case(driver, candidate, c.inputs, forbidden=spec.forbidden) for c in spec.cases}
-    return judge(spec, outcomes, driver)
+LAB = TermLab("lab05_autodiff")
+ITEMS, verdict = LAB.items, LAB.verdict
 
 
 @pytest.mark.parametrize("exercise", RIGHT)

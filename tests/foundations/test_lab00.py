@@ -1,49 +1,20 @@
 """Lab 0's exercises: right functions of any style pass; broken ones lose points, on public cases too."""
 
-import functools
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from autograder.cases import specification
-from autograder.course import load_package
 from autograder.draw import Draw
 from autograder.exercise import Exercise
 from mlsys_course import foundations
-from mlsys_course.check import judge, run_case
-from mlsys_course.check.edition import load_drivers
+from tests.labs import TermLab
 
 from .right_answers import RIGHT
 from .wrong_answers import MUTANTS
 
-LAB = Path(__file__).parents[2] / "solutions" / "lab00_foundations"
-PACKAGE = load_package(LAB)
-V = PACKAGE.variants(Draw(b"a term", "variants"))
-ITEMS = {item.id: item for item in PACKAGE.exercises(V)}
-
-
-class Lab:
-    """What ``specification`` asks of a lab."""
-
-    drivers = load_drivers(LAB)
-
-
-@functools.cache
-def cases(exercise: str, public: bool = False):
-    item = ITEMS[exercise]
-    given = item.cases(Draw(b"a term's", "lab00_foundations", exercise, "sealed"))
-    return specification(Lab, item, [g for g in given if g.public or not public])
-
-
-def verdict(exercise: str, candidate: Any, public: bool = False):
-    """As graded, parts answered by the reference; or on the public kinds of cases only."""
-    spec, driver = cases(exercise, public), Lab.drivers[exercise]
-    parts = {name: part.reference for name, part in ITEMS[exercise].parts.items()}
-    run = functools.partial(run_case, driver, candidate, parts=parts, forbidden=spec.forbidden)
-    return judge(spec, {c.name: run(c.inputs) for c in spec.cases}, driver)
+LAB = TermLab("lab00_foundations")
+PACKAGE, ITEMS, verdict = LAB.package, LAB.items, LAB.verdict
 
 
 @pytest.mark.parametrize(("exercise", "candidate"), RIGHT, ids=lambda value: getattr(value, "__name__", value))

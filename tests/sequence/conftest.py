@@ -1,13 +1,8 @@
-"""What this room's tests share."""
+"""What this room's tests share: their tensors are small."""
 
 import pytest
-import torch
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors here are so small that a second thread would mostly wait."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def calm(one_thread: None) -> None:
+    """One thread for each test."""

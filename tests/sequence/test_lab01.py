@@ -1,35 +1,19 @@
 """Lab 1's exercises: any right way passes, small mutations of the solution lose points, references are PyTorch's."""
 
-import functools
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from autograder.build.source import read_source
-from autograder.cases import public_specification, sealed_specification
 from autograder.course import load_course
-from mlsys_course.check.cell import run_cases
-from mlsys_course.check.verdict import Verdict, judge
 from mlsys_course.sequence import dot_product_score, rnn, rnn_cell
 from tests.conftest import ROOT
+from tests.labs import SampleLab
 from tests.sequence.lab01_ways import RIGHT
 
-LAB = load_course(ROOT, term="sample").lab("lab01")
-EXERCISES = {exercise.id: exercise for exercise in LAB.exercises}
-
-
-@functools.cache
-def specifications(name: str):
-    return [make(LAB, EXERCISES[name]) for make in (public_specification, sealed_specification)]
-
-
-def verdicts(name: str, candidate) -> list[Verdict]:
-    """On the public cases and on the sealed ones."""
-    driver = LAB.drivers[name]
-    return [judge(s, run_cases(s, driver, candidate), driver) for s in specifications(name)]
+LAB = SampleLab(load_course(ROOT, term="sample").lab("lab01"))
+EXERCISES, verdicts = LAB.exercises, LAB.verdicts
 
 
 @pytest.mark.parametrize(("name", "candidate"), RIGHT, ids=lambda x: getattr(x, "__name__", x))
@@ -71,18 +55,10 @@ MUTATIONS = [
 ]
 
 
-@functools.cache
-def solution() -> dict[str, str]:
-    """The solution's cells by exercise."""
-    return {cell.id: cell.source for cell in read_source(LAB.source) if cell.kind == "exercise"}
-
-
 @pytest.mark.parametrize(("name", "old", "new"), MUTATIONS)
 def test_a_mutation_loses_points(name, old, new):
-    source = solution()[name]
-    assert old in source
     scope = {"torch": torch, "F": F, "Tensor": torch.Tensor}
-    exec(source.replace(old, new), scope)
+    exec(LAB.mutated(name, old, new), scope)
     told, graded = verdicts(name, scope[name])
     assert graded.score < graded.max_score, "nothing sealed goes red"
     assert told.score < told.max_score, "a student is not told"

@@ -1,6 +1,5 @@
 """Lab 3's exercises: any right way passes, small mutations of the solution lose points, references are PyTorch's."""
 
-import functools
 import re
 
 import pytest
@@ -9,29 +8,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from autograder.build.source import read_source
-from autograder.cases import public_specification, sealed_specification
 from autograder.course import load_course
 from mlsys_course.attention import causal_mask, padding_mask
-from mlsys_course.check.cell import run_cases
-from mlsys_course.check.verdict import Verdict, judge
 from mlsys_course.transformer import Block, Decoder, gpt2, llama, norm_of, vaswani_2017
 from tests.conftest import ROOT
+from tests.labs import SampleLab
 from tests.transformer.lab03_ways import RIGHT
 
-LAB = load_course(ROOT, term="sample").lab("lab03")
-EXERCISES = {exercise.id: exercise for exercise in LAB.exercises}
-
-
-@functools.cache
-def specifications(name: str):
-    return [make(LAB, EXERCISES[name]) for make in (public_specification, sealed_specification)]
-
-
-def verdicts(name: str, candidate) -> list[Verdict]:
-    """On the public cases and on the sealed ones."""
-    driver = LAB.drivers[name]
-    return [judge(s, run_cases(s, driver, candidate), driver) for s in specifications(name)]
+LAB = SampleLab(load_course(ROOT, term="sample").lab("lab03"))
+EXERCISES, verdicts = LAB.exercises, LAB.verdicts
 
 
 @pytest.mark.parametrize(("name", "candidate"), RIGHT, ids=lambda x: getattr(x, "__name__", x))
@@ -93,16 +78,10 @@ MUTATIONS = [
 ]
 
 
-@functools.cache
-def solution() -> dict[str, str]:
-    cells = read_source(LAB.source)
-    return {cell.id: cell.source for cell in cells if cell.kind == "exercise"} | {"": cells[1].source}
-
-
 def defined(name: str, source: str):
     """The exercise's function or class from its cell's text."""
     scope: dict = {}
-    imports = solution()[""].replace("from mlsys_course.check import check\n", "").split("attention = take")[0]
+    imports = LAB.solution[""].replace("from mlsys_course.check import check\n", "").split("attention = take")[0]
     exec(imports, scope)
     exec(source, scope)
     return scope[name]
@@ -110,9 +89,7 @@ def defined(name: str, source: str):
 
 @pytest.mark.parametrize(("name", "old", "new"), MUTATIONS)
 def test_a_mutation_loses_points(name, old, new):
-    source = solution()[name]
-    assert old in source
-    mutant = defined(name, source.replace(old, new))
+    mutant = defined(name, LAB.mutated(name, old, new))
     scores = [v.score < v.max_score for v in verdicts(name, mutant)]
     assert scores[1], "nothing sealed goes red"
     assert scores[0], "a student is not told"

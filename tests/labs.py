@@ -1,0 +1,72 @@
+"""Candidates of a committed lab, judged on the cases that ship and on those that grade."""
+
+import functools
+from typing import Any
+
+from autograder.build.source import read_source
+from autograder.cases import public_specification, sealed_specification, specification
+from autograder.course import Lab, load_package
+from autograder.draw import Draw
+from mlsys_course.check import Specification, Verdict, judge, run_case
+from mlsys_course.check.cell import run_cases
+from mlsys_course.check.edition import load_drivers
+
+from .conftest import ROOT
+
+
+class TermLab:
+    """A lab as some term draws it, without the course around: what ``specification`` asks of a lab."""
+
+    def __init__(self, stem: str):
+        self.stem, self.folder = stem, ROOT / "solutions" / stem
+        self.package, self.drivers = load_package(self.folder), load_drivers(self.folder)
+        self.items = {
+            item.id: item for item in self.package.exercises(self.package.variants(Draw(b"a term", "variants")))
+        }
+
+    @functools.cache  # noqa: B019 (labs live as long as the tests)
+    def sealed(self, exercise: str, secret: bytes = b"a term's", public: bool = False) -> Specification:
+        """What grades in the term of ``secret``; or with ``public`` the kinds of cases that ship, of the same draw."""
+        item = self.items[exercise]
+        given = item.cases(Draw(secret, self.stem, exercise, "sealed"))
+        return specification(self, item, [g for g in given if g.public or not public])  # pyright: ignore
+
+    def verdict(self, exercise: str, candidate: Any, public: bool = False) -> Verdict:
+        """As graded, parts answered by the reference, ranks as threads."""
+        return self.judged(exercise, candidate, self.sealed(exercise, public=public))
+
+    def judged(self, exercise: str, candidate: Any, cases: Specification) -> Verdict:
+        """The verdict on some cases of an exercise."""
+        driver, item = self.drivers[exercise], self.items[exercise]
+        watch = {"parts": {name: part.reference for name, part in item.parts.items()}, "forbidden": cases.forbidden}
+        run = functools.partial(run_case, driver, candidate, unchanged=cases.unchanged, **watch)
+        return judge(cases, {case.name: run(case.inputs) for case in cases.cases}, driver)
+
+
+class SampleLab:
+    """A lab in the sample term, and its solution's text to break."""
+
+    def __init__(self, lab: Lab):
+        self.lab, self.exercises = lab, {exercise.id: exercise for exercise in lab.exercises}
+
+    @functools.cache  # noqa: B019
+    def specifications(self, name: str) -> list[Specification]:
+        """What ships, and what grades."""
+        return [make(self.lab, self.exercises[name]) for make in (public_specification, sealed_specification)]
+
+    def verdicts(self, name: str, candidate: Any) -> list[Verdict]:
+        """On the public cases and on the sealed ones."""
+        driver = self.lab.drivers[name]
+        return [judge(s, run_cases(s, driver, candidate), driver) for s in self.specifications(name)]
+
+    @functools.cached_property
+    def solution(self) -> dict[str, str]:
+        """The solution's cells by exercise; the imports under ""."""
+        cells = read_source(self.lab.source)
+        return {cell.id: cell.source for cell in cells if cell.kind == "exercise"} | {"": cells[1].source}
+
+    def mutated(self, name: str, old: str, new: str) -> str:
+        """The solution's text with one thing changed."""
+        source = self.solution[name]
+        assert old in source
+        return source.replace(old, new)
