@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import torch
 
-from mlsys_course.check import Case, Outcome, Specification, encode
-from mlsys_course.check.meter import run_measured
-from mlsys_course.check.ranked import is_ranked
-from mlsys_course.check.tree import decode
-from mlsys_course.check.verdict import amount, judge_case
-from mlsys_course.errors import CourseProblem
+from mlsys_course.desk.check import Case, Outcome, Specification, encode
+from mlsys_course.desk.check.meter import run_measured
+from mlsys_course.desk.check.ranked import is_ranked
+from mlsys_course.desk.check.tree import decode
+from mlsys_course.desk.check.verdict import amount, judge_case
+from mlsys_course.substrate.errors import CourseProblem
 
 from .course import Lab
 from .exercise import Choice, Exercise, Given

@@ -66,7 +66,7 @@ class Lab:
 
     @cached_property
     def drivers(self) -> dict:
-        from mlsys_course.check.edition import load_drivers
+        from mlsys_course.desk.check.edition import load_drivers
 
         return load_drivers(self.folder)
 

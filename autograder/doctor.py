@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlsys_course.doctor import Finding
+from mlsys_course.desk.doctor import Finding
 
 from .course import CourseError, load_course
 from .sandbox import gpu, probe

@@ -1,6 +1,6 @@
 """What a person who runs the course must mend."""
 
-from mlsys_course.errors import CourseProblem
+from mlsys_course.substrate.errors import CourseProblem
 
 
 class CourseError(CourseProblem):

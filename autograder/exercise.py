@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from mlsys_course.check import Tree
+from mlsys_course.desk.check import Tree
 
 from .draw import Draw
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from mlsys_course.check import Tree, decode, encode
-from mlsys_course.check.driver import built_in
-from mlsys_course.check.tree import leaves, map_tensors
+from mlsys_course.desk.check import Tree, decode, encode
+from mlsys_course.desk.check.driver import built_in
+from mlsys_course.desk.check.tree import leaves, map_tensors
 
 from .exercise import Part
 

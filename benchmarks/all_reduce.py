@@ -17,7 +17,7 @@ from torch import nn
 from benchmarks.gpt2 import GPT2
 from mlsys_course import all_reduce as A
 from mlsys_course.all_reduce.collectives import exchange
-from mlsys_course.ranks import Communicator, run
+from mlsys_course.substrate.ranks import Communicator, run
 
 MIB = 1 << 20
 ALGORITHMS = ("naive", "tree", "ring", "halving_doubling")

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mlsys_course.attention import attention
-from mlsys_course.check.meter import peak_bytes
+from mlsys_course.desk.check.meter import peak_bytes
 
 Call = Callable[[Tensor, Tensor, Tensor], Tensor]
 PEER = "F.scaled_dot_product_attention"

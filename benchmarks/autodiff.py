@@ -14,10 +14,10 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-import mlsys_course.graph as G
+import mlsys_course.substrate.graph as G
 from mlsys_course.autodiff import Evaluator, gradient
-from mlsys_course.check.meter import peak_bytes
-from mlsys_course.graph.models import GPTConfig, gpt, gpt_weights, perceptron, variables
+from mlsys_course.desk.check.meter import peak_bytes
+from mlsys_course.substrate.graph.models import GPTConfig, gpt, gpt_weights, perceptron, variables
 
 OPERATORS = {
     "sin, multiply": (G.sin, torch.sin),

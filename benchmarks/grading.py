@@ -28,7 +28,7 @@ import nbformat
 from autograder.build.pipeline import build
 from autograder.course import Course, load_course
 from autograder.demo.student import Student
-from mlsys_course.check.edition import load_specification
+from mlsys_course.desk.check.edition import load_specification
 
 LAB = "lab02_attention"
 WRONG = "def {name}(*arguments, **options):\n    return None"
@@ -176,7 +176,7 @@ def overhead(runs: int) -> None:
     from autograder.grade.cells import cells_of
     from autograder.grade.run import solution_notebook
     from autograder.grade.session import Session
-    from mlsys_course.check import decode, encode, run_case
+    from mlsys_course.desk.check import decode, encode, run_case
 
     with scratch_course(0) as (course, _):
         with Session(course, LAB) as session:

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from mlsys_course.all_reduce import ring_all_reduce, ring_all_reduce_
-from mlsys_course.ranks import Cluster, Link, run, simulate
+from mlsys_course.substrate.ranks import Cluster, Link, run, simulate
 
 MiB = 2**20
 

@@ -1,6 +1,10 @@
 """Reference components of a course on machine-learning systems. Imports no layer: an edition may lack some."""
 
+from .desk.former_names import honour
+
 __version__ = "0.1.0"
+
+honour()
 
 
 def progress():

@@ -70,7 +70,7 @@ LAB = '''# %% [markdown]
 # The factor is {{ factor }}.
 
 # %%
-from mlsys_course.check import check
+from mlsys_course.desk.check import check
 
 # %% exercise="times"
 def times(x):
@@ -93,7 +93,7 @@ print(times(3))
 '''
 DRIVERS = '''"""How the exercise is called."""
 
-from mlsys_course.check import driver
+from mlsys_course.desk.check import driver
 
 
 @driver

@@ -7,9 +7,9 @@ from autograder.build.source import read_source
 from autograder.cases import public_specification, sealed_specification, specification
 from autograder.course import Lab, load_package
 from autograder.draw import Draw
-from mlsys_course.check import Specification, Verdict, judge, run_case
-from mlsys_course.check.cell import run_cases
-from mlsys_course.check.edition import load_drivers
+from mlsys_course.desk.check import Specification, Verdict, judge, run_case
+from mlsys_course.desk.check.cell import run_cases
+from mlsys_course.desk.check.edition import load_drivers
 
 from .conftest import ROOT
 

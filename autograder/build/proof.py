@@ -7,9 +7,9 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from mlsys_course.check import Case, Outcome, Specification
-from mlsys_course.check.compare import compare, worst_error
-from mlsys_course.check.verdict import judge, over_limit
+from mlsys_course.desk.check import Case, Outcome, Specification
+from mlsys_course.desk.check.compare import compare, worst_error
+from mlsys_course.desk.check.verdict import judge, over_limit
 
 from ..cases import public_specification
 from ..course import Course, Lab

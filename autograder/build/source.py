@@ -8,8 +8,8 @@ from pathlib import Path
 
 import jupytext
 
-from mlsys_course.errors import CourseProblem
-from mlsys_course.syntax import parse
+from mlsys_course.desk.syntax import parse
+from mlsys_course.substrate.errors import CourseProblem
 
 from ..exercise import Exercise, Item, by_id
 

@@ -16,7 +16,7 @@ from nbgrader.utils import parse_utc
 
 from mlsys_course.desk.receipt import NOTEBOOK_BYTES, STUDENT, checksum
 from mlsys_course.desk.workspace import write_whole
-from mlsys_course.errors import CourseProblem
+from mlsys_course.substrate.errors import CourseProblem
 
 from ..grade.intake import read_regular
 from .parcel import Parcel, ParcelError, modified, read_parcel

@@ -19,7 +19,7 @@ from mlsys_course.desk.receipt import (
     checksum,
     receipt_from,
 )
-from mlsys_course.errors import CourseProblem
+from mlsys_course.substrate.errors import CourseProblem
 
 from ..grade.intake import read_regular
 

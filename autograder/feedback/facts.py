@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlsys_course.check import Verdict
-from mlsys_course.check.report import rows
+from mlsys_course.desk.check import Verdict
+from mlsys_course.desk.check.report import rows
 
 NOTHING_EARNED = ("forbidden", "missing", "unreadable")
 MOST_WORDS = 3  # different things said of one part

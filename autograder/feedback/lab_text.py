@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from nbformat import NotebookNode
 
-from mlsys_course.syntax import parse
+from mlsys_course.desk.syntax import parse
 
 HEADING = re.compile(r"^(#{1,2})\s+(.+?)\s*#*$")
 FENCE = re.compile(r"^\s*(```|~~~)")

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from nbformat import NotebookNode
 
-from mlsys_course.syntax import parse
-from mlsys_course.workbook import grade_id
+from mlsys_course.desk.syntax import parse
+from mlsys_course.desk.workbook import grade_id
 
 from ..sandbox import Cell
 

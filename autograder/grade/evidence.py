@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from mlsys_course.check import Verdict
-from mlsys_course.check.report import headline, sealed_words
-from mlsys_course.check.verdict import Result
+from mlsys_course.desk.check import Verdict
+from mlsys_course.desk.check.report import headline, sealed_words
+from mlsys_course.desk.check.verdict import Result
 
 from ..sandbox import Cell, Run
 from .intake import HandedIn

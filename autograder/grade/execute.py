@@ -9,8 +9,8 @@ from nbconvert.exporters import NotebookExporter
 from nbformat import NotebookNode
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 
-from mlsys_course.check import Verdict
-from mlsys_course.check.report import to_html, to_text
+from mlsys_course.desk.check import Verdict
+from mlsys_course.desk.check.report import to_html, to_text
 
 from ..build.notebook import duplicate
 from ..feedback.facts import facts_of

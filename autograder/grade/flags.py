@@ -13,8 +13,8 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mlsys_course.check import Driver, Specification
-from mlsys_course.check.reach import (
+from mlsys_course.desk.check import Driver, Specification
+from mlsys_course.desk.check.reach import (
     Reached,
     bound_names,
     docstrings,
@@ -27,6 +27,7 @@ from mlsys_course.check.reach import (
     searched,
     used_names_of,
 )
+from mlsys_course.desk.former_names import present
 
 from ..sandbox import Cell
 from .signs import DYNAMIC, HOOKS, INNARDS, KNOWN, PATCHABLE, PLACES, ROADS, STARS, WIDE_ROADS
@@ -207,7 +208,7 @@ def _road(node: ast.AST, aliases: Mapping[str, str], roads: Collection[str]) -> 
         names = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
         names = [f"{node.module}.{alias.name}" for alias in node.names]
-    road = next((prefix for name in names for prefix in _prefixes(name) if prefix in roads), "")
+    road = next((prefix for name in names for prefix in _prefixes(present(name)) if prefix in roads), "")
     return f"uses `{road}`" if road else ""
 
 

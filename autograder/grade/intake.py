@@ -10,7 +10,7 @@ from pathlib import Path
 from nbgrader.utils import parse_utc
 
 from mlsys_course.desk.receipt import PART, PART_BYTES, PART_FILES
-from mlsys_course.errors import CourseProblem
+from mlsys_course.substrate.errors import CourseProblem
 
 from ..files import digest_of_files
 from .repair import MOST_BYTES

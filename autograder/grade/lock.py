@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlsys_course.errors import CourseProblem
+from mlsys_course.substrate.errors import CourseProblem
 
 
 class Busy(CourseProblem):

@@ -23,7 +23,7 @@ from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.exc import SAWarning
 from traitlets.utils.importstring import import_item
 
-from mlsys_course.errors import CourseProblem
+from mlsys_course.substrate.errors import CourseProblem
 
 from ..course import Course, load_course
 from ..feedback import Pages, grades_of, hand_out, pages_of, read_recorded

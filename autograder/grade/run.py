@@ -12,8 +12,8 @@ from typing import Any
 
 import nbformat
 
-from mlsys_course.check import Verdict
-from mlsys_course.errors import CourseProblem
+from mlsys_course.desk.check import Verdict
+from mlsys_course.substrate.errors import CourseProblem
 
 from ..build.notebook import notebooks_of, render
 from ..build.source import read_source

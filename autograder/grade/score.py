@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mlsys_course.check import Driver, Outcome, Specification, Verdict, encode, judge
-from mlsys_course.check.compare import compare
-from mlsys_course.check.guard import forbidden_in
-from mlsys_course.check.ranked import rank_inputs
-from mlsys_course.check.reach import reach, used_names_of
+from mlsys_course.desk.check import Driver, Outcome, Specification, Verdict, encode, judge
+from mlsys_course.desk.check.compare import compare
+from mlsys_course.desk.check.guard import forbidden_in
+from mlsys_course.desk.check.ranked import rank_inputs
+from mlsys_course.desk.check.reach import reach, used_names_of
 
 from ..cases import sealed_specification
 from ..course import Lab

@@ -13,7 +13,7 @@ import nbformat
 import torch
 from nbformat import NotebookNode
 
-from mlsys_course.check import Verdict
+from mlsys_course.desk.check import Verdict
 
 from ..build.edition import stage_edition
 from ..build.pipeline import build

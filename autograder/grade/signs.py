@@ -73,10 +73,11 @@ WIDE_ROADS = frozenset((
     "gc.get_referrers", "gc.get_referents", "ctypes", "_ctypes", "cffi", "marshal", "builtins", "os.fork", "os.forkpty",
     "os.kill", "os.killpg", "os.setsid", "os.register_at_fork", "os._exit", "os.write", "os.dup", "os.dup2", "posix",
     "signal.signal", "torch._C", "torch.library", "torch.overrides", "torch.utils._python_dispatch",
-    "torch.utils.cpp_extension", "mlsys_course.check.guard", "mlsys_course.check.driver", "mlsys_course.check.cell",
-    "mlsys_course.check.edition", "mlsys_course.check.verdict", "mlsys_course.check.compare", "mlsys_course.check.tree",
-    "mlsys_course.check.allowed", "mlsys_course.check.guarded", "inside", "autograder",
+    "torch.utils.cpp_extension", "inside", "autograder",
 ))  # fmt: skip
+
+_JUDGES = ("guard", "driver", "cell", "edition", "verdict", "compare", "tree", "allowed", "guarded")
+WIDE_ROADS |= {f"mlsys_course.desk.check.{name}" for name in _JUDGES}
 
 # What patches are told by: these names, given another value.
 PATCHABLE = (

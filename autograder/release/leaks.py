@@ -13,9 +13,9 @@ from pathlib import PurePosixPath
 import nbformat
 import torch
 
-from mlsys_course.check import Tree
-from mlsys_course.check.tree import leaves
-from mlsys_course.syntax import parse
+from mlsys_course.desk.check import Tree
+from mlsys_course.desk.check.tree import leaves
+from mlsys_course.desk.syntax import parse
 
 from ..build.notebook import render
 from ..build.source import read_source, solution_regions

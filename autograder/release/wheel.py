@@ -14,7 +14,7 @@ NAME = "mlsys_course"
 STAFF_ONLY = ("jupytext", "latex2mathml")  # the build's and the feedback's
 STUDENT_EXTRAS = ("data",)
 WHEEL = "Wheel-Version: 1.0\nGenerator: mlsys release\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-COMMANDS = f"[console_scripts]\nmlsys = {NAME}.cli:main\n"  # the staff's join by entry points of the full package
+COMMANDS = f"[console_scripts]\nmlsys = {NAME}.desk.cli:main\n"  # the staff's join by entry points of the full package
 
 
 def wheel_of(package: Path, version: str) -> tuple[str, bytes]:

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from mlsys_course.check import Outcome
-from mlsys_course.errors import CourseProblem
+from mlsys_course.desk.check import Outcome
+from mlsys_course.substrate.errors import CourseProblem
 
 
 class SandboxUnavailable(CourseProblem):

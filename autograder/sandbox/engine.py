@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from mlsys_course.check import Specification
-from mlsys_course.check.edition import load_specification
+from mlsys_course.desk.check import Specification
+from mlsys_course.desk.check.edition import load_specification
 
 from .contract import Cell, Limits, Run, SandboxUnavailable, Trusted
 from .gpu import asked_for, find_cards, share_mib

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlsys_course.check import Specification
+from mlsys_course.desk.check import Specification
 
 from . import said
 from .contract import Cell, Ended

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from mlsys_course.check import Outcome
-from mlsys_course.check.ranked import combined
-from mlsys_course.ranks import Released, Switchboard
-from mlsys_course.ranks.traffic import message_bytes
+from mlsys_course.desk.check import Outcome
+from mlsys_course.desk.check.ranked import combined
+from mlsys_course.substrate.ranks import Released, Switchboard
+from mlsys_course.substrate.ranks.shared.traffic import message_bytes
 
 from . import said
 from .contract import Call, Ended

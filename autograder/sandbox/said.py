@@ -5,10 +5,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlsys_course.check import Outcome, Specification, decode
-from mlsys_course.check.driver import accepts
-from mlsys_course.check.outcome import NOT_WRITTEN
-from mlsys_course.check.tree import TreeError, leaves
+from mlsys_course.desk.check import Outcome, Specification, decode
+from mlsys_course.desk.check.driver import accepts
+from mlsys_course.desk.check.outcome import NOT_WRITTEN
+from mlsys_course.desk.check.tree import TreeError, leaves
 
 from .contract import Cell
 from .inside.snapshot import UNDEFINED

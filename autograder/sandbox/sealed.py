@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from mlsys_course.check import Outcome, Specification
+from mlsys_course.desk.check import Outcome, Specification
 
 from . import said
 from .contract import AGAIN, Call, Ended, Trusted, calls_by_key

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mlsys_course.check import Outcome, Specification
+from mlsys_course.desk.check import Outcome, Specification
 
 from .attempt import Attempt
 from .contract import Cell, CellRun, Ended, Limits, Run, RunStatus, Trusted

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mlsys_course.check import driver, raised
-from mlsys_course.check.tree import Tree, TreeError
+from mlsys_course.desk.check import driver, raised
+from mlsys_course.desk.check.tree import Tree, TreeError
 
 Function = Callable[..., Tree]
 Case = Mapping[str, Tree]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from mlsys_course.check import Tree, driver
-from mlsys_course.ranks import Communicator, RankRaised, run_in_threads
+from mlsys_course.desk.check import Tree, driver
+from mlsys_course.substrate.ranks import Communicator, RankRaised, run_in_threads
 
 SECONDS = 5.0  # a rank that hangs must not hang the check
 

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from mlsys_course.check import Tree, driver
+from mlsys_course.desk.check import Tree, driver
 
 
 def training_step(scaler, step, dtype, unit):

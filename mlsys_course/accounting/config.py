@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from ..errors import CourseProblem
+from ..substrate.errors import CourseProblem
 
 PROJECTIONS = "QKVO"
 CHOICES = {

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from ..attention import merge_heads, repeat_kv, rotary_positions, split_heads
-from ..check.meter import MemoryMeter
+from ..substrate.memory_meter import MemoryMeter
 from ..transformer import Decoder, TransformerConfig
 from ..transformer.attention_layer import Attention
 from .config import ModelConfig

@@ -9,10 +9,10 @@ from .flops import training_flops
 from .gpus import GPUS
 from .parameters import parameter_table
 from .recipe import CHECKPOINTING
-from .run import Run, Schedule, days_needed, schedule
+from .run import Run, Schedule, days_needed, gpus_needed, schedule
 from .table import Table
 from .traffic import Exchange, Load, bottleneck, ceil_div, traffic
-from .zero import STAGES, gpu_memory
+from .zero import SHARDED_FROM, STAGES, gpu_memory
 
 MOST_GPUS = 2**24  # where looking for a number of GPUs that would do ends
 
@@ -64,6 +64,11 @@ class Option:
         return step / (self.run.gpus * self.schedule.step_seconds * self.run.gpu.rate(self.run.dtype))
 
     @property
+    def state_bytes(self) -> int:
+        """Weights, gradients and optimizer states on one card: what a batch adds nothing to."""
+        return sum(self.memory[name] for name in SHARDED_FROM)
+
+    @property
     def cost(self) -> float | None:
         return None if self.run.price is None else self.schedule.days * 24 * self.run.gpus * self.run.price
 
@@ -102,6 +107,20 @@ class Plan:
     def compute_days(self) -> float:
         """What computing alone takes, at the assumed utilization."""
         return days_needed(self.flops, self.run.achieved, self.run.gpus)
+
+    @property
+    def parameters(self) -> int:
+        """Of the model."""
+        return parameter_table(self.run.config).total
+
+    @property
+    def remedies(self) -> list[str]:
+        """What would make the run fit, where it does not."""
+        return remedies(self.run)
+
+    def gpus_for(self, days: float) -> float:
+        """How many cards would do the computing in ``days``: not rounded."""
+        return gpus_needed(self.flops, self.run.achieved, days)
 
 
 def plan(run: Run) -> Plan:

@@ -82,7 +82,7 @@ class Table(Mapping[str, int]):
         self, line: float | None = None, line_label: str = "", *, unit: float = 1e9, unit_name: str = "G"
     ) -> Figure:
         """A horizontal bar of the terms end to end, with a dashed ``line`` such as a card's memory."""
-        from ..plot import COLOURS, figure
+        from ..substrate.plot import COLOURS, figure
 
         fig, (ax,) = figure(width=7.5, height=2.6)
         left = 0.0

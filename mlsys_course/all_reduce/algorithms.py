@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..ranks import Communicator
-from ..ranks.communicator import Handle
+from ..substrate.ranks import Communicator
+from ..substrate.ranks.shared.communicator import Handle
 from .collectives import CollectiveError, broadcast, exchange, gather, reduce, send
 from .ring import ring_all_gather, ring_all_reduce_, ring_reduce_scatter
 

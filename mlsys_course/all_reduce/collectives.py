@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors import CourseProblem
-from ..ranks import Communicator
+from ..substrate.errors import CourseProblem
+from ..substrate.ranks import Communicator
 from .ring import ring_all_gather, ring_reduce_scatter
 
 

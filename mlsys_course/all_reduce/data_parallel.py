@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..ranks import Communicator
+from ..substrate.ranks import Communicator
 from .algorithms import all_reduce
 from .buckets import buckets_of
 from .collectives import CollectiveError, all_gather, broadcast

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from ..ranks import Communicator
-from ..ranks.communicator import Handle
+from ..substrate.ranks import Communicator
+from ..substrate.ranks.shared.communicator import Handle
 
 # Bytes of memory that a call leaves for the next one. The system clears every page of fresh memory at its first touch,
 # which takes longer than to add what lands there. (On a card PyTorch keeps memory itself.)

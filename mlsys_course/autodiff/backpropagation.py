@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..graph import Node, constant
+from ..substrate.graph import Node, constant
 from .evaluator import evaluate
 from .gradient import refuse_blocked, refuse_whole_numbers
 from .order import topological_order

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import CourseProblem
-from ..graph import Constant, Kind, Node
+from ..substrate.errors import CourseProblem
+from ..substrate.graph import Constant, Kind, Node
 from .order import topological_order
 
 

@@ -4,11 +4,11 @@ import functools
 import operator
 from collections.abc import Mapping, Sequence
 
-from ..graph import GraphError, Node, broadcast_to, fill, matmul, variable
-from ..graph import arithmetic as a
-from ..graph import network as n
-from ..graph import shapes as s
-from ..graph import sum as total
+from ..substrate.graph import GraphError, Node, broadcast_to, fill, matmul, variable
+from ..substrate.graph import arithmetic as a
+from ..substrate.graph import network as n
+from ..substrate.graph import shapes as s
+from ..substrate.graph import sum as total
 from .gradient import gradient, refuse_blocked, refuse_whole_numbers
 from .order import topological_order
 from .rules import RULES, adjoints, differentiable

@@ -4,8 +4,8 @@ import functools
 import operator
 from collections.abc import Callable, Sequence
 
-from ..graph import GraphError, Node, fill
-from ..graph.node import made_for
+from ..substrate.graph import GraphError, Node, fill
+from ..substrate.graph.node import made_for
 from . import rules_elementwise, rules_network, rules_shapes  # noqa: F401  (they fill the table)
 from .order import topological_order
 from .rules import Rule, adjoints, differentiable

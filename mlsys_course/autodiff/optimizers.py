@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..graph import Node, exp, sqrt, variable
+from ..substrate.graph import Node, exp, sqrt, variable
 from .evaluator import Evaluator, FeedError
 from .gradient import gradient
 

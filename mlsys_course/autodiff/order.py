@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..graph import GraphError, Node
+from ..substrate.graph import GraphError, Node
 
 
 def topological_order(outputs: Sequence[Node]) -> list[Node]:

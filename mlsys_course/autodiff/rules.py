@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from ..graph import GraphError, Node, Operator, reshape
-from ..graph import sum as total
+from ..substrate.graph import GraphError, Node, Operator, reshape
+from ..substrate.graph import sum as total
 
 # From a node and its adjoint to the adjoints that it passes on, one for each input, or None where there is none.
 Rule: TypeAlias = Callable[[Node, Node], Sequence[Node | None]]

@@ -2,9 +2,9 @@
 
 import math
 
-from ..graph import Node, cast, cos, exp, gelu_slope, power, sigmoid, sin, where
-from ..graph import arithmetic as a
-from ..graph import elementwise as e
+from ..substrate.graph import Node, cast, cos, exp, gelu_slope, power, sigmoid, sin, where
+from ..substrate.graph import arithmetic as a
+from ..substrate.graph import elementwise as e
 from .rules import rule
 
 

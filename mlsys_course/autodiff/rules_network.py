@@ -2,9 +2,9 @@
 
 from math import prod
 
-from ..graph import Node, embedding, exp, mean, one_hot, scatter_rows, softmax
-from ..graph import network as n
-from ..graph import sum as total
+from ..substrate.graph import Node, embedding, exp, mean, one_hot, scatter_rows, softmax
+from ..substrate.graph import network as n
+from ..substrate.graph import sum as total
 from .rules import rule
 
 

@@ -2,7 +2,7 @@
 
 from math import prod
 
-from ..graph import (
+from ..substrate.graph import (
     Node,
     broadcast_to,
     cast,
@@ -12,8 +12,8 @@ from ..graph import (
     reshape,
     transpose,
 )
-from ..graph import shapes as s
-from ..graph import sum as total
+from ..substrate.graph import shapes as s
+from ..substrate.graph import sum as total
 from .rules import rule
 
 

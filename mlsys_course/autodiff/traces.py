@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from ..graph import Node, exp, log, sin, variable
+from ..substrate.graph import Node, exp, log, sin, variable
 from .evaluator import evaluate
 from .gradient import gradient
 from .order import topological_order

@@ -12,8 +12,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from ..workbook import ALL_PASS, Ran, grade_id, stored_lines
 from .release import due_of, read_release, said_due
+from .workbook import ALL_PASS, Ran, grade_id, stored_lines
 from .workspace import Workspace, read_edition
 
 STUBS = ("Write this part, then run the cell again.", "*Your answer: replace this line.*")
@@ -86,7 +86,7 @@ def _exercise(cell: NotebookNode) -> str:
 
 def out_of_order(notebook: NotebookNode) -> Iterator[str]:
     """Names that a cell uses at once and only a later cell defines: from the top, it fails."""
-    from ..check.reach import bound_names, parse_cell  # it imports torch, which takes seconds
+    from .check.reach import bound_names, parse_cell  # it imports torch, which takes seconds
 
     cells = [(n, parse_cell(c.source)) for n, c in enumerate(notebook.cells, 1) if c.cell_type == "code"]
     first: dict[str, int] = {}
@@ -102,7 +102,7 @@ def out_of_order(notebook: NotebookNode) -> Iterator[str]:
 
 def _read_at_once(statement: ast.stmt) -> set[str]:
     """Names that a statement itself reads when it runs, not those that a function in it reads when called."""
-    from ..check.reach import nodes_of
+    from .check.reach import nodes_of
 
     inner = {
         id(node)

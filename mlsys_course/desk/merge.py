@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from ..workbook import grade_id
+from .workbook import grade_id
 from .workspace import DeskError
 
 ALIKE = 0.5  # of two texts, the share that must agree for them to be one cell in two versions

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ..errors import CourseProblem
+from ..substrate.errors import CourseProblem
 from .receipt import Receipt, receipt_from
 from .release import due_of
 from .workspace import DeskError, Workspace, read_edition
@@ -134,7 +134,7 @@ def _points(folder: Path, entry: Mapping | None) -> dict[str, tuple[float, float
         checked = {name: (float(got), float(most)) for name, (got, most) in (entry or {})["points"].items()}
     with contextlib.suppress(OSError, CourseProblem):  # a notebook that cannot be read has nothing to tell
         if notebook.stat().st_mtime > when:
-            from ..workbook import read_notebook, stored_points
+            from .workbook import read_notebook, stored_points
 
             checked |= stored_points(read_notebook(folder))
     return checked

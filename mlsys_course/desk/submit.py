@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..workbook import Ran, read_notebook, stored_points
 from .lookover import warnings
 from .receipt import (
     NAME,
@@ -20,6 +19,7 @@ from .receipt import (
     receipt_from,
 )
 from .release import pack
+from .workbook import Ran, read_notebook, stored_points
 from .workspace import Workspace, read_edition, write_whole
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from ..workbook import read_notebook
 from .fetch import fetch, peek, zips
 from .merge import Merged, merge
 from .release import Release, ReleaseError, read_release
 from .start import keep, prepare
+from .workbook import read_notebook
 from .workspace import DeskError, Workspace, disk_trouble, read_edition, write_whole
 
 

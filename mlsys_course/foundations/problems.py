@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors import CourseProblem
+from ..substrate.errors import CourseProblem
 
 
 class BadInput(CourseProblem, ValueError):

@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .. import data
+from ..substrate import data
 from .network import forward
 from .pipeline import best_label, pipeline
 from .problems import BadInput

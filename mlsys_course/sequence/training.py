@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..data import END, PADDING, START, padded
+from ..substrate.data import END, PADDING, START, padded
 from .conditional import sequence_loss, teacher_forcing
 from .long_range import clip_by_norm
 from .translator import Translator

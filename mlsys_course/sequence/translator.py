@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..data import END, PADDING, START
+from ..substrate.data import END, PADDING, START
 from .attending import attend, attentional_state
 from .conditional import greedy_decode
 from .recurrent import rnn

@@ -8,7 +8,7 @@ import torch
 
 from autograder.draw import Draw
 from autograder.exercise import Given
-from mlsys_course.check.tree import map_tensors
+from mlsys_course.desk.check.tree import map_tensors
 
 BF16, F64 = torch.bfloat16, torch.float64
 PRODUCT, TILES = {"returns": ["product"]}, {"returns": ["calls", "largest", "multiplications"]}

@@ -6,8 +6,8 @@ is compared then is the class of the exception.
 
 import torch
 
-from mlsys_course.check import driver, raised
-from mlsys_course.check.guard import allowed
+from mlsys_course.desk.check import driver, raised
+from mlsys_course.desk.check.guard import allowed
 
 
 @driver

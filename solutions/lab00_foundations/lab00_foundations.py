@@ -34,10 +34,10 @@ from collections import OrderedDict
 import torch
 from safetensors import safe_open
 
-from mlsys_course import data
-from mlsys_course.check import check
-from mlsys_course.device import best, seed
-from mlsys_course.plot import COLOURS, figure
+from mlsys_course.desk.check import check
+from mlsys_course.substrate import data
+from mlsys_course.substrate.device import best, seed
+from mlsys_course.substrate.plot import COLOURS, figure
 
 torch.set_num_threads(1)  # tensors of this lab are so small that a second thread would mostly wait
 device = best()
@@ -781,7 +781,7 @@ for word in ("computer", "excellent", "monday"):
 # %% [markdown]
 # ## 8. Why one machine is not enough
 # The rest of the course is about models that do not fit: the lecture's tables say why. Every row of
-# `mlsys_course.data.MODELS` and `CARDS` has its source. Two slips are easy in comparing such figures. One is to take a
+# `data.MODELS` and `data.CARDS` has its source. Two slips are easy in comparing such figures. One is to take a
 # box for a card. The 72 PFLOPS of a "B300" are a box of eight cards, in 8-bit numbers, with *zeros skipped*: two of
 # every four weights must be 0 (structured sparsity), which few models have. That leaves 4.5 for one card, and 2.25 in
 # 16 bits. The other is to take an achieved rate for a peak, which hardware reaches only on paper: the lecture's 160

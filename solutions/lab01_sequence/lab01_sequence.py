@@ -35,9 +35,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlsys_course import data, plot
-from mlsys_course.check import check
-from mlsys_course.device import best, seed
+from mlsys_course.desk.check import check
+from mlsys_course.substrate import data, plot
+from mlsys_course.substrate.device import best, seed
 
 torch.set_num_threads(1)  # steps are small here: a second thread would mostly wait
 device = best()

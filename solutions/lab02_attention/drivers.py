@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 import torch.nn.functional as F
 
-from mlsys_course.check import allowed, driver, raised
-from mlsys_course.check.tree import Tree
+from mlsys_course.desk.check import allowed, driver, raised
+from mlsys_course.desk.check.tree import Tree
 
 Function = Callable[..., torch.Tensor]
 Case = Mapping[str, Tree]

@@ -34,10 +34,10 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor
 
-from mlsys_course import data, plot
-from mlsys_course.check import check
-from mlsys_course.check.meter import peak_bytes
-from mlsys_course.device import seed
+from mlsys_course.desk.check import check
+from mlsys_course.desk.check.meter import peak_bytes
+from mlsys_course.substrate import data, plot
+from mlsys_course.substrate.device import seed
 
 # %% [markdown]
 # ## 1. Scaled dot-product attention

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlsys_course import attention as lab02
-from mlsys_course.check import allowed, driver
-from mlsys_course.check.tree import Tree
+from mlsys_course.desk.check import allowed, driver
+from mlsys_course.desk.check.tree import Tree
 
 Function = Callable[..., Tensor]
 Case = Mapping[str, Tree]

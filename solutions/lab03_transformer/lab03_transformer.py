@@ -28,11 +28,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlsys_course import data, plot
 from mlsys_course.attention import causal_mask, padding_mask, rotary_positions, sinusoidal_positions
-from mlsys_course.carry import take
-from mlsys_course.check import check
-from mlsys_course.device import best, seed
+from mlsys_course.desk.carry import take
+from mlsys_course.desk.check import check
+from mlsys_course.substrate import data, plot
+from mlsys_course.substrate.device import best, seed
 
 attention, device = take("attention", "attention"), best()
 torch.set_num_threads(1)  # the models below are so small that a second thread would mostly wait

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-import mlsys_course.graph as G
-from mlsys_course.check import driver, raised
-from mlsys_course.check.tree import Tree
-from mlsys_course.graph import Node, Operator
+import mlsys_course.substrate.graph as G
+from mlsys_course.desk.check import driver, raised
+from mlsys_course.desk.check.tree import Tree
+from mlsys_course.substrate.graph import Node, Operator
 
 Feeds = Mapping[Node, torch.Tensor]
 

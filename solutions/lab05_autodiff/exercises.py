@@ -7,7 +7,7 @@ from autograder.draw import Draw
 from autograder.exercise import Choice, Exercise, Item, Question
 from mlsys_course import autodiff
 from mlsys_course.autodiff.forward import tangent
-from mlsys_course.graph import Node
+from mlsys_course.substrate.graph import Node
 
 from . import cases_gradient as engine
 from . import cases_rules as rules

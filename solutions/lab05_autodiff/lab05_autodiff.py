@@ -19,16 +19,16 @@ import time
 import torch
 import torch.nn.functional as F
 
-import mlsys_course.graph as G
-from mlsys_course.check import check
-from mlsys_course.graph.draw import draw
-from mlsys_course.plot import COLOURS, figure
+import mlsys_course.substrate.graph as G
+from mlsys_course.desk.check import check
+from mlsys_course.substrate.graph.draw import draw
+from mlsys_course.substrate.plot import COLOURS, figure
 
 # %% [markdown]
 # ## 1. A computation before any number is known
 #
-# `mlsys_course.graph` writes computations down. `G.variable(name, shape, dtype)` is a value to be fed later; arithmetic
-# and functions such as `G.exp` make new **nodes** from nodes, and compute nothing.
+# `mlsys_course.substrate.graph` writes computations down. `G.variable(name, shape, dtype)` is a value to be fed later;
+# arithmetic and functions such as `G.exp` make new **nodes** from nodes, and compute nothing.
 #
 # A node knows its `inputs`, the nodes that it is made from (a tuple, empty for variables and constants); its
 # `operator`, which has a `name`, `compute(*tensors)`, and fields of its own, such as `exponent`; its `shape` and
@@ -516,9 +516,10 @@ check("adamw_step", adamw_step)
 # %% [markdown]
 # ## 10. Look at it: a GPT on your engine
 #
-# `plain_gpt` (in `mlsys_course/graph/models.py`) is a GPT of nothing but what your rules cover. Its forward pass, its
-# gradients and AdamW are **one graph**, built once and run for every batch. Beside it the same model trains in PyTorch,
-# from the same weights on the same batches, with autograd and `torch.optim.AdamW`. The text is Python's own manual.
+# `plain_gpt` (in `mlsys_course/substrate/graph/models.py`) is a GPT of nothing but what your rules cover. Its forward
+# pass, its gradients and AdamW are **one graph**, built once and run for every batch. Beside it the same model trains
+# in PyTorch, from the same weights on the same batches, with autograd and `torch.optim.AdamW`. The text is Python's own
+# manual.
 #
 # *The figure. Left: the loss over 60 steps. Your engine's line (blue circles) and PyTorch's (orange, dashed) lie on
 # each other, falling with the noise of small batches from 4.8, a guess, to below 3. Right: the difference between the
@@ -527,7 +528,7 @@ check("adamw_step", adamw_step)
 # %% experiment="gpt"
 from pydoc_data.topics import topics
 
-from mlsys_course.graph.models import plain_gpt, plain_gpt_weights
+from mlsys_course.substrate.graph.models import plain_gpt, plain_gpt_weights
 
 text = "\n".join(topics[name] for name in sorted(topics))
 alphabet = {character: code for code, character in enumerate(sorted(set(text)))}
@@ -595,8 +596,8 @@ fig
 # build the gradient of a chain, over its nodes; the points lie near a straight line through zero.*
 
 # %% experiment="swell"
-from mlsys_course.graph.calculus import differentiate as by_calculus
-from mlsys_course.graph.calculus import written_size
+from mlsys_course.substrate.graph.calculus import differentiate as by_calculus
+from mlsys_course.substrate.graph.calculus import written_size
 
 x = G.variable("x", dtype=torch.float64)
 nested, rows = x, []
@@ -868,7 +869,7 @@ check("forward_rule", forward_rule)
 # ## What you built
 #
 # An engine: rules, an order, an algorithm of ten lines, an evaluator. `mlsys_course.autodiff` is the reference, with
-# rules for all of `mlsys_course.graph`, `TrainingStep` (the master equation as an object), forward mode, and
+# rules for all of `mlsys_course.substrate.graph`, `TrainingStep` (the master equation as an object), forward mode, and
 # backpropagation on the forward graph with numbers for nodes, as Caffe had it. Its tests compare every operator with
 # PyTorch, and a GPT and a block of LLaMA with Hugging Face's. Lab 6 takes these graphs and makes them faster.
 #

@@ -1,6 +1,6 @@
 """Lab 5, sealed: misconceptions about order, evaluator and gradient."""
 
-import mlsys_course.graph as G
+import mlsys_course.substrate.graph as G
 from autograder.exercise import Misconception
 from mlsys_course import autodiff
 

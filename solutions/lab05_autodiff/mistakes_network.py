@@ -5,10 +5,10 @@ from math import prod
 
 import torch
 
-import mlsys_course.graph as G
+import mlsys_course.substrate.graph as G
 from autograder.exercise import Misconception
 from mlsys_course.autodiff.forward import tangent
-from mlsys_course.graph import Node
+from mlsys_course.substrate.graph import Node
 
 from .mistakes_rules import Wrong, but, kept
 

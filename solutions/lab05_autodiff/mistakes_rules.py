@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from math import prod
 
-import mlsys_course.graph as G
+import mlsys_course.substrate.graph as G
 from autograder.exercise import Misconception
 from mlsys_course.autodiff import RULES, sum_to
-from mlsys_course.graph import Node
+from mlsys_course.substrate.graph import Node
 
 Wrong = Callable[[Node, Node], list]
 

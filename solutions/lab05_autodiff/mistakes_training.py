@@ -5,7 +5,7 @@ import math
 
 import torch
 
-import mlsys_course.graph as G
+import mlsys_course.substrate.graph as G
 from autograder.exercise import Misconception
 from mlsys_course.autodiff import check_gradient
 from mlsys_course.autodiff.optimizers import number_to

@@ -18,9 +18,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlsys_course.check import check
-from mlsys_course.check.meter import MemoryMeter
-from mlsys_course.plot import COLOURS, figure
+from mlsys_course.desk.check import check
+from mlsys_course.desk.check.meter import MemoryMeter
+from mlsys_course.substrate.plot import COLOURS, figure
 from mlsys_course.transformer import Decoder, gpt2, llama2_7b
 
 # %% [markdown]

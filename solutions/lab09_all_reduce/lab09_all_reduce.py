@@ -19,9 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from mlsys_course.check import check
-from mlsys_course.plot import COLOURS, figure
-from mlsys_course.ranks import ETHERNET, Cluster, run, run_in_threads, simulate
+from mlsys_course.desk.check import check
+from mlsys_course.substrate.plot import COLOURS, figure
+from mlsys_course.substrate.ranks import ETHERNET, Cluster, run, run_in_threads, simulate
 
 # %% [markdown]
 # ## 1. Ranks and messages

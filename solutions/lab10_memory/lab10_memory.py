@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mlsys_course.check import check
-from mlsys_course.check.meter import peak_bytes
-from mlsys_course.plot import COLOURS, figure
+from mlsys_course.desk.check import check
+from mlsys_course.desk.check.meter import peak_bytes
+from mlsys_course.substrate.plot import COLOURS, figure
 
 # %% [markdown]
 # ## 1. What float16 cannot hold

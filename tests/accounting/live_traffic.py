@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlsys_course.accounting import Exchange
-from mlsys_course.ranks import Communicator, Traffic, run_in_threads
+from mlsys_course.substrate.ranks import Communicator, Traffic, run_in_threads
 
 WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32}
 

@@ -27,9 +27,9 @@ from mlsys_course.accounting import (
 )
 from mlsys_course.accounting.memory import Recipe, model_states, training_memory
 from mlsys_course.accounting.plan import laid_out, smallest_that
-from mlsys_course.accounting.plan_view import bar, cells, summary, to_dict
 from mlsys_course.accounting.recipe import CHECKPOINTING
 from mlsys_course.accounting.zero import SHARDED_FROM, beside_states, simulated
+from mlsys_course.desk.plan_view import bar, cells, summary, to_dict
 
 MIXED = Recipe("mixed")
 
@@ -143,7 +143,7 @@ def test_405_billion_parameters_are_planned_in_less_than_a_second() -> None:
 
 
 def test_planning_imports_neither_torch_nor_matplotlib() -> None:
-    code = "import sys, mlsys_course.accounting.plan_view; print({'torch', 'matplotlib'} & set(sys.modules))"
+    code = "import sys, mlsys_course.desk.plan_view; print({'torch', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mlsys_course.cli import app
-from mlsys_course.errors import CourseProblem
-from mlsys_course.planning import accounting_of
+from mlsys_course.desk.cli import app
+from mlsys_course.desk.plan_command import accounting_of
+from mlsys_course.substrate.errors import CourseProblem
 
 
 def invoke(*arguments: str):

@@ -54,7 +54,7 @@ def test_a_server_whose_shards_differ_counts_the_largest() -> None:
 
 def test_an_all_reduce_by_the_ring_is_the_lab_s_own() -> None:
     from mlsys_course.all_reduce import ring_all_reduce
-    from mlsys_course.ranks import run_in_threads
+    from mlsys_course.substrate.ranks import run_in_threads
 
     _, messages = run_in_threads(lambda comm: ring_all_reduce(torch.zeros(24), comm), 4)
     (load,) = traffic("ring", Exchange(24, 4, gradient_itemsize=4))

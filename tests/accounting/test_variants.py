@@ -12,8 +12,8 @@ from autograder.course import load_package
 from autograder.draw import Draw
 from autograder.exercise import Exercise
 from autograder.term.secret import SAMPLE_SECRET
-from mlsys_course.check import Case, Specification, Verdict, judge, run_case
-from mlsys_course.check.edition import load_drivers
+from mlsys_course.desk.check import Case, Specification, Verdict, judge, run_case
+from mlsys_course.desk.check.edition import load_drivers
 from tests.accounting.live_models import live_model, live_table
 
 LAB = Path(__file__).parents[2] / "solutions" / "lab07_accounting"

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from mlsys_course.all_reduce import ring_all_reduce
-from mlsys_course.ranks import Communicator
+from mlsys_course.substrate.ranks import Communicator
 
 LENGTHS = (0, 1, 2, 3, 7, 12, 101)
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mlsys_course import all_reduce as A
-from mlsys_course.check.compare import TOLERANCE
-from mlsys_course.ranks import RankRaised, run_in_threads
+from mlsys_course.desk.check.compare import TOLERANCE
+from mlsys_course.substrate.ranks import RankRaised, run_in_threads
 
 from .gloo_ranks import given
 

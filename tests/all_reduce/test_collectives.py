@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mlsys_course import all_reduce as A
-from mlsys_course.ranks import RankRaised, Traffic, run_in_threads
+from mlsys_course.substrate.ranks import RankRaised, Traffic, run_in_threads
 
 from .gloo_ranks import given
 

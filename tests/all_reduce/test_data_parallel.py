@@ -12,7 +12,7 @@ from torch import nn
 
 from mlsys_course import all_reduce as A
 from mlsys_course.all_reduce.buckets import buckets_of
-from mlsys_course.ranks import Communicator, RankRaised, run_in_threads
+from mlsys_course.substrate.ranks import Communicator, RankRaised, run_in_threads
 
 from .models import Normalized, Training, loss_of, one_process, state
 

@@ -10,13 +10,13 @@ from autograder.build.pipeline import build
 from autograder.course import Course
 from autograder.demo.student import Student
 from autograder.grade.session import Graded, Session
-from mlsys_course.check.cell import verdict_on
-from mlsys_course.check.report import to_text
+from mlsys_course.desk.check.cell import verdict_on
+from mlsys_course.desk.check.report import to_text
 
 ID = "ring_all_reduce"
 PATCHES = """
-import mlsys_course.check as patched, mlsys_course.ranks as ranks
-import mlsys_course.ranks.traffic as traffic, mlsys_course.ranks.switchboard as switchboard
+import mlsys_course.desk.check as patched, mlsys_course.substrate.ranks as ranks
+from mlsys_course.substrate.ranks.shared import switchboard, traffic
 traffic.bytes_of = traffic.message_bytes = lambda *a: 0
 patched.Outcome.costs = {"rank_bytes": 0.0, "rank_messages": 0.0, "total_bytes": 0.0, "off_ring_bytes": 0.0}
 switchboard.Switchboard.post = lambda *a: None

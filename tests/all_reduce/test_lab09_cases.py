@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mlsys_course import all_reduce as A
-from mlsys_course.ranks import run_in_threads
+from mlsys_course.substrate.ranks import run_in_threads
 from tests.labs import TermLab
 
 from .models import Normalized, Training, loss_of, one_process, state

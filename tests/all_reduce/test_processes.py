@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 from mlsys_course import all_reduce as A
-from mlsys_course.ranks import run
+from mlsys_course.substrate.ranks import run
 
 from .gloo_ranks import given
 from .models import Training, one_process

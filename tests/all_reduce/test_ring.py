@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from mlsys_course.all_reduce import ring, ring_all_reduce, ring_reduce_scatter
-from mlsys_course.check.compare import TOLERANCE
-from mlsys_course.ranks import run_in_threads
+from mlsys_course.desk.check.compare import TOLERANCE
+from mlsys_course.substrate.ranks import run_in_threads
 from tests.conftest import ROOT
 
 from .gloo_ranks import DTYPES, LENGTHS, given

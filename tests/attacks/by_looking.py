@@ -73,7 +73,7 @@ def times(x):
         "expected outputs of public cases",
         first="""
 from pathlib import Path
-from mlsys_course.check.edition import load_specification
+from mlsys_course.desk.check.edition import load_specification
 public = load_specification(Path('.'), 'times').cases
 """,
         answer="""

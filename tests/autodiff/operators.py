@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-import mlsys_course.graph as G
-from mlsys_course.graph import Node
+import mlsys_course.substrate.graph as G
+from mlsys_course.substrate.graph import Node
 
 
 @dataclass(frozen=True)

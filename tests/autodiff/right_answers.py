@@ -5,7 +5,7 @@ import math
 
 import torch
 
-import mlsys_course.graph as G
+import mlsys_course.substrate.graph as G
 
 
 def counting_users(outputs):

@@ -6,9 +6,9 @@ import weakref
 import pytest
 import torch
 
-import mlsys_course.graph as G
+import mlsys_course.substrate.graph as G
 from mlsys_course.autodiff import EvaluationError, Evaluator, FeedError, evaluate, gradient
-from mlsys_course.check.meter import peak_bytes
+from mlsys_course.desk.check.meter import peak_bytes
 
 X, Y = G.variable("x", (2, 3)), G.variable("y", (3,))
 

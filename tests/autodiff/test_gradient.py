@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-import mlsys_course.graph as G
+import mlsys_course.substrate.graph as G
 from mlsys_course.autodiff import Evaluator, backpropagate, directional, evaluate, gradient, traces
 from mlsys_course.autodiff.numerical import check_gradient, complex_step
-from mlsys_course.graph import GraphError
+from mlsys_course.substrate.graph import GraphError
 
 from . import operators as ops
 from .operators import draw_input

@@ -5,9 +5,9 @@ import random
 import pytest
 import torch
 
-import mlsys_course.graph as G
+import mlsys_course.substrate.graph as G
 from mlsys_course.autodiff import topological_order
-from mlsys_course.graph import GraphError
+from mlsys_course.substrate.graph import GraphError
 
 A, B = G.variable("a", (3, 4)), G.variable("b", (5, 6))
 IDS = G.variable("ids", (7,), torch.int64)
@@ -100,7 +100,7 @@ def test_two_variables_of_one_name_are_two():
 
 
 def test_a_picture_has_a_box_for_each_node():
-    from mlsys_course.graph.draw import draw, layers
+    from mlsys_course.substrate.graph.draw import draw, layers
 
     y = (G.exp(A) + 1) * G.exp(A)
     figure = draw([y], labels={y: "here"}, marked=[y])

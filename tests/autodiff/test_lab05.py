@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-import mlsys_course.graph as G
+import mlsys_course.substrate.graph as G
 from autograder.exercise import Exercise
 from tests.labs import TermLab
 

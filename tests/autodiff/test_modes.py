@@ -6,7 +6,7 @@ import pytest
 import sympy
 import torch
 
-import mlsys_course.graph as G
+import mlsys_course.substrate.graph as G
 from mlsys_course.autodiff import (
     check_gradient,
     directional,
@@ -14,8 +14,8 @@ from mlsys_course.autodiff import (
     gradient,
     numerical_gradient,
 )
-from mlsys_course.graph import GraphError
-from mlsys_course.graph.calculus import differentiate, graph_size, written_size
+from mlsys_course.substrate.graph import GraphError
+from mlsys_course.substrate.graph.calculus import differentiate, graph_size, written_size
 
 from . import operators as ops
 from .test_gradient import inputs_of

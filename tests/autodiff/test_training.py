@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import mlsys_course.graph as G
+import mlsys_course.substrate.graph as G
 from mlsys_course.autodiff import SGD, AdamW, Evaluator, FeedError, TrainingStep, gradient
-from mlsys_course.graph.models import (
+from mlsys_course.substrate.graph.models import (
     GPTConfig,
     gpt,
     gpt_shapes,

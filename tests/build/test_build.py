@@ -8,8 +8,8 @@ from autograder.build.pipeline import build, stale
 from autograder.build.source import read_source
 from autograder.cases import public_specification, sealed_specification
 from autograder.course import CourseError, Term, load_course, new_secret
-from mlsys_course.check.cell import run_cases
-from mlsys_course.check.verdict import judge
+from mlsys_course.desk.check.cell import run_cases
+from mlsys_course.desk.check.verdict import judge
 
 STEM = "lab00_foundations"
 

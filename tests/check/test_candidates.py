@@ -7,15 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mlsys_course.check import Case, CheckFailed, Outcome, Specification, check, driver
-from mlsys_course.check.cell import verdict_on
-from mlsys_course.check.driver import run_case
-from mlsys_course.check.edition import EditionError, specification_from_bytes, specification_to_bytes
-from mlsys_course.check.verdict import judge
+from mlsys_course.desk.check import Case, CheckFailed, Outcome, Specification, check, driver
+from mlsys_course.desk.check.cell import verdict_on
+from mlsys_course.desk.check.driver import run_case
+from mlsys_course.desk.check.edition import EditionError, specification_from_bytes, specification_to_bytes
+from mlsys_course.desk.check.verdict import judge
 
 FORBIDDEN = ["torch.nn.functional.scaled_dot_product_attention", "torch.Tensor.backward", "torch.autograd.grad"]
 DRIVERS = """
-from mlsys_course.check import driver
+from mlsys_course.desk.check import driver
 
 def positive(inputs, outputs):
     return None if (outputs["y"] >= 0).all() else "a square is never negative"
@@ -174,7 +174,7 @@ def test_a_choice_is_recorded_and_not_revealed(lab, capsys):
 
 
 def test_a_cost_over_its_limit_is_wrong(lab):
-    from mlsys_course.check import judge
+    from mlsys_course.desk.check import judge
 
     case = Case("one", "all", {"x": torch.ones(1)}, {"y": torch.ones(1)}, limits={"part_calls": 2})
     specification = Specification("square", "core", {"all": 1}, [case])
@@ -203,20 +203,20 @@ def test_nan_is_named(lab):
     [
         "import drivers\nf = drivers.stand_in",
         "from drivers import stand_in as f",
-        "from mlsys_course.check import allowed\ndef f(x):\n    with allowed():\n        return x",
+        "from mlsys_course.desk.check import allowed\ndef f(x):\n    with allowed():\n        return x",
         "import torch\ndef f(x):\n    with torch._C.DisableTorchFunction():\n        return x",
     ],
 )
 def test_what_lifts_the_guard_is_no_candidates_business(body):
-    from mlsys_course.check.guard import forbidden_in
-    from mlsys_course.check.reach import reach
+    from mlsys_course.desk.check.guard import forbidden_in
+    from mlsys_course.desk.check.reach import reach
 
     assert forbidden_in(reach([body], ["f"]), FORBIDDEN)
     assert not forbidden_in(reach([body], ["f"]), [])
 
 
 def test_allowed_lifts_nothing_while_grading():
-    from mlsys_course.check import allowed
+    from mlsys_course.desk.check import allowed
 
     def lifts(x):
         with allowed():

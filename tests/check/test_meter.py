@@ -9,10 +9,10 @@ import torch
 from autograder.build.proof import excess_of
 from autograder.cases import CaseError, check_limits
 from autograder.exercise import Given
-from mlsys_course.check import Case, Outcome, Specification, driver, judge
-from mlsys_course.check.cell import run_cases
-from mlsys_course.check.edition import specification_from_bytes, specification_to_bytes
-from mlsys_course.check.meter import MemoryMeter, peak_bytes, run_measured
+from mlsys_course.desk.check import Case, Outcome, Specification, driver, judge
+from mlsys_course.desk.check.cell import run_cases
+from mlsys_course.desk.check.edition import specification_from_bytes, specification_to_bytes
+from mlsys_course.desk.check.meter import MemoryMeter, peak_bytes, run_measured
 
 KIB = 256  # float32 numbers
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mlsys_course.check.guard import forbidden_in
-from mlsys_course.check.reach import parse_cell, reach, searched
+from mlsys_course.desk.check.guard import forbidden_in
+from mlsys_course.desk.check.reach import parse_cell, reach, searched
 
 FORBIDDEN = ["torch.nn.functional.softmax", "torch.distributed.all_reduce"]
 CELLS = [

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mlsys_course.syntax import parse
+from mlsys_course.desk.syntax import parse
 
 TEXT = "\n".join(f"f({n}, [g(h) for h in range({n})])" for n in range(200))
 

@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from mlsys_course import data
 from mlsys_course.accounting import gpus, links
+from mlsys_course.substrate import data
 
 
 def test_digits_are_scikit_learns():
@@ -30,7 +30,7 @@ def test_ratings_are_vaders():
 
 @pytest.mark.parametrize(("loader", "digest"), [("ratings", "LEXICON"), ("digits", "DIGITS")])
 def test_another_file_is_refused(loader, digest, monkeypatch):
-    module = sys.modules[f"mlsys_course.data.{loader}"]
+    module = sys.modules[f"mlsys_course.substrate.data.{loader}"]
     monkeypatch.setattr(module, digest, "0" * 16)
     with pytest.raises(data.DataMissing, match="is not the file that the labs were written for"):
         getattr(data, loader)()

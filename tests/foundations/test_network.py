@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mlsys_course import data
 from mlsys_course.foundations import (
     BadInput,
     backward,
@@ -18,6 +17,7 @@ from mlsys_course.foundations import (
     sentiment_classifier,
     train,
 )
+from mlsys_course.substrate import data
 
 WIDTHS = [(4, 3), (3, 5, 4, 2), (2, 2, 2, 1), (4, 4, 4, 4), (3, 6, 5, 4, 3, 2)]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from autograder.build import pipeline  # noqa: F401 (imported here once, for all runs)
 from autograder.grade import gradebook, record, run, session  # noqa: F401
-from mlsys_course.cli import main
+from mlsys_course.desk.cli import main
 
 RIGHT = "submitted/ann/lab00_foundations/lab00_foundations.ipynb"
 

@@ -21,7 +21,7 @@ STEM = "lab00_foundations"
 
 def mlsys(*words: str, cwd: Path) -> subprocess.CompletedProcess:
     """The command line as a person has it."""
-    command = [sys.executable, "-m", "mlsys_course.cli", *words]
+    command = [sys.executable, "-m", "mlsys_course.desk.cli", *words]
     return subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, "COLUMNS": "200"}
     )

@@ -6,8 +6,8 @@ import torch
 from autograder.demo.student import Student
 from autograder.grade.run import solution_notebook
 from autograder.grade.session import Session
-from mlsys_course.check.meter import run_measured
-from mlsys_course.check.report import to_html, to_text
+from mlsys_course.desk.check.meter import run_measured
+from mlsys_course.desk.check.report import to_html, to_text
 
 LAB, EXERCISE = "lab10_memory", "chunked_cross_entropy"
 AT_ONCE = """
@@ -33,12 +33,13 @@ def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100)
     return loss, h.grad, w.grad
 """
 LIES = """
-import mlsys_course.check.driver, mlsys_course.check.meter, mlsys_course.check.outcome, mlsys_course.check.verdict
+import mlsys_course.desk.check.driver, mlsys_course.desk.check.meter
+import mlsys_course.desk.check.outcome, mlsys_course.desk.check.verdict
 import os, builtins, pathlib
-mlsys_course.check.outcome.Outcome.costs = {"peak_memory": 0.0}
-mlsys_course.check.meter.MemoryMeter.peak = property(lambda self: 0, lambda self, value: None)
-mlsys_course.check.verdict.over_limit = lambda case, outcome: {}
-mlsys_course.check.driver.run_case = lambda *args, **kwargs: mlsys_course.check.outcome.Outcome(costs={})
+mlsys_course.desk.check.outcome.Outcome.costs = {"peak_memory": 0.0}
+mlsys_course.desk.check.meter.MemoryMeter.peak = property(lambda self: 0, lambda self, value: None)
+mlsys_course.desk.check.verdict.over_limit = lambda case, outcome: {}
+mlsys_course.desk.check.driver.run_case = lambda *args, **kwargs: mlsys_course.desk.check.outcome.Outcome(costs={})
 really = builtins.open
 def status(path, *args, **kwargs):
     return really("/dev/null" if "/proc/" in str(path) else path, *args, **kwargs)

@@ -130,7 +130,7 @@ def test_grading_again_one_at_a_time_gives_the_same_rows(demo, tmp_path):
     for name in some:
         shutil.copytree(demo / "submitted" / name, tmp_path / "submitted" / name)
     again = tmp_path / "again.csv"
-    command = [sys.executable, "-m", "mlsys_course.cli", "grade", LAB, "--submitted", "submitted"]
+    command = [sys.executable, "-m", "mlsys_course.desk.cli", "grade", LAB, "--submitted", "submitted"]
     command += ["--into", "course", "--csv", str(again), "--jobs", "1"]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=500, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -282,7 +282,7 @@ def test_what_an_interrupted_nbgrader_left_is_found_and_mended(here, graders):
         time.sleep(0.001)
     process.kill()  # ann's notebook is sanitized, and not yet run
     process.wait()
-    doctor = [sys.executable, "-m", "mlsys_course.cli", "doctor"]
+    doctor = [sys.executable, "-m", "mlsys_course.desk.cli", "doctor"]
     environment["COLUMNS"] = "200"
     said = subprocess.run(doctor, cwd=course, capture_output=True, text=True, timeout=120, env=environment)
     assert said.returncode == 1 and f"graded by halves: ann, {STEM}" in said.stdout, said.stdout

@@ -7,7 +7,7 @@ from beartype import beartype
 from jaxtyping import jaxtyped
 
 from mlsys_course import memory
-from mlsys_course.check.meter import peak_bytes
+from mlsys_course.desk.check.meter import peak_bytes
 from mlsys_course.memory import ChunkedCrossEntropy
 
 chunked_cross_entropy = jaxtyped(typechecker=beartype)(memory.chunked_cross_entropy)

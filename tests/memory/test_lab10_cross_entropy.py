@@ -12,9 +12,9 @@ from autograder.cases import check_limits, outcome_of
 from autograder.course import load_package
 from autograder.draw import Draw
 from autograder.exercise import Exercise
-from mlsys_course.check import Case, Specification, Verdict, decode, encode, judge
-from mlsys_course.check.edition import load_drivers
-from mlsys_course.check.meter import run_measured
+from mlsys_course.desk.check import Case, Specification, Verdict, decode, encode, judge
+from mlsys_course.desk.check.edition import load_drivers
+from mlsys_course.desk.check.meter import run_measured
 
 LAB = Path(__file__).parents[2] / "solutions" / "lab10_memory"
 EXERCISE: Exercise = next(item for item in load_package(LAB).exercises({}) if item.id == "chunked_cross_entropy")

@@ -11,8 +11,8 @@ from autograder.cases import outcome_of
 from autograder.course import load_package
 from autograder.draw import Draw
 from autograder.exercise import Exercise
-from mlsys_course.check import Case, Specification, Verdict, judge, run_case
-from mlsys_course.check.edition import load_drivers
+from mlsys_course.desk.check import Case, Specification, Verdict, judge, run_case
+from mlsys_course.desk.check.edition import load_drivers
 
 LAB = Path(__file__).parents[2] / "solutions" / "lab10_memory"
 EXERCISE: Exercise = load_package(LAB).exercises({})[0]

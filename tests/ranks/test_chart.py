@@ -4,8 +4,8 @@ import torch
 from matplotlib.colors import to_hex
 from matplotlib.text import Annotation
 
-from mlsys_course.ranks import Cluster, Link, simulate
-from mlsys_course.ranks.chart import WAIT, gantt
+from mlsys_course.substrate.ranks import Cluster, Link, simulate
+from mlsys_course.substrate.ranks.shared.chart import WAIT, gantt
 
 
 def step(comm):

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 from mlsys_course.all_reduce import ring_all_reduce
-from mlsys_course.ranks import Mismatch, RankDied, RankRaised, RanksLate, run
+from mlsys_course.substrate.ranks import Mismatch, RankDied, RankRaised, RanksLate, run
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,8 +10,8 @@ import torch
 from autograder.cases import CaseError, specification
 from autograder.course import load_course
 from autograder.exercise import Given
-from mlsys_course.check import Outcome, allowed, driver, run_case
-from mlsys_course.check.ranked import combined, is_ranked, rank_inputs, run_ranks
+from mlsys_course.desk.check import Outcome, allowed, driver, run_case
+from mlsys_course.desk.check.ranked import combined, is_ranked, rank_inputs, run_ranks
 
 INPUTS = {"ranks": [{"x": torch.tensor([float(rank)])} for rank in range(3)], "scale": 10}
 

@@ -6,8 +6,8 @@ import time
 import pytest
 import torch
 
-from mlsys_course.errors import CourseProblem
-from mlsys_course.ranks import Deadlock, Message, RankRaised, RanksLate, run_in_threads
+from mlsys_course.substrate.errors import CourseProblem
+from mlsys_course.substrate.ranks import Deadlock, Message, RankRaised, RanksLate, run_in_threads
 
 
 def neighbours(comm):

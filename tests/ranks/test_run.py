@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 
 from mlsys_course.all_reduce import ring_all_reduce
-from mlsys_course.errors import CourseProblem
-from mlsys_course.ranks import (
+from mlsys_course.substrate.errors import CourseProblem
+from mlsys_course.substrate.ranks import (
     Deadlock,
     Mismatch,
     RankDied,
@@ -22,9 +22,9 @@ from mlsys_course.ranks import (
     RanksLate,
     run,
     run_in_threads,
-    starters,
 )  # fmt: skip
-from mlsys_course.ranks.nccl import NcclCommunicator
+from mlsys_course.substrate.ranks.processes import starters
+from mlsys_course.substrate.ranks.processes.nccl import NcclCommunicator
 
 LIMIT = 15.0  # seconds for what ought to take two, on a machine with other work
 
@@ -286,7 +286,8 @@ def test_ctrl_c_ends_every_rank():
 
 SCRIPT = """
 import os, sys, time
-from mlsys_course.ranks import run, starters
+from mlsys_course.substrate.ranks import run
+from mlsys_course.substrate.ranks.processes import starters
 starters.FORKS = starters.FORKS and sys.argv[1] == "forks"
 def function(comm):
     print("pid", os.getpid())

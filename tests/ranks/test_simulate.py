@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mlsys_course.all_reduce import ring_all_reduce
-from mlsys_course.errors import CourseProblem
-from mlsys_course.ranks import (
+from mlsys_course.substrate.errors import CourseProblem
+from mlsys_course.substrate.ranks import (
     INFINIBAND,
     NVLINK,
     Cluster,

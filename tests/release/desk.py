@@ -67,7 +67,7 @@ class Desk:
         return done.stdout + done.stderr
 
     def mlsys(self, *words: str, cwd: Path | None = None, code: int | None = 0) -> str:
-        return self.run("-m", "mlsys_course.cli", *words, cwd=cwd, code=code)
+        return self.run("-m", "mlsys_course.desk.cli", *words, cwd=cwd, code=code)
 
 
 def new_desk(folder: Path, zipped: Path) -> Desk:

@@ -15,6 +15,7 @@ from tests.release.conftest import STEM
 from tests.release.desk import Desk, block_what_is_missing_elsewhere, new_desk
 
 pytestmark = pytest.mark.slow
+PROCESSES = ROOT / "mlsys_course" / "substrate" / "ranks" / "processes"
 ELSEWHERE = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "posix", "syslog"}
 NAMES = {"fork", "forkpty", "killpg", "setsid", "getuid", "geteuid", "SIGKILL", "SIGALRM", "O_NOFOLLOW", "mkfifo"}
 
@@ -85,7 +86,7 @@ def test_the_edition_names_nothing_that_only_linux_has(desk):
         cells = nbformat.read(path, as_version=4).cells
         texts[path] = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     assert len(texts) > 40
-    del texts[ROOT / "mlsys_course" / "ranks" / "forkserver.py"]  # starts on Linux only: ranks/starters.py, FORKS
+    del texts[PROCESSES / "forkserver.py"]  # starts on Linux only: starters.py, FORKS
     assert {path.name: found for path, text in texts.items() if (found := only_linux(text))} == {}
 
 

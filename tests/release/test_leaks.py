@@ -47,9 +47,9 @@ def test_the_release_is_clean(here):
 def test_planted_bytes_are_found(here, plant, said, wheel):
     course = load_course(here)
     data = plant(course)
-    spoilt = in_wheel("mlsys_course/data.bin", data) if wheel else {"cases/times.safetensors": data}
+    spoilt = in_wheel("mlsys_course/substrate/data.bin", data) if wheel else {"cases/times.safetensors": data}
     found = leaks(course, STEM, spoilt)  # the wheel itself may hold the bytes as they are too
-    assert f"{said}, in {'a.whl/mlsys_course/data.bin' if wheel else 'cases/times.safetensors'}" in found
+    assert f"{said}, in {'a.whl/mlsys_course/substrate/data.bin' if wheel else 'cases/times.safetensors'}" in found
 
 
 @pytest.mark.parametrize(

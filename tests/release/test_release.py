@@ -52,12 +52,14 @@ def test_the_wheel_is_the_students_edition(here):
     (name,) = [name for name in files if name.endswith(".whl")]
     wheel = unzip(files[name])
     info = "mlsys_course-0.1.0+lab00.r3.dist-info"
-    assert {"mlsys_course/cli.py", "mlsys_course/check/cell.py", "mlsys_course/memory/__init__.py"} <= set(wheel)
+    assert {"mlsys_course/desk/cli.py", "mlsys_course/desk/check/cell.py", "mlsys_course/memory/__init__.py"} <= set(
+        wheel
+    )
     assert not [path for path in wheel if path.startswith(("mlsys_course/attention", "autograder"))]
     told = message_from_bytes(wheel[f"{info}/METADATA"])
     assert (told["Version"], told["Requires-Python"]) == ("0.1.0+lab00.r3", "<3.14,>=3.11")
     assert "torch>=2.11" in told.get_all("Requires-Dist", []) and "jupytext" not in str(told)
-    assert wheel[f"{info}/entry_points.txt"] == b"[console_scripts]\nmlsys = mlsys_course.cli:main\n"
+    assert wheel[f"{info}/entry_points.txt"] == b"[console_scripts]\nmlsys = mlsys_course.desk.cli:main\n"
     rows = [row.split(",") for row in wheel[f"{info}/RECORD"].decode().splitlines()]
     assert {row[0] for row in rows} == set(wheel) and all(int(row[2]) == len(wheel[row[0]]) for row in rows[:-1])
 
@@ -156,6 +158,6 @@ def test_a_folder_that_is_none(here, tmp_path):
 
 
 def test_on_the_command_line(here, tmp_path):
-    command = [sys.executable, "-m", "mlsys_course.cli", "release", "lab00", "--into", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "mlsys_course.desk.cli", "release", "lab00", "--into", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and f"{STEM}, release 1:" in done.stdout, done.stderr

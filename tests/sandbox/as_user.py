@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from autograder.sandbox import Call, Cell, Engine
-from mlsys_course.check import encode
+from mlsys_course.desk.check import encode
 
 SOURCE = """
 import os

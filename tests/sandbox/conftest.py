@@ -15,8 +15,8 @@ import torch
 from autograder.exercise import Part
 from autograder.parts import evaluate
 from autograder.sandbox import Call, Cell, Engine, SandboxUnavailable, probe
-from mlsys_course.check import Case, Outcome, Specification, encode
-from mlsys_course.check.edition import specification_to_bytes
+from mlsys_course.desk.check import Case, Outcome, Specification, encode
+from mlsys_course.desk.check.edition import specification_to_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVERS = '''
@@ -24,7 +24,7 @@ DRIVERS = '''
 
 import torch
 
-from mlsys_course.check import driver
+from mlsys_course.desk.check import driver
 
 
 @driver

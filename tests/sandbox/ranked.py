@@ -3,7 +3,7 @@
 import torch
 
 from autograder.sandbox import Call, Cell, Engine
-from mlsys_course.check import encode
+from mlsys_course.desk.check import encode
 
 from .conftest import MARK, RIGHT, Teacher, graded, is_right
 

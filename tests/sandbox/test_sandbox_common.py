@@ -7,7 +7,7 @@ import torch
 
 from autograder.sandbox import Call, Cell
 from autograder.sandbox.sealed import Examination
-from mlsys_course.check import encode
+from mlsys_course.desk.check import encode
 
 from .conftest import MARK, Teacher, graded, is_right
 
@@ -83,7 +83,7 @@ SPOILERS = {
     "the end": "import os\ndef triple(x): os._exit(3)",
     "no end": "def triple(x):\n    while True: pass",
     "a kill": "import os, signal\ndef triple(x): os.kill(os.getpid(), signal.SIGKILL)",
-    "its tools": "import mlsys_course.check.tree as t\ndef triple(x):\n    t.plain = None\n    return 3 * x",
+    "its tools": "import mlsys_course.desk.check.tree as t\ndef triple(x):\n    t.plain = None\n    return 3 * x",
 }
 
 

@@ -13,7 +13,7 @@ import torch
 from autograder.doctor import findings
 from autograder.sandbox import Call, Cell, Engine, Limits, SandboxUnavailable, gpu
 from autograder.sandbox.inside import processes
-from mlsys_course.check import encode
+from mlsys_course.desk.check import encode
 
 from .conftest import MARK, RIGHT, Teacher, graded, is_right
 

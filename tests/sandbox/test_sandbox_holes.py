@@ -10,7 +10,7 @@ import torch
 from autograder.sandbox import Call, Cell
 from autograder.sandbox.handles import GONE, process_handle, send_signal
 from autograder.sandbox.inside import processes
-from mlsys_course.check import encode
+from mlsys_course.desk.check import encode
 
 from .conftest import RIGHT, graded, is_right
 

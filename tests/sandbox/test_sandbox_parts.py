@@ -8,7 +8,7 @@ import torch
 from autograder.exercise import Part
 from autograder.parts import evaluate
 from autograder.sandbox import Call, Cell
-from mlsys_course.check import decode, encode
+from mlsys_course.desk.check import decode, encode
 
 from .conftest import SQUARE, graded
 

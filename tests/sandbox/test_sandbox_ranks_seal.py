@@ -127,7 +127,7 @@ def test_a_rank_cannot_lie_about_what_it_sends(ranked):
     source = (
         RING
         + """
-import mlsys_course.ranks.traffic as traffic, mlsys_course.ranks.switchboard as switchboard
+from mlsys_course.substrate.ranks.shared import switchboard, traffic
 traffic.message_bytes = traffic.bytes_of = lambda *a: 0
 switchboard.Switchboard.post = lambda *a: None
 """

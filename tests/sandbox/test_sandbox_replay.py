@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from autograder.sandbox import Call, Cell, Limits
-from mlsys_course.check import encode
+from mlsys_course.desk.check import encode
 
 from .conftest import RIGHT, Teacher, graded, is_right
 from .ranked import RING, ring_call
@@ -74,7 +74,7 @@ def test_one_that_ends_leaves_the_others(replaying, teacher, end):
 def test_who_claims_to_be_broken_gains_no_time(replaying, teacher):
     """It may say so, and then it must let another take over."""
     source = """
-from mlsys_course import check
+from mlsys_course.desk import check
 import gc
 def double(x):
     from inside.channel import Channel

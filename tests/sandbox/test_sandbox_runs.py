@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from autograder.sandbox import AGAIN, Call, Cell
-from mlsys_course.check import encode
-from mlsys_course.check.edition import EditionError
+from mlsys_course.desk.check import encode
+from mlsys_course.desk.check.edition import EditionError
 
 from .conftest import MARK, RIGHT, graded, is_right
 

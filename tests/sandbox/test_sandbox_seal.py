@@ -127,8 +127,8 @@ tried('shmget', 0, 4096, 0o1600)
 def test_patches_change_nothing(engine, teacher):
     source = """
 import ast, builtins, sys, torch
-import mlsys_course.check as check
-driver = sys.modules["mlsys_course.check.driver"]
+import mlsys_course.desk.check as check
+driver = sys.modules["mlsys_course.desk.check.driver"]
 class Right(ast.NodeTransformer):
     def visit_Constant(self, node): return ast.Constant(True)
 get_ipython().ast_transformers.append(Right())

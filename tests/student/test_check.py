@@ -7,17 +7,17 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from mlsys_course import workbook
-from mlsys_course.check import cell
-from mlsys_course.cli import check_table, check_total
-from mlsys_course.workbook import Found, Ran, run_notebook
+from mlsys_course.desk import workbook
+from mlsys_course.desk.check import cell
+from mlsys_course.desk.cli import check_table, check_total
+from mlsys_course.desk.workbook import Found, Ran, run_notebook
 
 from .conftest import solve
 
 LOOP = "import time\nwhile True:\n    time.sleep(1)"
 STUBBORN = "import time\nwhile True:\n    try:\n        time.sleep(1)\n    except KeyboardInterrupt:\n        pass"
 OWN_PART = "def attention():\n    return 'mine'\n"
-TAKES = """from mlsys_course.carry import take
+TAKES = """from mlsys_course.desk.carry import take
 take('attention', 'attention')
 take('attention', 'causal_mask')
 undefined_here"""

@@ -10,9 +10,9 @@ import pytest
 from autograder.build.pipeline import build
 from autograder.course import load_course
 from autograder.demo.student import Student
-from mlsys_course.carry import CarryError, carry, take
-from mlsys_course.doctor import findings
-from mlsys_course.workbook import WorkbookError, find_lab, run_checks
+from mlsys_course.desk.carry import CarryError, carry, take
+from mlsys_course.desk.doctor import findings
+from mlsys_course.desk.workbook import WorkbookError, find_lab, run_checks
 from tests.conftest import write_small_course
 
 STEM = "lab00_foundations"

@@ -14,7 +14,7 @@ from rich.console import Console
 import mlsys_course
 from mlsys_course.desk.progress import progress, remember
 from mlsys_course.desk.submit import prepare, submit
-from mlsys_course.workbook import Found, Ran
+from mlsys_course.desk.workbook import Found, Ran
 
 from .conftest import STEM, cell, solve
 

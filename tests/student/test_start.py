@@ -142,7 +142,7 @@ def command(folder: Path, *arguments: str, ordinary: bool = False, **how) -> sub
     prefix = bound if ordinary and os.getuid() == 0 else []
     here = str(Path(__file__).resolve().parents[2])
     return subprocess.run(
-        [*prefix, sys.executable, "-m", "mlsys_course.cli", *arguments],
+        [*prefix, sys.executable, "-m", "mlsys_course.desk.cli", *arguments],
         cwd=folder,
         capture_output=True,
         encoding="utf-8",

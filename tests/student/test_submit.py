@@ -10,9 +10,9 @@ from mlsys_course.desk import lookover
 from mlsys_course.desk.receipt import NAME, checksum, receipt_from
 from mlsys_course.desk.start import start
 from mlsys_course.desk.submit import prepare, submit
+from mlsys_course.desk.workbook import Found, Ran, find_lab, read_notebook
 from mlsys_course.desk.workspace import DeskError, Workspace
-from mlsys_course.errors import CourseProblem
-from mlsys_course.workbook import Found, Ran, find_lab, read_notebook
+from mlsys_course.substrate.errors import CourseProblem
 
 from .conftest import STEM, cell, solve, tree
 

@@ -24,7 +24,7 @@ from autograder.sandbox import probe
 from autograder.term.renewal import renew
 from autograder.term.secret import new_secret
 from mlsys_course.desk.release import pack, read_release
-from mlsys_course.workbook import grade_id
+from mlsys_course.desk.workbook import grade_id
 from tests.conftest import DRIVERS, EXERCISES, LAB
 
 from .conftest import tree
@@ -41,7 +41,7 @@ timezone = "America/New_York"
 {FIRST} = {{ component = "foundations", points = 5, due = 2126-09-14T23:59:00 }}
 {NEXT} = {{ component = "sequence", points = 5, due = 2126-09-21T23:59:00 }}
 """
-TAKES = 'from mlsys_course.carry import take\n\nprint(take("foundations", "times")(2))'
+TAKES = 'from mlsys_course.desk.carry import take\n\nprint(take("foundations", "times")(2))'
 
 
 class Student:
@@ -72,7 +72,7 @@ class Student:
 
     def mlsys(self, *arguments: str | Path, fails: bool = False) -> str:
         """What a command says; it must succeed, or must not."""
-        done = self.python("-m", "mlsys_course.cli", *arguments)
+        done = self.python("-m", "mlsys_course.desk.cli", *arguments)
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         return done.stdout + done.stderr
 

@@ -11,8 +11,8 @@ from mlsys_course.desk import update as updating
 from mlsys_course.desk.merge import merge
 from mlsys_course.desk.release import ReleaseError, read_release
 from mlsys_course.desk.update import update
+from mlsys_course.desk.workbook import grade_id, read_notebook
 from mlsys_course.desk.workspace import DeskError, read_edition
-from mlsys_course.workbook import grade_id, read_notebook
 
 from .conftest import STEM, cell, tree
 

@@ -14,7 +14,7 @@ STEM = "lab00_foundations"
 @pytest.fixture
 def layers(tmp_path, monkeypatch):
     """A package of three components: ``b`` imports ``a``, ``c`` imports ``b``; ``check`` is of the floor."""
-    texts = {"a": "", "b": "from ..a import x", "c": "def f():\n    import mlsys_course.b", "check": "import torch"}
+    texts = {"a": "", "b": "from ..a import x", "c": "def f():\n    import mlsys_course.b", "desk": "import torch"}
     for name, text in texts.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(text)
@@ -43,12 +43,12 @@ def test_what_is_not_taught_is_there_unless_it_needs_what_is_withheld(layers):
 @pytest.mark.parametrize(
     ("source", "found"),
     [
-        ("from mlsys_course import data, attention", {"data", "attention"}),
+        ("from mlsys_course import substrate, attention", {"substrate", "attention"}),
         ("import mlsys_course.memory.scaler as m", {"memory"}),
         ("from mlsys_course.attention import attention", {"attention"}),
         ("def f():\n    from mlsys_course.memory import (\n        scaler,\n    )", {"memory"}),
-        ('from mlsys_course.carry import take\nf = take("attention", "mask")', {"carry", "attention"}),
-        ("%matplotlib inline\nfrom mlsys_course import plot\nx = {{ n }}", {"plot"}),
+        ('from mlsys_course.desk.carry import take\nf = take("attention", "mask")', {"desk", "attention"}),
+        ("%matplotlib inline\nfrom mlsys_course.substrate import plot\nx = {{ n }}", {"substrate"}),
         ("# from mlsys_course import memory\nimport torch", set()),
     ],
 )
@@ -62,7 +62,9 @@ def test_every_room_is_a_component_of_the_syllabus_or_of_the_floor(course):
 
 def add(root, text, name=f"{STEM}.py"):
     path = root / "solutions" / STEM / name
-    path.write_text(path.read_text().replace("from mlsys_course.check", f"{text}\nfrom mlsys_course.check", 1))
+    path.write_text(
+        path.read_text().replace("from mlsys_course.desk.check", f"{text}\nfrom mlsys_course.desk.check", 1)
+    )
 
 
 def test_a_lab_that_needs_what_its_edition_withholds(small_course):

@@ -185,7 +185,7 @@ def test_a_copy_that_cannot_be_brought_back(here, tmp_path):
 
 def test_on_the_command_line(here, secrets_at):
     def mlsys(*words: str) -> str:
-        command = [sys.executable, "-m", "mlsys_course.cli", "term", *words]
+        command = [sys.executable, "-m", "mlsys_course.desk.cli", "term", *words]
         environment = {**os.environ, "COLUMNS": "200"}
         done = subprocess.run(command, cwd=here, capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stderr

@@ -7,8 +7,8 @@ import torch
 from torch.func import functional_call
 from torch.testing import assert_close
 
-from mlsys_course import data
 from mlsys_course.attention import padding_mask
+from mlsys_course.substrate import data
 from mlsys_course.transformer import (
     Block,
     Decoder,

@@ -81,7 +81,7 @@ MUTATIONS = [
 def defined(name: str, source: str):
     """The exercise's function or class from its cell's text."""
     scope: dict = {}
-    imports = LAB.solution[""].replace("from mlsys_course.check import check\n", "").split("attention = take")[0]
+    imports = LAB.solution[""].replace("from mlsys_course.desk.check import check\n", "").split("attention = take")[0]
     exec(imports, scope)
     exec(source, scope)
     return scope[name]

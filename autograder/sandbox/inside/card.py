@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import torch
 
-from mlsys_course.check import Tree
-from mlsys_course.check.tree import map_tensors
+from mlsys_course.desk.check import Tree
+from mlsys_course.desk.check.tree import map_tensors
 
 CONTEXT_MIB = 768  # of a share, left to CUDA itself and to libraries' workspaces
 

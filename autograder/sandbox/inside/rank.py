@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlsys_course.ranks import Communicator, Released
+from mlsys_course.substrate.ranks import Communicator, Released
 
 from .channel import Channel
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from mlsys_course.check import Tree, allowed, decode, encode
-from mlsys_course.check.driver import Candidate
-from mlsys_course.check.tree import TreeError, leaves, map_tensors
+from mlsys_course.desk.check import Tree, allowed, decode, encode
+from mlsys_course.desk.check.driver import Candidate
+from mlsys_course.desk.check.tree import TreeError, leaves, map_tensors
 
 from .channel import Channel
 

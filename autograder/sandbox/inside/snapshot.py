@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from mlsys_course.check import Outcome, decode, encode, run_case
-from mlsys_course.check.driver import Candidate, Driver, accepts
-from mlsys_course.check.edition import load_drivers
-from mlsys_course.check.tree import TreeError
+from mlsys_course.desk.check import Outcome, decode, encode, run_case
+from mlsys_course.desk.check.driver import Candidate, Driver, accepts
+from mlsys_course.desk.check.edition import load_drivers
+from mlsys_course.desk.check.tree import TreeError
 
 from . import card
 from .channel import Channel, Closed

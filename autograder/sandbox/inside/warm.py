@@ -24,7 +24,7 @@ PACKAGE = __name__.rpartition(".")[0]
 IMPORTS = (
     "torch", "torch.nn.functional", "torch.distributed", "numpy", "matplotlib", "matplotlib.pyplot",
     "matplotlib_inline.backend_inline", "matplotlib.backends.backend_agg", "IPython", "safetensors.torch",
-    "mlsys_course.check", "torch.fx.experimental.symbolic_shapes",
+    "mlsys_course.desk.check", "torch.fx.experimental.symbolic_shapes",
 )  # fmt: skip
 
 

@@ -1,0 +1,168 @@
+"""Drivers, and one call of a candidate through its driver."""
+
+import builtins
+import contextlib
+import inspect
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ...substrate.ranks import Communicator
+from .guard import Forbidden, guarded
+from .outcome import NOT_WRITTEN, Outcome
+from .ranked import run_ranks
+from .tree import Tree, TreeError, leaves, map_tensors, plain
+
+Candidate = Any
+Property = Callable[[Tree, Tree], str | None]
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The one piece of code that turns a candidate and a case into comparable outputs.
+
+    ``parts`` are the public stand-ins that a composite takes as parameters; while grading they are calls
+    to the trusted side. ``properties`` map (inputs, outputs) to None, or to what is violated. With ``ranks``
+    it is called once for each rank, all at the same time, with that rank's inputs and a communicator.
+    """
+
+    name: str
+    function: Callable[..., Tree]
+    parts: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    properties: Mapping[str, Property] = field(default_factory=dict)
+    ranks: bool = False
+
+    def __call__(
+        self, candidate: Candidate, case: Mapping[str, Tree], comm: Communicator | None = None, **parts: Any
+    ) -> Tree:
+        own = (comm,) if self.ranks else ()
+        return self.function(candidate, case, *own, **{**self.parts, **parts})
+
+
+def driver(
+    function: Callable[..., Tree] | None = None,
+    *,
+    parts: Mapping[str, Callable[..., Any]] | None = None,
+    properties: Mapping[str, Property] | None = None,
+    ranks: bool = False,
+) -> Any:
+    """Mark a function of ``drivers.py`` as the driver of the exercise of the same name.
+
+    ``function(candidate, case, **parts)`` returns a tree: nested dicts and lists of tensors, numbers, strings.
+    With ``ranks`` it is ``function(candidate, case, comm, **parts)``, and a case's outputs are those by rank.
+    """
+
+    def mark(function: Callable[..., Tree]) -> Driver:
+        return Driver(function.__name__, function, parts or {}, properties or {}, ranks)
+
+    return mark if function is None else mark(function)
+
+
+def built_in(kind: type[BaseException]) -> str:
+    """The nearest built-in class of an exception: a class's own name could carry anything."""
+    return next(k.__name__ for k in kind.__mro__ if getattr(builtins, k.__name__, None) is k)
+
+
+def raised(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """The built-in class of what a call raises, or "nothing": an output for cases of bad input."""
+    try:
+        function(*args, **kwargs)
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        return built_in(type(error))
+    return "nothing"
+
+
+def student_line(error: BaseException) -> tuple[str, int] | None:
+    """(file name, line number) of the innermost frame that is a notebook's."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if "ipykernel" in frame.filename or frame.filename.startswith("<ipython-input") or "<cell" in frame.filename:
+            return frame.filename, frame.lineno or 0
+    return None
+
+
+def run_case(
+    driver: Driver,
+    candidate: Candidate,
+    inputs: Mapping[str, Tree],
+    *,
+    parts: Mapping[str, Callable[..., Any]] | None = None,
+    forbidden: Sequence[str] = (),
+    unchanged: bool = True,
+    messages: bool = True,
+    comm: Communicator | None = None,
+) -> Outcome:
+    """Call ``candidate`` through ``driver`` on ``inputs``, watching for what it must not do.
+
+    Of a driver with ranks, ``comm`` makes it one rank's call on its own inputs; without, all ranks run as threads.
+
+    With ``unchanged`` a candidate that writes to its inputs is told so. ``messages=False`` leaves the text of an
+    exception out, as for sealed inputs, which it could quote.
+    """
+    if driver.ranks and comm is None:
+        watch = {"parts": parts, "forbidden": forbidden, "unchanged": unchanged, "messages": messages}
+        return run_ranks(lambda own, comm: run_case(driver, candidate, own, comm=comm, **watch), inputs)
+    before = map_tensors(inputs, lambda x: x.detach().clone())
+    devices = {x.device.type for _, x in leaves(inputs) if isinstance(x, torch.Tensor)}
+    try:
+        # RuntimeError from "a leaf Variable that requires grad" is the student's own; nothing is hidden here.
+        with guarded(forbidden, liftable=parts is None) if forbidden else contextlib.nullcontext():
+            outputs = driver(candidate, inputs, comm, **(parts or {}))
+        changed = _changed(before, inputs) if unchanged else ""
+        if changed:
+            return Outcome(problem="modified", detail=changed)
+        for _, leaf in leaves(outputs):
+            if isinstance(leaf, torch.Tensor) and devices and leaf.device.type not in devices:
+                return Outcome(problem="device", detail=f"{leaf.device.type} instead of {', '.join(sorted(devices))}")
+        return Outcome(plain(outputs))
+    except Forbidden as error:
+        return Outcome(problem="forbidden", detail=str(error), line=student_line(error))
+    except TreeError as error:
+        return Outcome(problem="type", detail=str(error) if messages else "a result of a wrong type")
+    except NotImplementedError as error:
+        return Outcome(problem="missing", detail=NOT_WRITTEN, line=student_line(error))
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        detail = built_in(type(error))
+        if messages:
+            detail += f": {error}" if str(error) else ""
+        return Outcome(problem="raised", detail=detail[:500], line=student_line(error))
+
+
+def _changed(before: Tree, after: Tree) -> str:
+    now = dict(leaves(after))
+    for path, was in leaves(before):
+        value: Tree = now.get(path)
+        if isinstance(was, torch.Tensor):
+            fits = isinstance(value, torch.Tensor) and value.shape == was.shape and value.dtype == was.dtype
+            same = fits and torch.equal(_bits(was), _bits(value.detach()))
+        else:
+            same = type(value) is type(was) and (value == was or value != value)
+        if not same:
+            return f"`{path}`"
+    return "" if len(now) == len(dict(leaves(before))) else "by adding or removing entries"
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """NaN compares equal to itself here."""
+    return torch.nan_to_num(tensor) if tensor.is_floating_point() else tensor
+
+
+def accepts(candidate: Candidate) -> str:
+    """Why ``candidate`` cannot be called, or an empty string."""
+    if candidate is None:
+        return "it is None; write the function above and run its cell"
+    if not callable(candidate) and not isinstance(candidate, str | int | float | list | dict | bool):
+        return f"it is a {type(candidate).__name__}"
+    return ""
+
+
+def signature_of(candidate: Candidate) -> str:
+    """The candidate's signature, for messages."""
+    try:
+        return f"{getattr(candidate, '__name__', candidate)}{inspect.signature(candidate)}"
+    except (TypeError, ValueError):
+        return repr(candidate)[:80]

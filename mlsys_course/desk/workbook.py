@@ -1,0 +1,258 @@
+"""A student's copy of a lab: where it is, and a run of it from the top in a clean process."""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from ..substrate.errors import CourseProblem
+
+RESULTS = (
+    "MLSYS_CHECK_RESULTS"  # as check/cell.py has it, which imports torch: seconds that this process can do without
+)
+CELL_SECONDS = 300  # a cell may take so long
+STUCK_SECONDS = 10  # after an interrupt, until Python must answer again
+ALL_PASS = re.compile(r"^(\w+): (all cases pass|recorded)\b")  # a check's first line, as check/report.py writes it
+SAID = re.compile(r"^(\w+): .*?(?:, ([\d.]+) of ([\d.]+) points)?$")
+
+
+class WorkbookError(CourseProblem):
+    """The lab is not where it was looked for, or its notebook cannot be read."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one check came to on the public cases."""
+
+    exercise: str
+    status: str
+    score: float
+    max_score: float
+    hints: Sequence[str] = ()
+    why: str = ""
+
+    @property
+    def advice(self) -> str:
+        """The hints, after what was raised; without a hint the first thing that is wrong."""
+        return " ".join([self.why, *self.hints] if self.why.startswith("raised") or not self.hints else self.hints)
+
+    @property
+    def recorded(self) -> bool:
+        """An answer whose points are told when the lab is graded, such as that of a choice."""
+        return self.status == "ok" and self.max_score > 0 and not self.score
+
+
+@dataclass
+class Ran:
+    """A clean run: what each graded cell found, in order; the parts taken from elsewhere; what stopped a cell."""
+
+    found: list[Found] = field(default_factory=list)
+    parts: dict[str, str] = field(default_factory=dict)  # "attention.attention" -> "your own" or "the course's"
+    troubles: list[str] = field(default_factory=list)
+    undefined: dict[int, str] = field(default_factory=dict)  # cell of the notebook -> a name that was not there
+
+
+def find_lab(name: str, start: Path | None = None) -> Path:
+    """The folder of ``lab02`` or ``lab02_attention``: here, below, or in ``labs/``."""
+    here = (start or Path.cwd()).resolve()
+    nearly = []
+    for folder in (here, *sorted(here.glob("*/")), *sorted((here / "labs").glob("*/"))):
+        if name not in (folder.name, folder.name.split("_")[0]):
+            nearly += _renamed(folder, name)
+        elif why := _unusable(folder):
+            nearly.append(why)
+        else:
+            return folder
+    if nearly:
+        raise WorkbookError(nearly[0])
+    raise WorkbookError(f"no lab {name!r} in {here}; call this in the folder that holds the labs, or in the lab's own")
+
+
+def _unusable(folder: Path) -> str:
+    """Why a folder that is named like the lab is not it; empty where it is."""
+    stem = folder.name
+    if not (folder / f"{stem}.ipynb").is_file():
+        others = sorted(path.name for path in folder.glob("*.ipynb"))
+        if others:
+            return f"{folder} has no {stem}.ipynb, and has {', '.join(others)}; give your notebook its name back"
+        return f"{folder} has no {stem}.ipynb; put your notebook there, or move the folder away and start the lab again"
+    if not (folder / "cases").is_dir():
+        return f"{folder} has no cases/; copy cases/ and drivers.py from the lab as you received it"
+    return ""
+
+
+def _renamed(folder: Path, name: str) -> Iterator[str]:
+    """A lab whose folder has lost its name: commands, hand-ins and grading go by it."""
+    for path in sorted(folder.glob("lab*.ipynb")):
+        if name in (path.stem, path.stem.split("_")[0]) and (folder / "cases").is_dir():
+            yield f"{path} lies in a folder that is named {folder.name!r}; rename the folder to {path.stem}"
+
+
+def read_notebook(folder: Path) -> NotebookNode:
+    """The notebook of a lab's folder."""
+    path = folder / f"{folder.name}.ipynb"
+    try:
+        notebook = nbformat.reads(path.read_text(encoding="utf-8-sig"), as_version=4)
+        if not all(isinstance(cell.source, str) and isinstance(cell.metadata, dict) for cell in notebook.cells):
+            raise TypeError("a cell without text")
+        return notebook
+    except Exception as error:
+        raise WorkbookError(
+            f"{path} is no readable notebook ({type(error).__name__}); restore it from .ipynb_checkpoints/ or your copy"
+        ) from None
+
+
+def grade_id(cell: NotebookNode) -> str:
+    """nbgrader's id of a cell, or an empty string."""
+    return str(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+
+
+def graded_ids(notebook: NotebookNode) -> list[str]:
+    """Ids of the graded code cells, in order."""
+    return [
+        grade_id(cell)
+        for cell in notebook.cells
+        if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("grade")
+    ]
+
+
+def candidate_names(notebook: NotebookNode) -> dict[str, str]:
+    """Exercise -> the expression that its graded cell checks."""
+    found = {}
+    for cell in notebook.cells:
+        if match := re.fullmatch(r'check\("(\w+)", (.+)\)', cell.source.strip()):
+            found[match[1]] = match[2]
+    return found
+
+
+def stored_lines(notebook: NotebookNode) -> dict[str, str]:
+    """Exercise -> the first line of what its check showed when the notebook was saved."""
+    found = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []) if grade_id(cell) else []:
+            text = output.get("data", {}).get("text/plain", output.get("text", ""))
+            first = "".join(text).split("\n", 1)[0]
+            if first.startswith(f"{grade_id(cell)}: "):
+                found[grade_id(cell)] = first
+    return found
+
+
+def stored_points(notebook: NotebookNode) -> dict[str, tuple[float, float]]:
+    """Exercise -> (points, of how many) that its check showed when the notebook was saved."""
+    lines = {name: SAID.match(line) for name, line in stored_lines(notebook).items()}
+    return {name: (float(m[2]), float(m[3])) for name, m in lines.items() if m and m[2]}
+
+
+def run_checks(folder: Path, **options: Any) -> list[Found]:
+    """Run the notebook from the top in a clean kernel; what each graded cell found, in order."""
+    return run_notebook(folder, **options).found
+
+
+def run_notebook(
+    folder: Path,
+    *,
+    experiments: bool = False,
+    seconds: int = CELL_SECONDS,
+    progress: Callable[[int, int], None] | None = None,
+) -> Ran:
+    """Run the notebook from the top in a clean kernel. A cell that takes longer than ``seconds`` is interrupted, and
+    the run goes on where Python still answers; whatever was found before a crash counts."""
+    notebook = read_notebook(folder)
+    wanted, ran = graded_ids(notebook), Ran()
+    cells = [(n, c) for n, c in enumerate(notebook.cells, 1) if c.cell_type == "code"]
+    if not experiments:
+        cells = [(n, c) for n, c in cells if not grade_id(c).startswith("experiment-")]
+    with tempfile.TemporaryDirectory() as scratch:
+        results = Path(scratch) / "results.jsonl"
+        _run_cells(folder, notebook, cells, seconds, {**os.environ, RESULTS: str(results)}, ran, progress)
+        lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+    rows = [json.loads(line) for line in lines]
+    ran.parts = {row["part"]: row["whose"] for row in rows if "part" in row}
+    checked = {row["exercise"]: row for row in rows if "exercise" in row}
+    ran.found = [_found(folder, name, checked.get(name)) for name in wanted]
+    return ran
+
+
+def _run_cells(
+    folder: Path,
+    notebook: NotebookNode,
+    cells: Sequence[tuple[int, NotebookNode]],
+    seconds: int,
+    environment: dict[str, str],
+    ran: Ran,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbclient.util import run_sync
+
+    limit = float(seconds)
+    client = NotebookClient(
+        notebook,
+        timeout_func=lambda cell: limit,
+        kernel_name="python3",
+        extra_arguments=["--log-level=40"],  # errors only
+        allow_errors=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.log.setLevel("CRITICAL")  # what goes wrong is said once, by us
+    client.reset_execution_trackers()
+    with client.setup_kernel(env=environment):
+        for done, (number, cell) in enumerate(cells):
+            if progress:
+                progress(done, len(cells))
+            try:
+                client.execute_cell(cell, number - 1)
+            except CellTimeoutError:
+                ran.troubles.append(f"{_place(number, cell)} ran longer than {seconds} s and was stopped")
+                try:
+                    run_sync(client.km.interrupt_kernel)()  # type: ignore[union-attr]
+                    limit = float(STUCK_SECONDS)
+                    client.execute_cell(nbformat.v4.new_code_cell("pass"), number - 1)
+                    limit = float(seconds)
+                except (CellTimeoutError, DeadKernelError):
+                    ran.troubles.append("It would not be stopped, so the cells after it were not run")
+                    return
+            except DeadKernelError:
+                ran.troubles.append(f"{_place(number, cell)} ended Python itself; the cells after it were not run")
+                return
+            _note_undefined(number, cell, ran)
+            _note_experiment(number, cell, ran)
+
+
+def _note_experiment(number: int, cell: NotebookNode, ran: Ran) -> None:
+    """An experiment has no check that would tell."""
+    for output in cell.get("outputs", []) if grade_id(cell).startswith("experiment-") else ():
+        if output.get("output_type") == "error":
+            ran.troubles.append(f"{_place(number, cell)} raised {output['ename']}: {output['evalue'][:80]}")
+
+
+def _place(number: int, cell: NotebookNode) -> str:
+    """A cell as a student finds it."""
+    first = next((line.strip() for line in cell.source.splitlines() if line.strip()), "")
+    return f"cell {number} ({first[:40]}{'...' if len(first) > 40 else ''})"
+
+
+def _note_undefined(number: int, cell: NotebookNode, ran: Ran) -> None:
+    for output in cell.get("outputs", []):
+        match = re.match(r"name '(\w+)' is not defined", output.get("evalue", ""))
+        if output.get("ename") == "NameError" and match:
+            ran.undefined[number] = match[1]
+
+
+def _found(folder: Path, name: str, row: dict | None) -> Found:
+    from .check.edition import load_specification
+
+    if row is None:  # the candidate's name was not defined, so the cell never reached check()
+        specification = load_specification(folder, name)
+        why = "its cell did not run; is there a syntax error, or a name without a definition?"
+        why = "not answered yet" if specification.kind == "choice" else why
+        return Found(name, "missing", 0.0, specification.max_score, why=why)
+    return Found(name, row["status"], row["score"], row["max_score"], row["hints"], row["why"])

@@ -1,0 +1,189 @@
+"""A computation as a graph: what is made from what, before any number is known."""
+
+import contextlib
+import functools
+import itertools
+import operator
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import CourseProblem
+
+Shape = tuple[int, ...]
+Place = tuple[str, int]  # file and line
+OWN = tuple(str(Path(__file__).parents[2] / name) for name in ("substrate/graph", "autodiff"))
+_numbers = itertools.count()
+_made_for: list[Place] = []
+
+
+class GraphError(CourseProblem, ValueError):
+    """A graph that cannot be built: names the operator, what it was given, and the line that asked for it."""
+
+
+class Kind(NamedTuple):
+    """What is known of a value beforehand."""
+
+    shape: Shape
+    dtype: torch.dtype
+
+    def __str__(self) -> str:
+        return f"{str(self.dtype).removeprefix('torch.')}{list(self.shape)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """What a node does with its inputs. A dataclass below, so that two with equal fields are the same operator.
+
+    ``compute`` maps tensors to a tensor and changes none of them; ``infer`` maps the inputs' kinds to the result's,
+    and raises ValueError on inputs that do not fit. Neither knows of gradients.
+    """
+
+    name: ClassVar[str] = "operator"
+    compute: ClassVar[Callable[..., Any]]
+
+    def __init_subclass__(cls) -> None:
+        cls.name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+
+    def infer(self, *inputs: Kind) -> Kind:
+        raise NotImplementedError
+
+    def __call__(self, *inputs: "Node") -> "Node":
+        try:
+            return Node(self, inputs, _infer(self, *[x.kind for x in inputs]))
+        except ValueError as problem:
+            given = " and ".join(str(x.kind) for x in inputs)
+            raise GraphError(f"{self.name} of {given}, at {place(made_at())}: {problem}") from None
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _infer(operator: Operator, *inputs: Kind) -> Kind:
+    """Graphs repeat themselves, layer by layer and step by step."""
+    return operator.infer(*inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Variable(Operator):
+    """A value to be fed. Equal to nothing but itself, whatever its name."""
+
+    label: str
+
+
+@dataclass(frozen=True, eq=False)
+class Constant(Operator):
+    """A tensor that is part of the graph."""
+
+    value: Tensor
+
+    def compute(self) -> Tensor:
+        return self.value
+
+
+class Node:
+    """One value of a graph: the operator that makes it, from which nodes, and its shape and dtype.
+
+    Numbers count up as nodes are made, and inputs are there before the node that uses them.
+    """
+
+    __slots__ = ("dtype", "inputs", "kind", "number", "operator", "shape", "where")
+
+    def __init__(self, operator: Operator, inputs: Sequence["Node"], kind: Kind):
+        self.operator: Any = operator  # with fields of its own
+        self.inputs = tuple(inputs)
+        self.kind = kind
+        self.shape, self.dtype = kind
+        self.number, self.where = next(_numbers), made_at()
+
+    def __repr__(self) -> str:
+        return f"{self.label} = {self.operator.name}({', '.join(x.label for x in self.inputs)}): {self.kind}"
+
+    @property
+    def label(self) -> str:
+        """A variable's name, or the node's number."""
+        return self.operator.label if isinstance(self.operator, Variable) else f"v{self.number}"
+
+    @property
+    def made_where(self) -> str:
+        """The line outside this package that made the node."""
+        return place(self.where)
+
+    @property
+    def is_variable(self) -> bool:
+        return isinstance(self.operator, Variable)
+
+    # Arithmetic and indexing stand in arithmetic.py and shapes.py, with the operators that they make.
+    __add__: Any
+    __radd__: Any
+    __sub__: Any
+    __rsub__: Any
+    __mul__: Any
+    __rmul__: Any
+    __truediv__: Any
+    __rtruediv__: Any
+    __pow__: Any
+    __matmul__: Any
+    __gt__: Any
+    __ge__: Any
+    __lt__: Any
+    __le__: Any
+    __neg__: Any
+    __getitem__: Any
+
+
+def variable(name: str, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32) -> Node:
+    """A value that is fed when the graph runs. It has one shape and one dtype, so that mistakes show at once."""
+    return Node(Variable(name), (), Kind(tuple(shape), dtype))
+
+
+def constant(value: Tensor | float, dtype: torch.dtype | None = None) -> Node:
+    """A value that is known now and part of the graph; a later change of the tensor does not reach it."""
+    value = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(value)
+    value = value if dtype is None else value.to(dtype)
+    return Node(Constant(value), (), Kind(tuple(value.shape), value.dtype))
+
+
+def as_node(value: Any, like: Node) -> Node:
+    """Nodes as they are; a tensor as a constant; a number as a constant of ``like``'s dtype."""
+    if isinstance(value, Node):
+        return value
+    if isinstance(value, bool | int | float):
+        return constant(value, like.dtype)
+    if isinstance(value, Tensor):
+        return constant(value)
+    raise GraphError(f"{value!r} beside {like.label}, at {place(made_at())}: give a node, a tensor or a number")
+
+
+def made_at() -> Place:
+    """File and line of the innermost caller outside this package and ``autodiff``, or what ``made_for`` says."""
+    if _made_for:
+        return _made_for[-1]
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(OWN):
+        frame = frame.f_back
+    return (frame.f_code.co_filename, frame.f_lineno) if frame else ("<unknown>", 0)
+
+
+@contextlib.contextmanager
+def made_for() -> Iterator[Callable[[Node], None]]:
+    """Inside, new nodes are said to be made where another one was: a gradient at the line that it differentiates.
+
+    Yields the function that names the other.
+    """
+    _made_for.append(("<unknown>", 0))
+    try:
+        yield lambda node: operator.setitem(_made_for, -1, node.where)
+    finally:
+        _made_for.pop()
+
+
+def place(where: Place) -> str:
+    """A file and line as people read it; a notebook's cell has no name of its own."""
+    file, line = where
+    return f"line {line} of a notebook's cell" if "ipykernel" in file or file.startswith("<") else f"{file}:{line}"

@@ -1,0 +1,47 @@
+"""Ranks: programs that run side by side and share nothing but messages.
+
+As threads (``run_in_threads``), as processes (``run``), on a virtual clock (``simulate``): the same functions. Charts
+are in ``mlsys_course.substrate.ranks.shared.chart``, which imports matplotlib.
+"""
+
+from .processes.run import run
+from .processes.starters import warm_up
+from .shared.communicator import Communicator, Handle
+from .shared.problems import Deadlock, Mismatch, RankDied, RankProblem, RankRaised, RanksLate
+from .shared.result import Run
+from .shared.switchboard import Released, Switchboard
+from .shared.threads import Together, run_in_threads, run_together
+from .shared.timeline import Event, Timeline
+from .shared.traffic import Message, Traffic
+from .simulator.cluster import ETHERNET, INFINIBAND, NVLINK, PCIE, Cluster, Link
+from .simulator.simulate import simulate
+
+__all__ = [
+    "ETHERNET",
+    "INFINIBAND",
+    "NVLINK",
+    "PCIE",
+    "Cluster",
+    "Communicator",
+    "Deadlock",
+    "Event",
+    "Handle",
+    "Link",
+    "Message",
+    "Mismatch",
+    "RankDied",
+    "RankProblem",
+    "RankRaised",
+    "RanksLate",
+    "Released",
+    "Run",
+    "Switchboard",
+    "Timeline",
+    "Together",
+    "Traffic",
+    "run",
+    "run_in_threads",
+    "run_together",
+    "simulate",
+    "warm_up",
+]

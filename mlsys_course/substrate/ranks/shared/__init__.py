@@ -1,0 +1,1 @@
+"""What ranks of every kind share: the communicator, what is counted, what can go wrong, and ranks as threads."""

@@ -1,0 +1,1 @@
+"""Ranks on a virtual clock: thousands of them on one core."""
