@@ -8,8 +8,8 @@ from autograder.build.proof import outcomes_of
 from autograder.cases import public_specification, sealed_specification
 from autograder.course import Course, Lab
 from autograder.exercise import Choice, Exercise, Item, max_score
-from mlsys_course.check import Specification, judge
-from mlsys_course.check.driver import Driver
+from mlsys_course.desk.check import Specification, judge
+from mlsys_course.desk.check.driver import Driver
 
 
 class Present(Mapping):
