@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from ..substrate.graph import GraphError, Node, Operator, reshape
+import torch
+
+from ..substrate.graph import GraphError, Node, Operator, cast, reshape
 from ..substrate.graph import sum as total
 
 # From a node and its adjoint to the adjoints that it passes on, one for each input, or None where there is none.
@@ -34,12 +36,25 @@ def sum_to(grad: Node, shape: Sequence[int]) -> Node:
     return reshape(total(grad, [*range(extra), *stretched], keepdims=True), shape)
 
 
+def widened(*nodes: Node) -> list[Node]:
+    """Nodes of 16 bits in float32, others as they are: a square of 300 is beyond float16.
+
+    A rule that sums or squares calculates in these, as PyTorch's kernels do; ``adjoints`` rounds what it returns.
+    """
+    return [cast(x, torch.float32) if x.dtype in (torch.float16, torch.bfloat16) else x for x in nodes]
+
+
 def adjoints(node: Node, grad: Node) -> list[Node | None]:
-    """What ``node`` with adjoint ``grad`` passes to its inputs, in their shapes; None where nothing flows."""
+    """What ``node`` with adjoint ``grad`` passes to its inputs, in their shapes; None where nothing flows.
+
+    In their dtypes, too, whatever the rule calculates in.
+    """
     if type(node.operator) not in RULES:
         raise GraphError(f"no gradient through {node}, made at {node.made_where}: {node.operator.name} has none")
     partials = RULES[type(node.operator)](node, grad)
-    return [None if p is None else sum_to(p, x.shape) for p, x in zip(partials, node.inputs, strict=True)]
+    return [
+        None if p is None else cast(sum_to(p, x.shape), x.dtype) for p, x in zip(partials, node.inputs, strict=True)
+    ]
 
 
 def differentiable(node: Node) -> bool:

@@ -13,11 +13,12 @@ from .scores import Score, dot_product_score
 def mean_pool(h: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"] | None = None) -> Float[Tensor, "B C"]:
     """The mean of each sequence's states, padding left out: attention that looks at all tokens alike.
 
-    Raises ValueError for a sequence without a token.
+    The sum runs in float32 or better; the result has h's dtype. Raises ValueError for a sequence without a token.
     """
     mask = _mask(mask, h)
-    total = torch.where(mask[..., None], h, 0).sum(1)  # (B, C)
-    return total / mask.sum(1, keepdim=True).to(h.dtype)
+    precise = h.to(torch.promote_types(h.dtype, torch.float32))
+    total = torch.where(mask[..., None], precise, 0).sum(1)  # (B, C)
+    return (total / mask.sum(1, keepdim=True)).to(h.dtype)
 
 
 def attention_distribution(

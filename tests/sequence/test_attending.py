@@ -105,6 +105,16 @@ def test_mean_pooling_is_attention_that_asks_nothing(states):
     assert_close(TYPED["mean_pool"](h, mask), asked[:, 0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_mean_holds_where_its_sum_does_not(dtype):
+    h = torch.tensor([[[30_000.0, -3], [25_000, 5], [60_000, 7], [50_000, 7]]], dtype=dtype)
+    mask = torch.tensor([[True, True, True, False]])
+    for given, rows in ((None, h), (mask, h[:, :3])):
+        found = TYPED["mean_pool"](h, given)
+        assert found.dtype == dtype
+        assert_close(found, rows.double().mean(1).to(dtype), rtol=0, atol=0)
+
+
 def test_attentional_state_puts_the_context_first(normal):
     a, s, layer = normal(B, DH), normal(B, DS), nn.Linear(DH + DS, 3, bias=False, dtype=torch.float64)
     assert_close(TYPED["attentional_state"](a, s, layer.weight.T), torch.tanh(layer(torch.cat((a, s), -1))))
