@@ -1,12 +1,13 @@
 """Graphs that cannot be: the operator, what it was given, and the line are named. The order of nodes."""
 
+import itertools
 import random
 
 import pytest
 import torch
 
 import mlsys_course.substrate.graph as G
-from mlsys_course.autodiff import topological_order
+from mlsys_course.autodiff import evaluate, topological_order
 from mlsys_course.substrate.graph import GraphError
 
 A, B = G.variable("a", (3, 4)), G.variable("b", (5, 6))
@@ -61,6 +62,39 @@ def test_a_gradients_nodes_are_said_to_be_made_where_the_forward_node_was():
     found = gradient(y, [A])
     assert {node.made_where for node in topological_order(found) if node.operator.name == "multiply"} == {line}
     assert (A + 1).made_where != line
+
+
+NUMBER = {
+    "plus": lambda x, n: x + n,
+    "number plus": lambda x, n: n + x,
+    "minus": lambda x, n: x - n,
+    "number minus": lambda x, n: n - x,
+    "times": lambda x, n: x * n,
+    "number times": lambda x, n: n * x,
+    "over": lambda x, n: x / n,
+    "greater": lambda x, n: x > n,
+    "at most": lambda x, n: x <= n,
+    "where": lambda x, n: (torch if isinstance(x, torch.Tensor) else G).where(x > x, x, n),
+    "equal": lambda x, n: x == n if isinstance(x, torch.Tensor) else G.equal(x, n),
+}
+DTYPES = [torch.bool, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("numbers", [(3, 3.0, True, 2.5), (3.0, 3, 2.5, True), (1, True, 1.0), (1.0, True, 1)], ids=str)
+def test_a_number_beside_a_node_is_what_it_is_in_pytorch_or_refused(dtype, numbers):
+    """Whatever equal number of another type the same operator was asked for before."""
+    x, values = G.variable("x", (3,), dtype), torch.tensor([0, 1, 5]).to(dtype)
+    for (name, calculate), number in itertools.product(NUMBER.items(), numbers):
+        try:
+            node = calculate(x, number)
+        except GraphError as problem:
+            assert not dtype.is_floating_point and "cast(x, dtype) first" in str(problem), (name, number, problem)
+            continue
+        assert dtype.is_floating_point or not isinstance(number, float), (name, number)
+        (got,) = evaluate([node], {x: values})
+        assert got.dtype == node.dtype, (name, number)
+        torch.testing.assert_close(got, calculate(values, +number if "minus" in name else number))
 
 
 def test_infinities_and_negative_steps_do_not_slip_through_a_slice():

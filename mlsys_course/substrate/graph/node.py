@@ -57,14 +57,15 @@ class Operator:
 
     def __call__(self, *inputs: "Node") -> "Node":
         try:
-            return Node(self, inputs, _infer(self, *[x.kind for x in inputs]))
+            fields = tuple(map(type, vars(self).values()))  # 3 and 3.0 are equal, and differ beside whole numbers
+            return Node(self, inputs, _infer(self, fields, *[x.kind for x in inputs]))
         except ValueError as problem:
             given = " and ".join(str(x.kind) for x in inputs)
             raise GraphError(f"{self.name} of {given}, at {place(made_at())}: {problem}") from None
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def _infer(operator: Operator, *inputs: Kind) -> Kind:
+def _infer(operator: Operator, fields: tuple[type, ...], *inputs: Kind) -> Kind:
     """Graphs repeat themselves, layer by layer and step by step."""
     return operator.infer(*inputs)
 
@@ -154,10 +155,19 @@ def as_node(value: Any, like: Node) -> Node:
     if isinstance(value, Node):
         return value
     if isinstance(value, bool | int | float):
+        if not holds(like.dtype, value):
+            spot = place(made_at())
+            raise GraphError(f"{value} beside {like.label} of {like.dtype}, at {spot}: cast(x, dtype) first")
         return constant(value, like.dtype)
     if isinstance(value, Tensor):
         return constant(value)
     raise GraphError(f"{value!r} beside {like.label}, at {place(made_at())}: give a node, a tensor or a number")
+
+
+def holds(dtype: torch.dtype, number: float) -> bool:
+    """Whether a number of this type stays what it is in ``dtype``: 2.5 does not among whole numbers."""
+    kinds = bool if dtype == torch.bool else int
+    return dtype.is_floating_point or dtype.is_complex or isinstance(number, kinds)
 
 
 def made_at() -> Place:
