@@ -14,11 +14,15 @@ RULES: dict[type[Operator], Rule] = {}
 
 
 def rule(operator: type[Operator]) -> Callable[[Rule], Rule]:
-    """Write a function into the table as the rule of ``operator``."""
+    """Write a function into the table as the rule of ``operator``; what it returns has the inputs' dtypes there."""
 
     def register(function: Rule) -> Rule:
-        RULES[operator] = function
-        return function
+        def rounded(node: Node, grad: Node) -> Sequence[Node | None]:
+            partials = zip(function(node, grad), node.inputs, strict=True)
+            return [None if p is None else cast(p, x.dtype) for p, x in partials]
+
+        RULES[operator] = rounded
+        return rounded
 
     return register
 
@@ -39,22 +43,17 @@ def sum_to(grad: Node, shape: Sequence[int]) -> Node:
 def widened(*nodes: Node) -> list[Node]:
     """Nodes of 16 bits in float32, others as they are: a square of 300 is beyond float16.
 
-    A rule that sums or squares calculates in these, as PyTorch's kernels do; ``adjoints`` rounds what it returns.
+    A rule that sums or squares calculates in these, as PyTorch's kernels do, and the table rounds what it returns.
     """
     return [cast(x, torch.float32) if x.dtype in (torch.float16, torch.bfloat16) else x for x in nodes]
 
 
 def adjoints(node: Node, grad: Node) -> list[Node | None]:
-    """What ``node`` with adjoint ``grad`` passes to its inputs, in their shapes; None where nothing flows.
-
-    In their dtypes, too, whatever the rule calculates in.
-    """
+    """What ``node`` with adjoint ``grad`` passes to its inputs, in their shapes; None where nothing flows."""
     if type(node.operator) not in RULES:
         raise GraphError(f"no gradient through {node}, made at {node.made_where}: {node.operator.name} has none")
     partials = RULES[type(node.operator)](node, grad)
-    return [
-        None if p is None else cast(sum_to(p, x.shape), x.dtype) for p, x in zip(partials, node.inputs, strict=True)
-    ]
+    return [None if p is None else sum_to(p, x.shape) for p, x in zip(partials, node.inputs, strict=True)]
 
 
 def differentiable(node: Node) -> bool:

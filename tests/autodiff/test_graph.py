@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import mlsys_course.substrate.graph as G
-from mlsys_course.autodiff import evaluate, topological_order
+from mlsys_course.autodiff import backpropagate, directional, evaluate, gradient, topological_order
+from mlsys_course.autodiff.traces import adjoint_trace
 from mlsys_course.substrate.graph import GraphError
+from mlsys_course.substrate.graph.draw import draw, layers
 
 A, B = G.variable("a", (3, 4)), G.variable("b", (5, 6))
 IDS = G.variable("ids", (7,), torch.int64)
@@ -55,8 +57,6 @@ def test_what_does_not_fit_is_named_with_its_line(name):
 
 
 def test_a_gradients_nodes_are_said_to_be_made_where_the_forward_node_was():
-    from mlsys_course.autodiff import gradient
-
     y = G.sum(G.tanh(A))
     line = y.inputs[0].made_where
     found = gradient(y, [A])
@@ -97,6 +97,70 @@ def test_a_number_beside_a_node_is_what_it_is_in_pytorch_or_refused(dtype, numbe
         torch.testing.assert_close(got, calculate(values, +number if "minus" in name else number))
 
 
+SCALAR = G.variable("s")
+BRANCHES = {
+    "if": lambda x: x if x > 0 else 0 * x,
+    "max": lambda x: max(x, 0),
+    "chain": lambda x: 0 < x < 1,
+    "and": lambda x: x > 0 and x < 1,
+    "not": lambda x: not x,
+    "or": lambda x: x or 1,
+    "sorted": lambda x: sorted([x, x + 1]),
+    "bool": bool,
+    "equal": lambda x: x == 0,
+    "not equal": lambda x: x != 0.5,
+    "equal to a tensor": lambda x: x == torch.zeros(3, 4),
+    "a tensor equal to it": lambda x: torch.zeros(3, 4) == x,
+    "in numbers": lambda x: x in [1, 2],
+    "number in": lambda x: 1 in x,
+}
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+@pytest.mark.parametrize("x", [SCALAR, A], ids=["scalar", "matrix"])
+def test_python_takes_no_branch_by_a_node(name, x):
+    words = "unpacking" if name == "number in" and not x.shape else r"write (where|equal)\("
+    with pytest.raises(GraphError, match=words) as caught:
+        BRANCHES[name](x)
+    assert "test_graph.py:" in str(caught.value)
+
+
+def test_nodes_are_still_keys_and_members():
+    x, y = G.variable("x"), G.variable("x")
+    assert x == x and x != y and x in [y, x] and y not in {x: 1} and x != "x" and x is not None
+    assert {x: 1, y: 2}[y] == 2
+
+
+def test_a_node_unpacks_into_its_rows():
+    table = torch.arange(12.0).reshape(3, 4)
+    a, b, c = A
+    assert [node.shape for node in (a, b, c)] == [(4,)] * 3
+    torch.testing.assert_close(torch.stack(evaluate([a, b, c], {A: table})), table)
+    first, *others = G.variable("m", (5,))
+    assert first.shape == () and len(others) == 4 and list(G.variable("e", (0, 2))) == []
+    with pytest.raises(GraphError, match="no axis to go along"):
+        a, b = SCALAR
+
+
+SINGLE = {
+    "gradient": lambda: gradient(G.sum(A), A),
+    "directional": lambda: directional(G.sum(A), A, [A]),
+    "directions": lambda: directional(G.sum(A), [A], A),
+    "backpropagate": lambda: backpropagate(G.sum(A), A, {A: torch.ones(3, 4)}),
+    "evaluate": lambda: evaluate(A, {A: torch.ones(3, 4)}),
+    "topological_order": lambda: topological_order(A),
+    "concatenate": lambda: G.concatenate(A),
+    "draw": lambda: draw(A),
+    "adjoint_trace": lambda: adjoint_trace(G.sum(A), A, {A: torch.ones(3, 4)}),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_node_where_a_list_is_due_is_told(name):
+    with pytest.raises(GraphError, match=r"give a list of nodes, \[a\], not one node"):
+        SINGLE[name]()
+
+
 def test_infinities_and_negative_steps_do_not_slip_through_a_slice():
     assert A[-1].shape == (4,) and A[1:, ..., ::3].shape == (2, 2) and A[...].shape == (3, 4) and A[5:].shape == (0, 4)
 
@@ -134,8 +198,6 @@ def test_two_variables_of_one_name_are_two():
 
 
 def test_a_picture_has_a_box_for_each_node():
-    from mlsys_course.substrate.graph.draw import draw, layers
-
     y = (G.exp(A) + 1) * G.exp(A)
     figure = draw([y], labels={y: "here"}, marked=[y])
     words = [text.get_text() for text in figure.axes[0].texts if text.get_text()]

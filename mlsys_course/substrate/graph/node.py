@@ -119,6 +119,23 @@ class Node:
     def is_variable(self) -> bool:
         return isinstance(self.operator, Variable)
 
+    def __bool__(self) -> bool:
+        raise GraphError(
+            f"whether {self.label} holds, at {place(made_at())}: a node has no value before the graph runs, so Python "
+            "cannot choose by it (if, and, or, max, 0 < x < 1); write where(condition, x, y)"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same node. A number's or a tensor's would always be False, so it is refused."""
+        if isinstance(other, int | float | Tensor):
+            raise GraphError(
+                f"{self.label} == a {type(other).__name__}, at {place(made_at())}: == asks whether two nodes are the "
+                "same; write equal(x, y) for a node that is True where entries are equal"
+            )
+        return self is other
+
+    __hash__ = object.__hash__
+
     # Arithmetic and indexing stand in arithmetic.py and shapes.py, with the operators that they make.
     __add__: Any
     __radd__: Any
@@ -136,6 +153,7 @@ class Node:
     __le__: Any
     __neg__: Any
     __getitem__: Any
+    __iter__: Any
 
 
 def variable(name: str, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32) -> Node:
@@ -148,6 +166,13 @@ def constant(value: Tensor | float, dtype: torch.dtype | None = None) -> Node:
     value = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(value)
     value = value if dtype is None else value.to(dtype)
     return Node(Constant(value), (), Kind(tuple(value.shape), value.dtype))
+
+
+def listed(nodes: Sequence[Node], what: str) -> list[Node]:
+    """The nodes as a list. A single one could be unpacked too, into its rows, and is refused."""
+    if isinstance(nodes, Node):
+        raise GraphError(f"{what} at {place(made_at())}: give a list of nodes, [{nodes.label}], not one node")
+    return list(nodes)
 
 
 def as_node(value: Any, like: Node) -> Node:
