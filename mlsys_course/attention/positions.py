@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..substrate.dtypes import check_floating
+
 
 def sinusoidal_positions(
     T: int, C: int, base: float = 10000.0, device: torch.device | str | None = None
@@ -39,9 +41,10 @@ def rotary_positions(
 
     The pairs are "halves", as in GPT-NeoX and in Hugging Face's LLaMA; the paper and Meta's LLaMA pair 2i with 2i+1,
     which is the same up to the order of the rows of W_q and W_k. Angles are in float32 or better, the result in x's
-    dtype. Raises ValueError for odd D. Source: Su et al. 2021, "RoFormer", equation 15. Lab 2, exercise
-    ``rotary_positions``.
+    dtype. Raises ValueError for odd D, and for whole numbers. Source: Su et al. 2021, "RoFormer", equation 15. Lab 2,
+    exercise ``rotary_positions``.
     """
+    check_floating(x=x)
     T, D = x.shape[-2:]
     if D % 2:
         raise ValueError(f"head_dim={D} is odd, but rotary positions turn pairs of channels; choose an even head_dim")

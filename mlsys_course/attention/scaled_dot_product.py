@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..substrate.dtypes import check_floating
 from .masks import causal_mask
 
 
@@ -25,10 +26,10 @@ def attention(
 
     Leading dimensions broadcast, as do ``mask`` and ``bias`` to the scores (..., T, S). ``causal`` is another mask,
     ``causal_mask(T, S)``; ``scale`` is 1 / sqrt(D) unless stated. A query that may attend to nothing gets zeros, and
-    passes back a gradient of zero. The softmax runs in float32 or better; the result has q's dtype. ``backend`` is
+    passes back a gradient of zero. "naive" calculates in float32 or better; the result has q's dtype. ``backend`` is
     "naive", the equation as it stands, or "sdpa", PyTorch's kernels, which need not write the scores to memory; these
     also take k and v of K heads for q (B, ..., H, T, D), K a divisor of H: head h of q reads head h // (H / K).
-    Raises ValueError where shapes do not fit, ``mask`` is not bool, or ``backend`` is none of the two.
+    Raises ValueError where shapes do not fit, numbers are whole, ``mask`` is not bool, or ``backend`` is neither.
     Source: Vaswani et al. 2017, "Attention is all you need", equation 1; the bias as Raffel et al. 2020, "T5", has it
     for relative positions. Lab 2, exercise ``attention``.
     """
@@ -46,7 +47,9 @@ def attention(
 def _naive(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, bias: Tensor | None, scale: float
 ) -> Tensor:
-    scores = (q @ k.transpose(-2, -1)).to(torch.promote_types(q.dtype, torch.float32)) * scale  # (..., T, S)
+    dtype = q.dtype
+    q, k, v = (x.to(torch.promote_types(dtype, torch.float32)) for x in (q, k, v))  # a product overflows float16
+    scores = (q @ k.transpose(-2, -1)) * scale  # (..., T, S)
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
     mask = _with_causal(q, k, mask) if causal else mask
@@ -55,7 +58,7 @@ def _naive(
     else:
         # Not -inf: a row without a True would be 0/0. As it is, its weights are wrong but finite, and then cleared.
         weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(~mask, 0)
-    return weights.to(v.dtype) @ v  # (..., T, Dv)
+    return (weights @ v).to(dtype)  # (..., T, Dv)
 
 
 def _fused(
@@ -132,6 +135,7 @@ def _shape_of_scores(q: Tensor, k: Tensor, v: Tensor, group: int) -> tuple[int, 
         raise ValueError(f"{shapes}: each needs at least two dimensions, (..., time, channels)")
     if not q.dtype == k.dtype == v.dtype:
         raise ValueError(f"q is {q.dtype}, k {k.dtype}, v {v.dtype}; convert them to one dtype")
+    check_floating(q=q)
     if q.shape[-1] != k.shape[-1] or not q.shape[-1]:
         raise ValueError(f"{shapes}: q and k need one head_dim of at least 1; project them to the same width")
     if k.shape[-2] != v.shape[-2]:

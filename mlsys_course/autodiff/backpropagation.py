@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..substrate.graph import Node, constant
+from ..substrate.graph.node import listed
 from .evaluator import evaluate
 from .gradient import refuse_blocked, refuse_whole_numbers
 from .order import topological_order
@@ -20,6 +21,7 @@ def backpropagate(
     Every value of the forward pass is kept until the end; the result serves for these feeds only, and cannot be
     differentiated again.
     """
+    inputs = listed(inputs, "inputs of a gradient")
     refuse_whole_numbers(output, inputs)
     order = topological_order([output])
     values = dict(zip(order, evaluate(order, feeds), strict=True))

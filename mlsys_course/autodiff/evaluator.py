@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..substrate.errors import CourseProblem
 from ..substrate.graph import Constant, Kind, Node
+from ..substrate.graph.node import listed
 from .order import topological_order
 
 
@@ -37,7 +38,7 @@ class Evaluator:
     """
 
     def __init__(self, outputs: Sequence[Node]):
-        self.outputs = list(outputs)
+        self.outputs = listed(outputs, "outputs of an evaluator")
         order = topological_order(self.outputs)
         self.variables = [node for node in order if node.is_variable]
         self.constants = [node for node in order if isinstance(node.operator, Constant)]

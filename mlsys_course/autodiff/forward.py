@@ -9,6 +9,7 @@ from ..substrate.graph import arithmetic as a
 from ..substrate.graph import network as n
 from ..substrate.graph import shapes as s
 from ..substrate.graph import sum as total
+from ..substrate.graph.node import listed
 from .gradient import gradient, refuse_blocked, refuse_whole_numbers
 from .order import topological_order
 from .rules import RULES, adjoints, differentiable
@@ -23,6 +24,7 @@ def directional(output: Node, inputs: Sequence[Node], directions: Sequence[Node]
     One pass gives the derivative of every entry of the output along one direction, where ``gradient`` gives that of one
     output along every direction. Raises GraphError where that does. Lab 5, exercise ``forward_rule``.
     """
+    inputs, directions = listed(inputs, "inputs of a derivative"), listed(directions, "directions")
     refuse_whole_numbers(output, inputs)
     for x, direction in zip(inputs, directions, strict=True):
         if x.kind != direction.kind:

@@ -5,7 +5,7 @@ import operator
 from collections.abc import Callable, Sequence
 
 from ..substrate.graph import GraphError, Node, fill
-from ..substrate.graph.node import made_for
+from ..substrate.graph.node import listed, made_for
 from . import rules_elementwise, rules_network, rules_shapes  # noqa: F401  (they fill the table)
 from .order import topological_order
 from .rules import Rule, adjoints, differentiable
@@ -29,7 +29,7 @@ def gradient(
 
     ``watch(node, adjoint, node_to_grad)`` sees each step. Source: lecture note 004, "Construct the Backward Graph".
     """
-    order = topological_order([output])
+    order, inputs = topological_order([output]), listed(inputs, "inputs of a gradient")
     refuse_whole_numbers(output, inputs)
     if seed is not None and seed.kind != output.kind:
         raise GraphError(f"the seed {seed} must have shape and dtype of the output {output}")

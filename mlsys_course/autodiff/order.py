@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ..substrate.graph import GraphError, Node
+from ..substrate.graph.node import listed
 
 
 def topological_order(outputs: Sequence[Node]) -> list[Node]:
@@ -13,7 +14,7 @@ def topological_order(outputs: Sequence[Node]) -> list[Node]:
     backward reaches it, so values live no longer than in PyTorch. Raises GraphError on a cycle.
     """
     found: set[Node] = set()
-    waiting = list(outputs)
+    waiting = listed(outputs, "outputs")
     while waiting:
         node = waiting.pop()
         if node not in found:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from ..substrate.graph import GraphError, Node, Operator, reshape
+import torch
+
+from ..substrate.graph import GraphError, Node, Operator, cast, reshape
 from ..substrate.graph import sum as total
 
 # From a node and its adjoint to the adjoints that it passes on, one for each input, or None where there is none.
@@ -12,11 +14,15 @@ RULES: dict[type[Operator], Rule] = {}
 
 
 def rule(operator: type[Operator]) -> Callable[[Rule], Rule]:
-    """Write a function into the table as the rule of ``operator``."""
+    """Write a function into the table as the rule of ``operator``; what it returns has the inputs' dtypes there."""
 
     def register(function: Rule) -> Rule:
-        RULES[operator] = function
-        return function
+        def rounded(node: Node, grad: Node) -> Sequence[Node | None]:
+            partials = zip(function(node, grad), node.inputs, strict=True)
+            return [None if p is None else cast(p, x.dtype) for p, x in partials]
+
+        RULES[operator] = rounded
+        return rounded
 
     return register
 
@@ -32,6 +38,14 @@ def sum_to(grad: Node, shape: Sequence[int]) -> Node:
     extra = len(grad.shape) - len(shape)
     stretched = [axis for axis, size in enumerate(shape, extra) if size == 1 and grad.shape[axis] != 1]
     return reshape(total(grad, [*range(extra), *stretched], keepdims=True), shape)
+
+
+def widened(*nodes: Node) -> list[Node]:
+    """Nodes of 16 bits in float32, others as they are: a square of 300 is beyond float16.
+
+    A rule that sums or squares calculates in these, as PyTorch's kernels do, and the table rounds what it returns.
+    """
+    return [cast(x, torch.float32) if x.dtype in (torch.float16, torch.bfloat16) else x for x in nodes]
 
 
 def adjoints(node: Node, grad: Node) -> list[Node | None]:

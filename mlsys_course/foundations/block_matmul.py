@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..substrate.dtypes import check_floating
 from .problems import BadInput
 
 
@@ -24,9 +25,10 @@ def block_matmul(
     """a @ b from products of tiles of at most ``block`` = (rows of a, columns of a, columns of b).
 
     Sizes need not divide: the last tiles are smaller. Tiles are added in float32 (float64 for float64) and rounded to
-    a's dtype once. Raises BadInput where a and b do not fit, or a block has no entries. Golub and Van Loan, *Matrix
-    Computations*, section 1.3. Lab 0, exercise ``block_matmul``.
+    a's dtype once. Raises BadInput where a and b do not fit, or a block has no entries, and NotFloating for whole
+    numbers. Golub and Van Loan, *Matrix Computations*, section 1.3. Lab 0, exercise ``block_matmul``.
     """
+    check_floating(a=a, b=b)
     (n, inner), (_, m) = a.shape, b.shape
     if inner != len(b):
         raise BadInput(f"a has {inner} columns and b has {len(b)} rows; they must be as many")

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..substrate.dtypes import check_floating
 from .problems import BadInput, check_ids, check_sizes
 from .softmax import log_softmax
 from .tokens import one_hot
@@ -22,9 +23,11 @@ def cross_entropy(
     The loss has float32, or float64 for float64 logits; the gradient has the logits' dtype. With ``smoothing`` s the
     target is (1 - s) * one_hot(label) + s / V (Szegedy et al. 2016, section 7). A class whose logit is -inf is ruled
     out, and costs nothing where its target is 0.
-    Raises BadInput for a label outside the classes, no rows at all, a label too many or too few, and s outside [0, 1].
+    Raises BadInput for a label outside the classes, no rows at all, a label too many or too few, and s outside [0, 1];
+    NotFloating for logits that are whole numbers.
     Lab 0, exercise ``cross_entropy`` and extension ``smooth_cross_entropy``.
     """
+    check_floating(logits=logits)
     check_sizes("labels", labels.shape, logits.shape[:1])
     check_ids("labels", labels, logits.shape[-1], "the classes")
     if not len(logits):

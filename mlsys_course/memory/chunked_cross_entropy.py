@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..substrate.dtypes import check_floating
+
 
 def chunked_cross_entropy(
     hidden: Float[Tensor, "N C"],
@@ -23,7 +25,7 @@ def chunked_cross_entropy(
     Lab 10, exercise ``chunked_cross_entropy``.
 
     Raises:
-        ValueError: shapes that do not fit, or a chunk of no tokens.
+        ValueError: shapes that do not fit, whole numbers for hidden or weight, or a chunk of no tokens.
     """
     _check_shapes(hidden, weight, targets, chunk)
     wide = torch.promote_types(hidden.dtype, torch.float32)
@@ -52,6 +54,7 @@ def _check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int) -
     if hidden.shape[1:] != weight.shape[1:] or hidden.shape[:1] != targets.shape:
         shapes = ", ".join(str(tuple(x.shape)) for x in (hidden, weight, targets))
         raise ValueError(f"hidden, weight, targets have shapes {shapes}; they must be (N, C), (V, C), (N,)")
+    check_floating(hidden=hidden, weight=weight)
     if chunk < 1:
         raise ValueError(f"chunk={chunk} must be at least 1 token; 256 is usual")
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..substrate.dtypes import check_floating
 from .recurrent import check_mask
 from .scores import Score, dot_product_score
 
@@ -13,11 +14,13 @@ from .scores import Score, dot_product_score
 def mean_pool(h: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"] | None = None) -> Float[Tensor, "B C"]:
     """The mean of each sequence's states, padding left out: attention that looks at all tokens alike.
 
-    Raises ValueError for a sequence without a token.
+    The sum runs in float32 or better; the result has h's dtype. Raises ValueError for a sequence without a token.
     """
+    check_floating(h=h)
     mask = _mask(mask, h)
-    total = torch.where(mask[..., None], h, 0).sum(1)  # (B, C)
-    return total / mask.sum(1, keepdim=True).to(h.dtype)
+    precise = h.to(torch.promote_types(h.dtype, torch.float32))
+    total = torch.where(mask[..., None], precise, 0).sum(1)  # (B, C)
+    return (total / mask.sum(1, keepdim=True)).to(h.dtype)
 
 
 def attention_distribution(
@@ -28,6 +31,7 @@ def attention_distribution(
     The softmax runs in float32 or better; the result has the scores' dtype. Raises ValueError for a source without a
     token. Lab 1, exercise ``attend``.
     """
+    check_floating(scores=scores)
     mask = _mask(mask, scores.transpose(-2, -1))
     precise = scores.to(torch.promote_types(scores.dtype, torch.float32))
     return precise.masked_fill(~mask[:, None, :], float("-inf")).softmax(-1).to(scores.dtype)

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..substrate.dtypes import check_floating
+
 
 def teacher_forcing(
     target: Int[Tensor, "B T"], start: int, end: int, padding: int
@@ -33,6 +35,7 @@ def sequence_loss(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"], pa
     In float32 or better. Raises ValueError where shapes do not fit, ``padding`` or a label is outside the V classes,
     or all is padding. Lab 1, exercise ``teacher_forced_loss``.
     """
+    check_floating(logits=logits)
     V = logits.shape[-1]
     if logits.shape[:-1] != labels.shape:
         raise ValueError(f"logits {tuple(logits.shape)}, labels {tuple(labels.shape)}: expected (B, T, V) and (B, T)")

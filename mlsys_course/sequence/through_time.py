@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..substrate.dtypes import check_floating
 from .recurrent import check_steps
 
 
@@ -50,6 +51,7 @@ def rnn_backward(
 
 def _check(x: Tensor, states: Tensor, d_states: Tensor, mask: Tensor | None, chunk: int | None) -> None:
     check_steps(x, mask)
+    check_floating(x=x, states=states)
     if states.shape != d_states.shape or states.shape[:2] != x.shape[:2]:
         shapes = f"x {tuple(x.shape)}, states {tuple(states.shape)}, d_states {tuple(d_states.shape)}"
         raise ValueError(f"{shapes}: each step needs a state, and each state a gradient")

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..substrate.dtypes import check_floating
 from .config import TransformerConfig
 
 
@@ -18,8 +19,8 @@ def layer_norm(
     """(x - mean) / sqrt(variance + epsilon) * gain + bias, over each token's channels.
 
     The variance is the mean of squares (divided by C, not C - 1), epsilon stands inside the root, and statistics run in
-    float32 or better; the result has x's dtype. Raises ValueError where gain or bias is not as wide as x.
-    Source: Ba et al. 2016, "Layer normalization". Lab 3, exercise ``layer_norm``.
+    float32 or better; the result has x's dtype. Raises ValueError where gain or bias is not as wide as x, and for
+    whole numbers. Source: Ba et al. 2016, "Layer normalization". Lab 3, exercise ``layer_norm``.
     """
     _check_width(x, gain, bias)
     if fast:
@@ -47,6 +48,7 @@ def rms_norm(
 
 
 def _check_width(x: Tensor, *vectors: Tensor) -> None:
+    check_floating(x=x)
     for vector in vectors:
         if vector.shape != x.shape[-1:]:
             raise ValueError(

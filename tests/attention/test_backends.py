@@ -173,3 +173,29 @@ def test_compiles_without_graph_breaks_forward_and_backward(backend, normal):
     assert_close(compiled, layer(x))
     got, want = (torch.autograd.grad(y.square().sum(), x) for y in (compiled, layer(x)))
     assert_close(got, want)
+
+
+UNIT = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}  # the most that rounding once changes, relatively
+
+
+@pytest.mark.parametrize("dtype", UNIT)
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"bias": True}], ids=str)
+def test_16_bits_are_rounded_once(dtype, options, normal):
+    """The equation as it stands gives the float64 result of the same inputs, rounded."""
+    q, k, v = (normal(2, 3, 40, 64, dtype=dtype, scale=2.0) for _ in range(3))
+    options = {name: normal(40, 40, dtype=dtype) if name == "bias" else value for name, value in options.items()}
+    wide = {name: value.double() if name == "bias" else value for name, value in options.items()}
+    exact = attention(q.double(), k.double(), v.double(), **wide)
+    got = attention(q, k, v, **options).double()
+    assert_close(got, exact, rtol=1.01 * UNIT[dtype], atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["naive", "sdpa"])
+@pytest.mark.parametrize("dtype", UNIT)
+def test_products_beyond_float16_are_no_nan(backend, dtype, normal):
+    """40 * 40 * 64 is 102,400, and float16 ends at 65,504."""
+    q, v = torch.full((1, 2, 6, 64), 40.0, dtype=dtype), normal(1, 2, 6, 64, dtype=dtype)
+    leaves = [q.clone().requires_grad_(), q.clone().requires_grad_(), v.clone().requires_grad_()]
+    output = attention(*leaves, backend=backend)
+    assert_close(output.double(), v.double().mean(-2, keepdim=True).expand_as(v), atol=UNIT[dtype], rtol=UNIT[dtype])
+    assert all(bool(x.isfinite().all()) for x in torch.autograd.grad(output.sum(), leaves))

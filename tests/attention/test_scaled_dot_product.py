@@ -7,7 +7,9 @@ from beartype import beartype
 from jaxtyping import jaxtyped
 from torch.testing import assert_close
 
+from mlsys_course import attention as component
 from mlsys_course.attention import attention, causal_mask
+from mlsys_course.substrate.dtypes import NotFloating
 
 attention = jaxtyped(typechecker=beartype)(attention)
 
@@ -135,3 +137,27 @@ def test_bad_input_is_told(shapes, mask, words, normal):
 def test_mixed_dtypes_are_told(normal):
     with pytest.raises(ValueError, match="convert them to one dtype"):
         attention(normal(4, 8), normal(4, 8, dtype=torch.float32), normal(4, 8))
+
+
+TRUNCATING = {  # ours, and what PyTorch refuses alike
+    "naive": (lambda x: component.attention(x, x, x), lambda x: F.scaled_dot_product_attention(x, x, x)),
+    "sdpa": (lambda x: component.attention(x, x, x, backend="sdpa"), lambda x: F.softmax(x, -1)),
+    "self_attention": (lambda x: component.self_attention(x, x.mT, x.mT, x.mT), lambda x: F.softmax(x, -1)),
+    "multi_head_attention": (
+        lambda x: component.multi_head_attention(x[None], x.mT, x.mT, x.mT, x, 1),
+        lambda x: F.softmax(x, -1),
+    ),
+    "rotary_positions": (lambda x: component.rotary_positions(x[:, :2]), None),  # PyTorch has none
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64, torch.complex64], ids=str)
+@pytest.mark.parametrize("name", TRUNCATING)
+def test_numbers_without_fractions_are_refused(name, dtype):
+    ours, theirs = TRUNCATING[name]
+    x = torch.tensor([[1, 0, 1], [0, 1, 1]]).to(dtype)
+    with pytest.raises(NotFloating, match=rf"is {dtype}; floating-point numbers are expected"):
+        ours(x)
+    if theirs and not dtype.is_complex:
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            theirs(x)

@@ -1,13 +1,16 @@
 """Graphs that cannot be: the operator, what it was given, and the line are named. The order of nodes."""
 
+import itertools
 import random
 
 import pytest
 import torch
 
 import mlsys_course.substrate.graph as G
-from mlsys_course.autodiff import topological_order
+from mlsys_course.autodiff import backpropagate, directional, evaluate, gradient, topological_order
+from mlsys_course.autodiff.traces import adjoint_trace
 from mlsys_course.substrate.graph import GraphError
+from mlsys_course.substrate.graph.draw import draw, layers
 
 A, B = G.variable("a", (3, 4)), G.variable("b", (5, 6))
 IDS = G.variable("ids", (7,), torch.int64)
@@ -54,13 +57,108 @@ def test_what_does_not_fit_is_named_with_its_line(name):
 
 
 def test_a_gradients_nodes_are_said_to_be_made_where_the_forward_node_was():
-    from mlsys_course.autodiff import gradient
-
     y = G.sum(G.tanh(A))
     line = y.inputs[0].made_where
     found = gradient(y, [A])
     assert {node.made_where for node in topological_order(found) if node.operator.name == "multiply"} == {line}
     assert (A + 1).made_where != line
+
+
+NUMBER = {
+    "plus": lambda x, n: x + n,
+    "number plus": lambda x, n: n + x,
+    "minus": lambda x, n: x - n,
+    "number minus": lambda x, n: n - x,
+    "times": lambda x, n: x * n,
+    "number times": lambda x, n: n * x,
+    "over": lambda x, n: x / n,
+    "greater": lambda x, n: x > n,
+    "at most": lambda x, n: x <= n,
+    "where": lambda x, n: (torch if isinstance(x, torch.Tensor) else G).where(x > x, x, n),
+    "equal": lambda x, n: x == n if isinstance(x, torch.Tensor) else G.equal(x, n),
+}
+DTYPES = [torch.bool, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("numbers", [(3, 3.0, True, 2.5), (3.0, 3, 2.5, True), (1, True, 1.0), (1.0, True, 1)], ids=str)
+def test_a_number_beside_a_node_is_what_it_is_in_pytorch_or_refused(dtype, numbers):
+    """Whatever equal number of another type the same operator was asked for before."""
+    x, values = G.variable("x", (3,), dtype), torch.tensor([0, 1, 5]).to(dtype)
+    for (name, calculate), number in itertools.product(NUMBER.items(), numbers):
+        try:
+            node = calculate(x, number)
+        except GraphError as problem:
+            assert not dtype.is_floating_point and "cast(x, dtype) first" in str(problem), (name, number, problem)
+            continue
+        assert dtype.is_floating_point or not isinstance(number, float), (name, number)
+        (got,) = evaluate([node], {x: values})
+        assert got.dtype == node.dtype, (name, number)
+        torch.testing.assert_close(got, calculate(values, +number if "minus" in name else number))
+
+
+SCALAR = G.variable("s")
+BRANCHES = {
+    "if": lambda x: x if x > 0 else 0 * x,
+    "max": lambda x: max(x, 0),
+    "chain": lambda x: 0 < x < 1,
+    "and": lambda x: x > 0 and x < 1,
+    "not": lambda x: not x,
+    "or": lambda x: x or 1,
+    "sorted": lambda x: sorted([x, x + 1]),
+    "bool": bool,
+    "equal": lambda x: x == 0,
+    "not equal": lambda x: x != 0.5,
+    "equal to a tensor": lambda x: x == torch.zeros(3, 4),
+    "a tensor equal to it": lambda x: torch.zeros(3, 4) == x,
+    "in numbers": lambda x: x in [1, 2],
+    "number in": lambda x: 1 in x,
+}
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+@pytest.mark.parametrize("x", [SCALAR, A], ids=["scalar", "matrix"])
+def test_python_takes_no_branch_by_a_node(name, x):
+    words = "unpacking" if name == "number in" and not x.shape else r"write (where|equal)\("
+    with pytest.raises(GraphError, match=words) as caught:
+        BRANCHES[name](x)
+    assert "test_graph.py:" in str(caught.value)
+
+
+def test_nodes_are_still_keys_and_members():
+    x, y = G.variable("x"), G.variable("x")
+    assert x == x and x != y and x in [y, x] and y not in {x: 1} and x != "x" and x is not None
+    assert {x: 1, y: 2}[y] == 2
+
+
+def test_a_node_unpacks_into_its_rows():
+    table = torch.arange(12.0).reshape(3, 4)
+    a, b, c = A
+    assert [node.shape for node in (a, b, c)] == [(4,)] * 3
+    torch.testing.assert_close(torch.stack(evaluate([a, b, c], {A: table})), table)
+    first, *others = G.variable("m", (5,))
+    assert first.shape == () and len(others) == 4 and list(G.variable("e", (0, 2))) == []
+    with pytest.raises(GraphError, match="no axis to go along"):
+        a, b = SCALAR
+
+
+SINGLE = {
+    "gradient": lambda: gradient(G.sum(A), A),
+    "directional": lambda: directional(G.sum(A), A, [A]),
+    "directions": lambda: directional(G.sum(A), [A], A),
+    "backpropagate": lambda: backpropagate(G.sum(A), A, {A: torch.ones(3, 4)}),
+    "evaluate": lambda: evaluate(A, {A: torch.ones(3, 4)}),
+    "topological_order": lambda: topological_order(A),
+    "concatenate": lambda: G.concatenate(A),
+    "draw": lambda: draw(A),
+    "adjoint_trace": lambda: adjoint_trace(G.sum(A), A, {A: torch.ones(3, 4)}),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_node_where_a_list_is_due_is_told(name):
+    with pytest.raises(GraphError, match=r"give a list of nodes, \[a\], not one node"):
+        SINGLE[name]()
 
 
 def test_infinities_and_negative_steps_do_not_slip_through_a_slice():
@@ -100,8 +198,6 @@ def test_two_variables_of_one_name_are_two():
 
 
 def test_a_picture_has_a_box_for_each_node():
-    from mlsys_course.substrate.graph.draw import draw, layers
-
     y = (G.exp(A) + 1) * G.exp(A)
     figure = draw([y], labels={y: "here"}, marked=[y])
     words = [text.get_text() for text in figure.axes[0].texts if text.get_text()]

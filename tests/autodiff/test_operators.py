@@ -133,3 +133,44 @@ def test_a_cast_converts_the_gradient_back():
     (found,) = gradient(y, [x])
     (got,) = Evaluator([found])({x: torch.ones(2)})
     assert y.dtype == torch.float64 and got.dtype == torch.float32 and got.tolist() == [2, 2]
+
+
+HALVES = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2}  # twice the distance between neighbours
+LARGE = {  # float16 ends at 65,504, and the squares or sums of these are beyond
+    "layer_norm": (ops.NORMS["layer_norm"], [[300.0, -300, 200, -100]], [4, 4]),
+    "rms_norm": (ops.NORMS["rms_norm"], [[300.0, -300, 200, -100], [2.0, 300, 300, 1]], [4]),
+    "softmax": (ops.NETWORK["softmax"], [[3.0, 1, 2, 0], [-200, 100, 101, 102]], []),
+    "log_softmax": (ops.NETWORK["log_softmax"], [[3.0, 1, 2, 0], [-200, 100, 101, 102]], []),
+}
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("weight", [1.0, 30_000.0])
+def test_16_bits_hold_inputs_and_gradients_but_not_the_sums_between(name, dtype, weight):
+    """The gradient in 16 bits is that in float64, rounded once: as exact as PyTorch's kernels."""
+    twice, rows, widths = LARGE[name]
+    tensors = [torch.tensor(rows, dtype=dtype), *(torch.linspace(0.5, 2, width).to(dtype) for width in widths)]
+    nodes = [G.variable(f"x{n}", tuple(x.shape), dtype) for n, x in enumerate(tensors)]
+    cotangent = torch.linspace(-1, 1, tensors[0].numel()).reshape(tensors[0].shape).mul(weight).to(dtype)
+    found = gradient(twice.ours(*nodes), nodes, seed=(seed := G.variable("seed", tuple(cotangent.shape), dtype)))
+    got = Evaluator(found)({**dict(zip(nodes, tensors, strict=True)), seed: cotangent})
+    leaves = [x.double().requires_grad_() for x in tensors]
+    right = torch.autograd.grad(twice.theirs(*leaves), leaves, cotangent.double())
+    for mine, other in zip(got, right, strict=True):
+        assert mine.dtype == dtype
+        # softmax's rule starts from its own rounded result, and so does PyTorch's
+        scale = weight if "softmax" in name else other.abs().max()
+        torch.testing.assert_close(mine.double(), other, rtol=HALVES[dtype], atol=HALVES[dtype] * float(scale))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_the_mean_loss_of_many_targets_in_16_bits(dtype):
+    generator = torch.Generator().manual_seed(3)
+    logits, ids = torch.randn(3000, 5, generator=generator).to(dtype), torch.randint(5, (3000,), generator=generator)
+    x, y = G.variable("x", (3000, 5), dtype), G.variable("y", (3000,), torch.int64)
+    (found,) = gradient(G.cross_entropy(x, y) * 2.0**12, [x])
+    (got,) = Evaluator([found])({x: logits, y: ids})
+    leaf = logits.double().requires_grad_()
+    (right,) = torch.autograd.grad(2.0**12 * torch.nn.functional.cross_entropy(leaf, ids), leaf)
+    torch.testing.assert_close(got.double(), right, rtol=HALVES[dtype], atol=1e-5)

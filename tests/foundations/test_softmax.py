@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mlsys_course import foundations as component
 from mlsys_course.foundations import BadInput, cross_entropy, log_softmax, softmax, softmax_gradient
+from mlsys_course.substrate.dtypes import NotFloating
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 SHAPES = [((5,), -1), ((3, 4), 0), ((2, 3, 4), 1), ((2, 3, 4), -2), ((3, 1), 1)]
@@ -88,3 +90,27 @@ def test_bad_labels_are_named(rows, labels, said):
 def test_smoothing_is_a_share():
     with pytest.raises(BadInput, match=r"smoothing=1\.5; choose a number from 0 to 1"):
         cross_entropy(torch.zeros(1, 3), torch.tensor([0]), smoothing=1.5)
+
+
+TRUNCATING = {  # ours, and what PyTorch refuses alike
+    "softmax": (component.softmax, lambda x: F.softmax(x, -1)),
+    "log_softmax": (component.log_softmax, lambda x: F.log_softmax(x, -1)),
+    "softmax_gradient": (lambda x: component.softmax_gradient(x, x), lambda x: F.softmax(x, -1)),
+    "cross_entropy": (
+        lambda x: component.cross_entropy(x, torch.tensor([0, 1])),
+        lambda x: F.cross_entropy(x, torch.tensor([0, 1])),
+    ),
+    "block_matmul": (lambda x: component.block_matmul(x, x.T, (1, 1, 1)), None),  # PyTorch has one, and it is exact
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32, torch.int64, torch.complex64], ids=str)
+@pytest.mark.parametrize("name", TRUNCATING)
+def test_numbers_without_fractions_are_refused(name, dtype):
+    ours, theirs = TRUNCATING[name]
+    x = torch.tensor([[1, 0, 1], [0, 1, 1]]).to(dtype)
+    with pytest.raises(NotFloating, match=rf"is {dtype}; floating-point numbers are expected"):
+        ours(x)
+    if theirs and not dtype.is_complex:
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            theirs(x)

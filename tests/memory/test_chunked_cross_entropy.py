@@ -9,6 +9,7 @@ from jaxtyping import jaxtyped
 from mlsys_course import memory
 from mlsys_course.desk.check.meter import peak_bytes
 from mlsys_course.memory import ChunkedCrossEntropy
+from mlsys_course.substrate.dtypes import NotFloating
 
 chunked_cross_entropy = jaxtyped(typechecker=beartype)(memory.chunked_cross_entropy)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -102,3 +103,27 @@ def test_peak_memory_is_a_chunks_and_not_the_whole_texts():
 def test_what_does_not_fit_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         memory.chunked_cross_entropy(**{**head(20, 9, torch.float32), **changes})
+
+
+TRUNCATING = {  # ours, and what PyTorch refuses alike
+    "chunked_cross_entropy": (
+        lambda x: memory.chunked_cross_entropy(x, x, torch.tensor([0, 1])),
+        lambda x: F.cross_entropy(x @ x.mT, torch.tensor([0, 1])),
+    ),
+    "ChunkedCrossEntropy": (
+        lambda x: memory.ChunkedCrossEntropy.apply(x, x, torch.tensor([0, 1])),
+        lambda x: F.softmax(x, -1),
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32, torch.int64, torch.complex64], ids=str)
+@pytest.mark.parametrize("name", TRUNCATING)
+def test_numbers_without_fractions_are_refused(name, dtype):
+    ours, theirs = TRUNCATING[name]
+    x = torch.tensor([[1, 0, 1], [0, 1, 1]]).to(dtype)
+    with pytest.raises(NotFloating, match=rf"is {dtype}; floating-point numbers are expected"):
+        ours(x)
+    if theirs and not dtype.is_complex:
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            theirs(x)

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from mlsys_course import sequence as component
 from mlsys_course.sequence import length_mask, score_parameters
+from mlsys_course.substrate.dtypes import NotFloating
 
 B, T, S, DS, DH = 2, 3, 5, 4, 6
 TYPED = {
@@ -105,6 +106,16 @@ def test_mean_pooling_is_attention_that_asks_nothing(states):
     assert_close(TYPED["mean_pool"](h, mask), asked[:, 0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_mean_holds_where_its_sum_does_not(dtype):
+    h = torch.tensor([[[30_000.0, -3], [25_000, 5], [60_000, 7], [50_000, 7]]], dtype=dtype)
+    mask = torch.tensor([[True, True, True, False]])
+    for given, rows in ((None, h), (mask, h[:, :3])):
+        found = TYPED["mean_pool"](h, given)
+        assert found.dtype == dtype
+        assert_close(found, rows.double().mean(1).to(dtype), rtol=0, atol=0)
+
+
 def test_attentional_state_puts_the_context_first(normal):
     a, s, layer = normal(B, DH), normal(B, DS), nn.Linear(DH + DS, 3, bias=False, dtype=torch.float64)
     assert_close(TYPED["attentional_state"](a, s, layer.weight.T), torch.tanh(layer(torch.cat((a, s), -1))))
@@ -141,3 +152,27 @@ def test_bad_input_is_named(states):
     for call, message in wrong:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+TRUNCATING = {  # ours, and what PyTorch refuses alike
+    "mean_pool": (lambda x: component.mean_pool(x[None]), lambda x: x.mean(0)),
+    "attention_distribution": (lambda x: component.attention_distribution(x[None]), lambda x: F.softmax(x, -1)),
+    "attend": (lambda x: component.attend(x[None], x[None]), lambda x: F.softmax(x, -1)),
+    "sequence_loss": (
+        lambda x: component.sequence_loss(x[None], torch.tensor([[0, 1]]), 2),
+        lambda x: F.cross_entropy(x, torch.tensor([0, 1])),
+    ),
+    "rnn_backward": (lambda x: component.rnn_backward(x[None], x[:1], x[None], x[None], x.mT @ x, x.mT @ x), None),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64, torch.complex64], ids=str)
+@pytest.mark.parametrize("name", TRUNCATING)
+def test_numbers_without_fractions_are_refused(name, dtype):
+    ours, theirs = TRUNCATING[name]
+    x = torch.tensor([[1, 0, 1], [0, 1, 1]]).to(dtype)
+    with pytest.raises(NotFloating, match=rf"is {dtype}; floating-point numbers are expected"):
+        ours(x)
+    if theirs and not dtype.is_complex:
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            theirs(x)

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from beartype import beartype
 from jaxtyping import jaxtyped
 from torch import nn
 from torch.testing import assert_close
 
 from mlsys_course import transformer as component
+from mlsys_course.substrate.dtypes import NotFloating
 
 layer_norm = jaxtyped(typechecker=beartype)(component.layer_norm)
 rms_norm = jaxtyped(typechecker=beartype)(component.rms_norm)
@@ -92,3 +94,24 @@ def test_modules_hold_what_the_functions_take(normal):
     x = normal(3, 8, dtype=torch.float32)
     assert_close(component.LayerNorm(8, 0.1)(x), nn.LayerNorm(8, 0.1)(x))
     assert_close(component.RMSNorm(8, 0.1)(x), nn.RMSNorm(8, 0.1)(x))
+
+
+ONES = torch.ones(3)
+TRUNCATING = {  # ours, and what PyTorch refuses alike
+    "layer_norm": (lambda x: component.layer_norm(x, ONES, ONES), lambda x: F.layer_norm(x, (3,))),
+    "layer_norm, fast": (lambda x: component.layer_norm(x, ONES, ONES, fast=True), lambda x: F.layer_norm(x, (3,))),
+    "rms_norm": (lambda x: component.rms_norm(x, ONES), None),  # PyTorch's gives what our rule forbids: other dtypes
+    "rms_norm, fast": (lambda x: component.rms_norm(x, ONES, fast=True), None),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32, torch.int64, torch.complex64], ids=str)
+@pytest.mark.parametrize("name", TRUNCATING)
+def test_numbers_without_fractions_are_refused(name, dtype):
+    ours, theirs = TRUNCATING[name]
+    x = torch.tensor([[1, 0, 1], [0, 1, 1]]).to(dtype)
+    with pytest.raises(NotFloating, match=rf"is {dtype}; floating-point numbers are expected"):
+        ours(x)
+    if theirs and not dtype.is_complex:
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            theirs(x)

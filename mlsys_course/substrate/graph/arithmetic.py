@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .node import Constant, GraphError, Kind, Node, Operator, Shape, as_node, made_at, place
+from .node import Constant, GraphError, Kind, Node, Operator, Shape, as_node, holds, made_at, place
 
 
 def broadcast(shapes: Sequence[Shape]) -> Shape:
@@ -41,8 +41,7 @@ def floating(*inputs: Kind) -> torch.dtype:
 
 def fits(number: float, kind: Kind) -> Kind:
     """``kind`` itself; raises ValueError where arithmetic with ``number`` would change its dtype."""
-    whole = not (kind.dtype.is_floating_point or kind.dtype.is_complex)
-    if whole and (isinstance(number, float) or kind.dtype == torch.bool):
+    if kind.dtype == torch.bool or not holds(kind.dtype, number):
         raise ValueError(f"{number} beside {kind.dtype}; cast(x, dtype) first")
     return kind
 

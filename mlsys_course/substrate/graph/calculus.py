@@ -6,7 +6,7 @@ from . import arithmetic as a
 from . import elementwise as e
 from .arithmetic import fill, power
 from .elementwise import cos, exp, sin
-from .node import GraphError, Node
+from .node import GraphError, Node, listed
 
 
 def differentiate(formula: Node, x: Node) -> Node:
@@ -50,7 +50,7 @@ def differentiate(formula: Node, x: Node) -> Node:
 
 def in_order(outputs: Sequence[Node]) -> list[Node]:
     """All nodes that ``outputs`` need, as they were made."""
-    found, waiting = set(), list(outputs)
+    found, waiting = set(), listed(outputs, "outputs")
     while waiting:
         node = waiting.pop()
         if node not in found:

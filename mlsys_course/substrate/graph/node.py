@@ -57,14 +57,15 @@ class Operator:
 
     def __call__(self, *inputs: "Node") -> "Node":
         try:
-            return Node(self, inputs, _infer(self, *[x.kind for x in inputs]))
+            fields = tuple(map(type, vars(self).values()))  # 3 and 3.0 are equal, and differ beside whole numbers
+            return Node(self, inputs, _infer(self, fields, *[x.kind for x in inputs]))
         except ValueError as problem:
             given = " and ".join(str(x.kind) for x in inputs)
             raise GraphError(f"{self.name} of {given}, at {place(made_at())}: {problem}") from None
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def _infer(operator: Operator, *inputs: Kind) -> Kind:
+def _infer(operator: Operator, fields: tuple[type, ...], *inputs: Kind) -> Kind:
     """Graphs repeat themselves, layer by layer and step by step."""
     return operator.infer(*inputs)
 
@@ -118,6 +119,23 @@ class Node:
     def is_variable(self) -> bool:
         return isinstance(self.operator, Variable)
 
+    def __bool__(self) -> bool:
+        raise GraphError(
+            f"whether {self.label} holds, at {place(made_at())}: a node has no value before the graph runs, so Python "
+            "cannot choose by it (if, and, or, max, 0 < x < 1); write where(condition, x, y)"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same node. A number's or a tensor's would always be False, so it is refused."""
+        if isinstance(other, int | float | Tensor):
+            raise GraphError(
+                f"{self.label} == a {type(other).__name__}, at {place(made_at())}: == asks whether two nodes are the "
+                "same; write equal(x, y) for a node that is True where entries are equal"
+            )
+        return self is other
+
+    __hash__ = object.__hash__
+
     # Arithmetic and indexing stand in arithmetic.py and shapes.py, with the operators that they make.
     __add__: Any
     __radd__: Any
@@ -135,6 +153,7 @@ class Node:
     __le__: Any
     __neg__: Any
     __getitem__: Any
+    __iter__: Any
 
 
 def variable(name: str, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32) -> Node:
@@ -149,15 +168,31 @@ def constant(value: Tensor | float, dtype: torch.dtype | None = None) -> Node:
     return Node(Constant(value), (), Kind(tuple(value.shape), value.dtype))
 
 
+def listed(nodes: Sequence[Node], what: str) -> list[Node]:
+    """The nodes as a list. A single one could be unpacked too, into its rows, and is refused."""
+    if isinstance(nodes, Node):
+        raise GraphError(f"{what} at {place(made_at())}: give a list of nodes, [{nodes.label}], not one node")
+    return list(nodes)
+
+
 def as_node(value: Any, like: Node) -> Node:
     """Nodes as they are; a tensor as a constant; a number as a constant of ``like``'s dtype."""
     if isinstance(value, Node):
         return value
     if isinstance(value, bool | int | float):
+        if not holds(like.dtype, value):
+            spot = place(made_at())
+            raise GraphError(f"{value} beside {like.label} of {like.dtype}, at {spot}: cast(x, dtype) first")
         return constant(value, like.dtype)
     if isinstance(value, Tensor):
         return constant(value)
     raise GraphError(f"{value!r} beside {like.label}, at {place(made_at())}: give a node, a tensor or a number")
+
+
+def holds(dtype: torch.dtype, number: float) -> bool:
+    """Whether a number of this type stays what it is in ``dtype``: 2.5 does not among whole numbers."""
+    kinds = bool if dtype == torch.bool else int
+    return dtype.is_floating_point or dtype.is_complex or isinstance(number, kinds)
 
 
 def made_at() -> Place:

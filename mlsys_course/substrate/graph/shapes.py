@@ -2,7 +2,7 @@
 
 import builtins
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import TypeAlias
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .arithmetic import broadcast, floating, same_dtype
-from .node import GraphError, Kind, Node, Operator, Shape, as_node, made_at, place
+from .node import GraphError, Kind, Node, Operator, Shape, as_node, listed, made_at, place
 
 Index: TypeAlias = int | slice | EllipsisType
 Bounds = tuple[tuple[int, int, int], ...]  # (start, stop, step) of each axis
@@ -224,9 +224,10 @@ def pad(x: Node, shape: Sequence[int], bounds: Bounds) -> Node:
 
 
 def concatenate(inputs: Sequence[Node], axis: int = 0) -> Node:
-    if not inputs:
+    nodes = listed(inputs, "concatenate")
+    if not nodes:
         raise GraphError(f"concatenate at {place(made_at())}: give one node or more")
-    return Concatenate(axes_of(inputs[0], axis)[0])(*inputs)
+    return Concatenate(axes_of(nodes[0], axis)[0])(*nodes)
 
 
 def matmul(x: Node, y: Node) -> Node:
@@ -262,5 +263,13 @@ def take(x: Node, index: Index | tuple[Index, ...]) -> Node:
     return reshape(cut, kept)
 
 
+def rows(x: Node) -> Iterator[Node]:
+    """x[0], x[1], ...: what unpacking a node gives."""
+    if not x.shape:
+        raise GraphError(f"unpacking {x.label} of shape (), at {place(made_at())}: it has no axis to go along")
+    return iter([x[n] for n in range(x.shape[0])])
+
+
 Node.__matmul__ = lambda x, y: Matmul()(x, as_node(y, x))
 Node.__getitem__ = take
+Node.__iter__ = rows
