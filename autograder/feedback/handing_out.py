@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlsys_course.desk.files import write_whole
+
 from ..course import Course
-from ..files import write_whole
 from ..grade.intake import SECRET, read_regular
 from .source import FeedbackError
 
@@ -29,7 +30,6 @@ def write_changed(path: Path, text: str) -> None:
     """Write a file whole, unless it says so already."""
     if path.is_file() and path.read_bytes() == text.encode():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from ..files import write_whole
+from mlsys_course.desk.files import write_whole
+
 from ..templates import templates_of
 from .gradebook import Entry
 
@@ -17,7 +18,6 @@ NOTHING_RAN = {"status": "", "seconds": 0, "cpu_seconds": 0, "peak_mib": 0}
 def write_report(course: Path, stem: str, entries: Sequence[Entry]) -> Path:
     """Write ``report/<lab>.html`` in a course folder, from the journal; its path."""
     path = course / "report" / f"{stem}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
     names = dict.fromkeys(name for entry in entries for name in entry.scores)
     page = templates_of("autograder.grade").get_template("report.html")
     exercises = [_exercise(name, entries) for name in names]
