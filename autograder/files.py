@@ -1,20 +1,10 @@
-"""Files that are there whole or as they were, or read only where they are plain; a name for what several hold."""
+"""Files that are read only where they are plain; a name for what several hold."""
 
 import hashlib
 import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file that is there whole, or as it was; line ends stay what they are. Raises OSError on a full disk."""
-    scratch = path.with_name(f".{path.name}.writing")
-    try:
-        scratch.write_bytes(content.encode() if isinstance(content, str) else content)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def digest_of_files(files: Iterable[tuple[str, bytes]], seed: bytes = b"") -> str:

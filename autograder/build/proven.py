@@ -8,8 +8,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from mlsys_course.desk.files import write_whole
+
 from ..course import Course
-from ..files import digest_of_files, write_whole
+from ..files import digest_of_files
 from ..term.editions import package_folder
 
 STAFF = Path(__file__).resolve().parents[1]
@@ -20,7 +22,6 @@ LEFT_OUT = {"__pycache__", ".ipynb_checkpoints"}
 def remember_proof(course: Course, stem: str) -> None:
     """Keep what a lab was proven of."""
     path = _record(course, stem)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(_made_of(course, stem), indent=1))
 
 

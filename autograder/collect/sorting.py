@@ -15,7 +15,7 @@ from pathlib import Path
 from nbgrader.utils import parse_utc
 
 from mlsys_course.desk.receipt import NOTEBOOK_BYTES, STUDENT, checksum
-from mlsys_course.desk.workspace import write_whole
+from mlsys_course.desk.workspace import save
 from mlsys_course.substrate.errors import CourseProblem
 
 from ..files import read_regular
@@ -190,4 +190,4 @@ def _log(into: Path) -> Iterator[dict]:
 def _append(into: Path, fresh: list[Collected]) -> None:
     if fresh:
         lines = [*_log(into), *map(asdict, fresh)]
-        write_whole(into / ASIDE / LOG, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        save(into / ASIDE / LOG, "".join(json.dumps(line) + "\n" for line in lines).encode())

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlsys_course.desk.files import write_whole
+
 from ..course import Course
-from ..files import read_regular, write_whole
+from ..files import read_regular
 from ..nbgrader_config import SECRET
 from .course_folder import FeedbackError
 
@@ -29,7 +31,6 @@ def write_changed(path: Path, text: str) -> None:
     """Write a file whole, unless it says so already."""
     if path.is_file() and path.read_bytes() == text.encode():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
 
 

@@ -9,10 +9,11 @@ import functools
 from datetime import UTC, timedelta, tzinfo
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 from nbformat import NotebookNode
 
+from ..templates import templates_of
 from .code import DARK, LIGHT, code_html, style
 from .grades import Grades
 from .lab_text import Asked, LabText, read_lab
@@ -106,13 +107,7 @@ def _total(grades: Grades) -> dict[str, Any]:
 
 @functools.cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("autograder.feedback"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"points": "{:g}".format, "power_of_ten": error_html, "breaking": name_html}
+    environment = templates_of("autograder.feedback")
+    environment.filters |= {"power_of_ten": error_html, "breaking": name_html}
     environment.globals |= {"light": Markup(style(LIGHT)), "dark": Markup(style(DARK))}
     return environment

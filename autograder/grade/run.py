@@ -13,12 +13,12 @@ from typing import Any
 import nbformat
 
 from mlsys_course.desk.check import Verdict
+from mlsys_course.desk.files import write_whole
 from mlsys_course.substrate.errors import CourseProblem
 
 from ..build.notebook import notebooks_of, render
 from ..build.source import read_source
 from ..course import Course, Lab
-from ..files import write_whole
 from ..sandbox import Limits
 from ..term.claim import claim
 from .changes import change

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlsys_course.desk.files import write_whole
 from mlsys_course.desk.release import pack
 
 from ..build.proven import why_unproven
 from ..course import SAMPLE, Course, CourseError
-from ..files import write_whole
 from .contents import contents
 from .leaks import leaks
 

@@ -6,8 +6,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from mlsys_course.desk.files import write_whole
+
 from ..errors import CourseError
-from ..files import write_whole
 from .claim import claim, whose
 from .secret import SAMPLE
 from .syllabus import Plan

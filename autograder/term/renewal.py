@@ -1,21 +1,21 @@
-"""From one term to the next: dates shifted, ``course.toml`` rewritten by lines, the last term archived.
+"""From one term to the next: dates shifted, ``course.toml`` rewritten around its comments, the last term archived.
 
 Each step can be done again, and the last one makes the term the current one; so a stopped run is simply repeated.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
+
+import tomlkit
 
 from ..errors import CourseError
 from .archive import archive, write_text
-from .lines import Lines
 from .secret import check_name, new_secret, secret_path
 from .syllabus import Plan, read_plan
 
 HALF_A_YEAR = 26  # weeks: the weekday stays
-DUE = re.compile(r"(\bdue\s*=\s*)(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)?)")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def renew(root: Path, name: str, starts: date | None = None, gradebooks: tuple[P
         raise CourseError(f"term {name!r} exists already; name another, or set `term` in {path} to go back to it")
     new_starts = starts or next_start(old, date.today())
     try:
-        text = rewritten(path.read_text(encoding="utf-8"), old, name, new_starts)
+        text = rewritten(path.read_bytes().decode(), old, name, new_starts)
         plan = read_plan(path, text)
     except CourseError as error:
         raise CourseError(f"{name} would start on {new_starts}: {error}. Nothing has changed") from None
@@ -61,29 +61,17 @@ def next_start(plan: Plan, today: date) -> date:
 
 def rewritten(text: str, plan: Plan, name: str, starts: date) -> str:
     """``course.toml`` for the next term: term, start and due dates replaced where they stand, all else as it is."""
-    lines, rows = Lines(plan.path, text), text.split("\n")
-    days = starts - plan.starts
-    _replace(lines, rows, r"""(term\s*=\s*)("[^"]*"|'[^']*')""", f'"{name}"', "term")
-    _replace(lines, rows, r"(starts\s*=\s*)(\d{4}-\d\d-\d\d)", starts.isoformat(), "starts")
+    document: Any = tomlkit.parse(text)
+    document["term"], document["starts"] = name, starts
     for stem, lab in plan.labs.items():
         if lab.due is not None:
-            written = DUE.search(rows[lines.of("labs", stem, "due") - 1])
-            literal = written[2] if written else ""
-            _replace(lines, rows, DUE.pattern, shifted(literal, lab.due, days, plan), "labs", stem, "due")
-    return "\n".join(rows)
+            line = document["labs"][stem]
+            line["due"] = shifted(lab.due, starts - plan.starts, plan, offset=line["due"].tzinfo is not None)
+    return tomlkit.dumps(document)
 
 
-def shifted(literal: str, due: datetime, days: timedelta, plan: Plan) -> str:
-    """A due date later by days, at the same time on the clock, written as it was: with an offset or without."""
-    if re.search(r"[Zz+]|-\d\d:\d\d$", literal):
-        local = due.astimezone(plan.zone).replace(tzinfo=None) + days
-        return local.replace(tzinfo=plan.zone).isoformat()
-    return (due.replace(tzinfo=None) + days).isoformat()
-
-
-def _replace(lines: Lines, rows: list[str], pattern: str, value: str, *path: str) -> None:
-    number = lines.of(*path)
-    row, count = re.subn(pattern, lambda match: match[1] + value, rows[number - 1], count=1)
-    if not count:
-        raise lines.error(f"{path[-1]} cannot be replaced here; write it as `{path[-1]} = {value}` on one line", *path)
-    rows[number - 1] = row
+def shifted(due: datetime, days: timedelta, plan: Plan, *, offset: bool) -> datetime:
+    """A due date later by days, at the same time on the clock of the course; with an offset where it had one."""
+    if not offset:
+        return due.replace(tzinfo=None) + days
+    return (due.astimezone(plan.zone).replace(tzinfo=None) + days).replace(tzinfo=plan.zone)

@@ -17,7 +17,7 @@ from typing import Any
 from ..substrate.errors import CourseProblem
 from .check.reach import parse_cell, reach, used_names_of
 from .workbook import candidate_names, grade_id, read_notebook, run_checks
-from .workspace import HIDDEN, write_whole
+from .workspace import HIDDEN, save
 
 HEADER = '"""Your own parts from {stem}, written by `mlsys carry` ({digest}). Edit the notebook, not this file."""\n\n'
 CARRIED = re.compile(r'"""Your own parts from \w+, written by `mlsys carry` \((\w+)\)\..*')
@@ -77,7 +77,7 @@ def _is_code(sources: list[str], expression: str) -> bool:
 def _write(folder: Path, component: str, stem: str, body: str) -> Path:
     """Write the carried file; one that is not as ``mlsys carry`` left it is somebody's own work, kept beside."""
     if not (folder / "__init__.py").exists():
-        write_whole(folder / "__init__.py", PACKAGE.encode())
+        save(folder / "__init__.py", PACKAGE.encode())
     target, data = folder / f"{component}.py", (HEADER.format(stem=stem, digest=_digest(body)) + body).encode()
     if target.exists() and not untouched(target.read_text(encoding="utf-8", errors="replace")):
         numbers = ["", *map(str, range(2, 1000))]
@@ -87,8 +87,8 @@ def _write(folder: Path, component: str, stem: str, body: str) -> Path:
         before = (
             folder.parent / HIDDEN / "before" / "my_mlsys" / f"{component}-{hashlib.sha256(old).hexdigest()[:8]}.py"
         )
-        write_whole(before, old)
-    write_whole(target, data)
+        save(before, old)
+    save(target, data)
     return target
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from . import environment
 from .fetch import fetch, fits
 from .release import Release, ReleaseError, due_of, read_release, said_due
-from .workspace import DeskError, Workspace, disk_trouble, read_edition, write_whole
+from .workspace import DeskError, Workspace, disk_trouble, read_edition, save
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def keep(release: Release | None, workspace: Workspace, folder: Path) -> Release
     path = workspace.kept(folder.name, edition["term"], edition["release"])
     if release and (edition["term"], edition["release"]) == (release.term, release.number):
         if not path.exists():
-            write_whole(path, release.to_zip())
+            save(path, release.to_zip())
         return release
     return read_release(path) if path.exists() else None
 
@@ -93,7 +93,7 @@ def already(folder: Path, release: Release | None, workspace: Workspace) -> Iter
         data = notebook.read_bytes()
         copy = workspace.hidden / "before" / folder.name / f"{hashlib.sha256(data).hexdigest()[:8]}.ipynb"
         if not copy.exists():
-            write_whole(copy, data)
+            save(copy, data)
         yield f"A copy of its notebook is kept: {copy}"
     edition = read_edition(folder)
     if not edition:

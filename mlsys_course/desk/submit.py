@@ -20,7 +20,7 @@ from .receipt import (
 )
 from .release import pack
 from .workbook import Ran, read_notebook, stored_points
-from .workspace import Workspace, read_edition, write_whole
+from .workspace import Workspace, read_edition, save
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def submit(
     if known.exists() and (earlier := receipt_from(known.read_bytes())).student == name:
         receipt = earlier  # the same content: its first receipt stands
     path = (into or workspace.root) / f"{folder.name}-{name.replace(' ', '_')}-{receipt.short}.zip"
-    write_whole(path, pack({**hand_in.files, NAME: receipt.to_bytes()}))
-    write_whole(known, receipt.to_bytes())
+    save(path, pack({**hand_in.files, NAME: receipt.to_bytes()}))
+    save(known, receipt.to_bytes())
     workspace.write_record("student", {"name": name})
     return receipt, path

@@ -18,7 +18,7 @@ from .merge import Merged, merge
 from .release import Release, ReleaseError, read_release
 from .start import keep, prepare
 from .workbook import read_notebook
-from .workspace import DeskError, Workspace, disk_trouble, read_edition, write_whole
+from .workspace import DeskError, Workspace, disk_trouble, read_edition, save
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def update(folder: Path, workspace: Workspace, source: str | None = None, *, ins
     before = _copy(folder, workspace, base)
     lines = [f"{folder.name}: release {base.number} became release {release.number}."]
     if merged is not None:
-        write_whole(folder / f"{folder.name}.ipynb", nbformat.writes(merged.notebook).encode() + b"\n")
+        save(folder / f"{folder.name}.ipynb", nbformat.writes(merged.notebook).encode() + b"\n")
         lines += _said(merged)
     lines += _replace_files(folder, base, release)
-    write_whole(folder / "edition.json", release.files["edition.json"])
+    save(folder / "edition.json", release.files["edition.json"])
     keep(release, workspace, folder)
     lines += prepare(release, folder, install=install)
     lines.append(f"Everything as it was before: {before}")
@@ -130,7 +130,7 @@ def _replace_files(folder: Path, base: Release, release: Release) -> list[str]:
             continue
         if path.is_file() and path.read_bytes() != base.files.get(name):
             lines.append(f"You had changed {name}; it is the release's now, and yours is in the copy.")
-        write_whole(path, data)
+        save(path, data)
         changed.append(name)
     for name in sorted(set(base.files) - set(release.files)):
         path = folder / name

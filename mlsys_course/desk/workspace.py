@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..substrate.errors import CourseProblem
+from .files import write_whole
 
 HIDDEN = ".mlsys"
 
@@ -50,7 +50,7 @@ class Workspace:
         return {}
 
     def write_record(self, name: str, value: Any) -> None:
-        write_whole(self.hidden / f"{name}.json", to_json(value))
+        save(self.hidden / f"{name}.json", to_json(value))
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -90,21 +90,10 @@ def to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there whole, or as it was."""
-    scratch = path.with_name(f".{path.name}.writing")
+def save(path: Path, data: bytes) -> None:
+    """Write a file whole; a disk that does not take it is a DeskError."""
     with disk_trouble(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with scratch.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                scratch.unlink(missing_ok=True)
-            raise
+        write_whole(path, data)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ from tests.course.imports import imports_of
 STAFF = Path(__file__).resolve().parents[2] / "autograder"
 ROOMS = {  # lowest first: what each is
     "errors": "what a person who runs the course must mend",
-    "files": "written whole, read with care",
+    "files": "read with care",
+    "templates": "pages from templates",
     "screen": "the console",
     "draw": "numbers from a secret",
     "term": "course.toml and secrets",

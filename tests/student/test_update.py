@@ -96,9 +96,9 @@ def test_stopped_midway_a_second_call_finishes(desk, releases, started, edit, mo
             raise KeyboardInterrupt
         whole(target, data)
 
-    whole = updating.write_whole
+    whole = updating.save
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(updating, "write_whole", killed)
+        patch.setattr(updating, "save", killed)
         update(started, desk, str(path))
     assert MINE in sources(read_notebook(started))
     update(started, desk, str(path))

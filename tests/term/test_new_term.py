@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -58,6 +59,36 @@ def test_only_dates_and_names_change_in_the_text():
         'lab02_attention = { component = "attention", due = 2027-04-08T23:59:00+02:00, points = 9 }',
         "due = 2027-05-02T12:00:00",
     ]
+
+
+LABS = COURSE[COURSE.index("[labs]") :]
+LAYOUTS = {
+    "lines end as on Windows": COURSE.replace("\n", "\r\n"),
+    "quotes and blanks": COURSE.replace('term = "sample"', "term  =\t'sample' "),
+    "a string of several lines": COURSE.replace('term = "sample"', '"term" = """\\\n  sample"""'),
+    "a fraction of a second": COURSE.replace("12:00:00", "12:00:00.25Z# close"),
+    "another table first": COURSE.replace("[labs]\n", "[late]\ngrace_minutes = 5\n\n[ labs ] # due = 2026-01-01\n"),
+    "a table between": COURSE.replace("[labs.lab09", "[late] # days\ngrace_minutes = 5\n\n[ labs . lab09"),
+    "a list of several lines": COURSE.replace("points = 9", "withholds = [ # why\n  'attention', # mine\n]"),
+    "dotted names": COURSE.replace(
+        LABS,
+        f'labs.{STEM}.component = "foundations"\nlabs.{STEM} . due = 2026-10-01T23:59:00#x\n'
+        'labs."lab09_all_reduce" = { component="all_reduce" , due=2026-11-01T12:00:00   }  #y\n',
+    ),
+}
+CHANGES = re.compile(r"term\W+(?:sample|2027-spring)\W+|starts = [\d-]+|\bdue\s*=\s*[\d-]+[T ][\d:.]+(?:Z|\+[\d:]+)?")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_however_it_is_written_only_dates_and_names_change(here, layout):
+    path, text = here / "course.toml", LAYOUTS[layout]
+    path.write_bytes(text.encode())
+    before = read_plan(path)
+    after = renew(here, "2027-spring", date(2027, 3, 1)).plan
+    days = {lab.due.date() - before.labs[stem].due.date() for stem, lab in after.labs.items() if lab.due}
+    assert (after.term, after.starts, days) == ("2027-spring", date(2027, 3, 1), {after.starts - before.starts})
+    left = [CHANGES.sub("", each) for each in (text, path.read_bytes().decode())]
+    assert left[0] == left[1]
 
 
 def test_the_clock_shows_the_same_after_the_change_to_summer_time():
