@@ -1,14 +1,21 @@
 """What grading a submission again has changed, and why."""
 
+from ..fingerprint import Fingerprint
 from .gradebook import Entry
 
 SUBMISSION = "a newer submission"
 LAB = "the lab has changed since"
+NOT_NOTED = "in what, was not yet noted when it was graded"
 NEITHER = "neither the submission nor the lab has changed: its outcome varies, look at its log"
 
 
-def change(before: Entry | None, after: Entry) -> str:
-    """Empty where there was no grade before, or the same one."""
+def why_outdated(before: Fingerprint | None, now: Fingerprint) -> str:
+    """What a grade depends on that is not as it was; None: it was graded before that was kept."""
+    return NOT_NOTED if before is None else now.changed_since(before)
+
+
+def change(before: Entry | None, after: Entry, outdated: str = "") -> str:
+    """Empty where there was no grade before, or the same one. ``outdated``: what of the lab has changed since."""
     if before is None:
         return ""
     names = list(dict.fromkeys([*before.scores, *after.scores]))
@@ -16,7 +23,7 @@ def change(before: Entry | None, after: Entry) -> str:
     if not moved:
         return ""
     causes = [SUBMISSION] if before.submission != after.submission else []
-    causes += [LAB] if before.edition != after.edition else []
+    causes += [f"{LAB}: {outdated}"] if before.edition != after.edition else []
     return f"{', '.join(moved)} ({'; '.join(causes) or NEITHER})"
 
 

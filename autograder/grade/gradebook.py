@@ -15,10 +15,11 @@ from nbformat import NotebookNode
 from nbgrader.api import Comment, Grade, Gradebook, GradeCell, MissingEntry, SolutionCell
 from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
 from nbgrader.utils import parse_utc
-from sqlalchemy import Column, ColumnElement, MetaData, String, Table, Text, select
+from sqlalchemy import Column, ColumnElement, MetaData, Select, String, Table, Text, select
 from sqlalchemy.exc import OperationalError
 from traitlets.config import Config
 
+from ..fingerprint import Fingerprint
 from ..term import LatePolicy
 from .late_plugin import CoursePolicy
 
@@ -32,6 +33,12 @@ _journal = Table(
     Column("student", String(128), primary_key=True),
     Column("entry", Text, nullable=False),
 )
+_fingerprints = Table(  # what journal entries name as their edition: once for each that anybody was graded against
+    "mlsys_fingerprint",
+    _metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("parts", Text, nullable=False),
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Entry:
     lab: str
     student: str
     submission: str  # digest of what was handed in
-    edition: str  # digest of what it was graded against
+    edition: str  # digest of the fingerprint that it was graded against
     notebook: str  # digest of the file in autograded/
     scores: Mapping[str, Mapping[str, Any]]  # by exercise: kind, status, score, max_score, hints, note
     run: Mapping[str, Any] = field(default_factory=dict)
@@ -107,6 +114,19 @@ class Book:
         chosen = select(_journal.c.entry).where(_journal.c.lab == stem).order_by(_journal.c.student)
         with self.transaction() as book:
             return [Entry.from_json(text) for text in book.db.execute(chosen).scalars()]
+
+    def note(self, graded_against: Fingerprint) -> None:
+        """Keep what a fingerprint's digest stands for."""
+        with self.transaction() as book:
+            if not book.db.execute(_parts_of(graded_against.digest)).scalar():
+                row = {"digest": graded_against.digest, "parts": json.dumps(dict(graded_against.parts))}
+                book.db.execute(_fingerprints.insert().values(row))
+
+    def fingerprint(self, digest: str) -> Fingerprint | None:
+        """What a digest stands for; None of grades from before this was kept."""
+        with self.transaction() as book:
+            text = book.db.execute(_parts_of(digest)).scalar()
+        return None if text is None else Fingerprint(json.loads(text))
 
     def forget(self, stem: str, student: str) -> None:
         """Strike a journal entry out, so that the submission is graded again."""
@@ -182,6 +202,10 @@ class Book:
 def _row(stem: str, student: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """The journal's row of a submission."""
     return _journal.c.lab == stem, _journal.c.student == student
+
+
+def _parts_of(digest: str) -> Select:
+    return select(_fingerprints.c.parts).where(_fingerprints.c.digest == digest)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ..build.source import read_source
 from ..course import Course, Lab
 from ..sandbox import Limits
 from ..term.claim import claim
-from .changes import change
+from .changes import change, why_outdated
 from .evidence import evidence
 from .execute import use_session, with_results
 from .gradebook import Entry
@@ -45,6 +45,7 @@ class Row:
     late_seconds: float = 0.0
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     earlier: str = ""  # "known": graded by an earlier run; "outdated": and the lab has changed since
+    outdated: str = ""  # what of the lab has changed since
     change: str = ""  # against an earlier grade, and why
 
     @property
@@ -100,6 +101,7 @@ def grade(
         recorder.recover()
         recorder.generate(solution_notebook(session.lab), session.folder)
         recorder.announce(course.plan)
+        recorder.book.note(session.fingerprint)
         started(len(found), session)
         run = _GradingRun(session, recorder, copy, jobs)
         rows = {}
@@ -171,8 +173,15 @@ class _GradingRun:
         verdicts = {name: Verdict(name, **told) for name, told in entry.scores.items()}
         late = self.recorder.book.late_seconds(self.recorder.stem, entry.student)
         flags = entry.run.get("flags", {})
-        known = "known" if entry.edition == self.session.identity else "outdated"
-        return Row(entry.student, verdicts, entry.problem, entry.run, late, flags, known)
+        outdated = self._outdated(entry)
+        known = "outdated" if outdated else "known"
+        return Row(entry.student, verdicts, entry.problem, entry.run, late, flags, known, outdated)
+
+    def _outdated(self, entry: Entry | None) -> str:
+        """What of the lab has changed since a grade, in words; empty where nothing has."""
+        if entry is None or entry.edition == self.session.identity:
+            return ""
+        return why_outdated(self.recorder.book.fingerprint(entry.edition), self.session.fingerprint)
 
     def _run_again(self, submission: Submission) -> Ran:
         return self._run(submission.read())
@@ -203,13 +212,14 @@ class _GradingRun:
             if not last and any(verdict.status == "timeout" for verdict in ran.row.verdicts.values()):
                 return None
             before = self.recorder.book.entry(self.recorder.stem, submission.student)
+            outdated = self._outdated(before)
             staged = self.recorder.stage(ran.entry, ran.handed, ran.notebook, ran.log, copy=self.copy)
             self.recorder.commit(staged)
             self.recorder.publish(staged)
             late = self.recorder.book.late_seconds(self.recorder.stem, submission.student)
         except Exception as error:  # whatever it is, it stays this submission's
             return self._failed(submission, error)
-        return replace(ran.row, late_seconds=late, change=change(before, ran.entry))
+        return replace(ran.row, late_seconds=late, change=change(before, ran.entry, outdated))
 
 
 def _facts(graded: Graded) -> dict[str, Any]:

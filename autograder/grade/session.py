@@ -1,7 +1,6 @@
 """One grading run of one lab: engine and scorer are made once, and each notebook is graded once."""
 
 import contextlib
-import hashlib
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,12 +16,11 @@ from mlsys_course.desk.check import Verdict
 
 from ..build.edition import stage_edition
 from ..build.pipeline import build
-from ..course import Course, CourseError, Lab
-from ..files import digest_of_files
+from ..course import Course, CourseError
+from ..fingerprint import fingerprint
 from ..sandbox import Cell, Engine, Limits, Run
 from ..scoring.cells import cells_of, graded_cells
 from ..scoring.score import Scorer
-from ..term.editions import package_folder
 from .flags import flags
 
 UNSAFE = "Graded without the sandbox (--unsafe)."
@@ -79,7 +77,7 @@ class Session:
                 raise
         self.engine = engine.result()
         self.unsafe = unsafe
-        self.identity = _identity(self.lab, self.folder)
+        self.fingerprint = fingerprint(course, stem)
 
     def __enter__(self) -> "Session":
         return self
@@ -91,6 +89,11 @@ class Session:
         self.engine.close()
         torch.set_num_threads(self._threads)
         self._scratch.cleanup()
+
+    @property
+    def identity(self) -> str:
+        """Names all that a grade of this lab depends on, but for the submission."""
+        return self.fingerprint.digest
 
     @property
     def protections(self) -> str:
@@ -123,15 +126,6 @@ class Session:
             name: Verdict(name, s.kind, "unreadable", 0.0, s.max_score, note=message)
             for name, s in self.scorer.specifications.items()
         }
-
-
-def _identity(lab: Lab, built: Path) -> str:
-    """Names all that a grade of this lab depends on, but for the submission: sources, term, edition, references."""
-    package = package_folder()
-    folders = [lab.folder, built, package / "check", package / lab.component]
-    paths = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
-    files = ((path.name, path.read_bytes()) for path in paths if "__pycache__" not in path.parts)
-    return digest_of_files(files, seed=hashlib.sha256(lab.term.secret).digest())
 
 
 def with_notes(verdicts: Mapping[str, Verdict], notes: Mapping[str, str]) -> dict[str, Verdict]:

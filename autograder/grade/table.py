@@ -1,5 +1,6 @@
 """A grading run as staff see it in the terminal: the table of points, and what to know beside it."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -32,8 +33,9 @@ def closing_lines(rows: Sequence[Row], into: Path) -> Iterator[str]:
             yield f"[yellow]{row.student}, {name}: for a person to look at:[/] {escape('; '.join(reasons))}"
     if known := sum(bool(row.earlier) for row in rows):
         yield f"{known} of {len(rows)} were graded before, and neither ran nor changed"
-    if outdated := sum(row.earlier == "outdated" for row in rows):
-        yield f"[yellow]{outdated} of them before the lab changed:[/] --regrade grades them again and says what changes"
+    for outdated, count in Counter(row.outdated for row in rows if row.outdated).items():
+        since = f"[yellow]{count} of them before the lab changed[/] ({outdated})"
+        yield f"{since}: --regrade grades them again and says what changes"
     yield f"everybody's points, logs and notebooks: {into / 'report'}"
 
 

@@ -7,13 +7,13 @@ labs out: what a lab that is not taught would have built is in every edition, as
 drivers import (or ``take``) must be in its edition; ``exercises.py`` stays with the staff and may import everything.
 """
 
-import ast
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
 import mlsys_course
-from mlsys_course.desk.syntax import parse
+
+from ..imports import imports_of
 
 ROOMS = ("desk", "substrate")  # what is not taught, and what components stand on: in every edition
 
@@ -56,35 +56,6 @@ def _imported_by(component: str) -> set[str]:
 
 
 def imported(source: str, package: tuple[str, ...] = ()) -> set[str]:
-    """Rooms of ``mlsys_course`` that Python text imports or takes; none where it is no Python.
-
-    ``package`` resolves relative imports, of files that lie directly in it.
-    """
-    try:
-        tree = parse(source)
-    except SyntaxError:  # a notebook's magic, or a mistake that the build names
-        tree = parse("\n".join(line for line in source.split("\n") if _starts_import(line)))
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            names = [f"{module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "take" and node.args:
-            names = [f"mlsys_course.{node.args[0].value}"] if isinstance(node.args[0], ast.Constant) else []
-        found |= {parts[1] for name in names if (parts := name.split("."))[0] == "mlsys_course" and len(parts) > 1}
-    return found
-
-
-def _starts_import(line: str) -> bool:
-    """Whether a line is an import that stands alone and parses."""
-    if not line.startswith(("import ", "from ")):
-        return False
-    try:
-        parse(line)
-    except SyntaxError:
-        return False
-    return True
+    """Rooms of ``mlsys_course`` that Python text imports or takes; ``package`` resolves relative imports."""
+    names = (name.split(".") for name in imports_of(source, package))
+    return {name[1] for name in names if name[0] == "mlsys_course" and len(name) > 1}

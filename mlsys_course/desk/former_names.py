@@ -1,6 +1,6 @@
 """Modules that have moved: notebooks and editions released earlier this term import them by their former names.
 
-Delete this file, and its two callers, when the next term begins.
+Delete this file, and its callers, when the next term begins.
 """
 
 import importlib

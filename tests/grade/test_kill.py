@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -205,11 +206,18 @@ def test_grading_again_runs_nothing_and_regrade_says_what_changed(here, graders)
     exercises.write_text(exercises.read_text().replace('points={"values": 4}', 'points={"values": 6}'))
     build(load_course(here).lab(STEM), here / "labs" / STEM)
     said = graders.finish(here)
-    assert "4 of them before the lab changed" in said
+    assert "4 of them before the lab changed (exercises.py): --regrade" in " ".join(said.split())
     assert entries(here)["ann"].scores["times"]["score"] == 4
     said = graders.finish(here, "--regrade")
-    assert "ann changed: times ok 4 -> ok 6 (the lab has changed since)" in said
+    assert "ann changed: times ok 4 -> ok 6 (the lab has changed since: exercises.py)" in said
     assert "cleo changed" not in said
+
+    with sqlite3.connect(here / "course" / "gradebook.db") as book:  # as grades were kept before fingerprints were
+        book.execute("DELETE FROM mlsys_fingerprint")
+        book.execute("UPDATE mlsys_journal SET entry = json_replace(entry, '$.edition', 'an earlier kind of digest')")
+    book.close()
+    said = " ".join(graders.finish(here).split())
+    assert "4 of them before the lab changed (in what, was not yet noted when it was graded): --regrade" in said
 
 
 def test_a_newer_submission(here, graders):

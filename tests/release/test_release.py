@@ -97,13 +97,13 @@ def test_unpacked_for_an_exchange(here, tmp_path):
     [
         (
             f"solutions/{STEM}/exercises.py",
-            rf"solutions/{STEM} changed .*call `mlsys build {STEM} --term {TERM}`",
+            rf"exercises.py changed .*call `mlsys build {STEM} --term {TERM}`",
         ),
         (f"dist/{TERM}/{STEM}/drivers.py", rf"dist/{TERM}/{STEM} changed since {STEM} was proven"),
     ],
 )
 def test_what_is_stale_is_refused(here, tmp_path, file, words):
-    (here / file).write_text((here / file).read_text() + "\n# changed\n")
+    (here / file).write_text((here / file).read_text() + "\nchanged = True\n")
     with pytest.raises(CourseError, match=words):
         release(load_course(here), STEM, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -112,6 +112,18 @@ def test_what_is_stale_is_refused(here, tmp_path, file, words):
 def test_what_was_never_proven_is_refused(here, tmp_path):
     (here / "dist" / TERM / ".proven" / f"{STEM}.json").unlink()
     with pytest.raises(CourseError, match=r"was never proven here.*only what is proven is released"):
+        release(load_course(here), STEM, tmp_path / "out")
+
+
+def test_a_comment_leaves_a_lab_proven(here, tmp_path):
+    path = here / f"solutions/{STEM}/exercises.py"
+    path.write_text(path.read_text() + "\n# no more than that\n")
+    assert release(load_course(here), STEM, tmp_path / "out").number == 1
+
+
+def test_an_earlier_kind_of_proof_is_said_to_be_one(here, tmp_path):
+    (here / "dist" / TERM / ".proven" / f"{STEM}.json").write_text('{"mlsys_course": "0123"}')
+    with pytest.raises(CourseError, match=r"was proven here before it was noted of what, and only .*call `mlsys build"):
         release(load_course(here), STEM, tmp_path / "out")
 
 
