@@ -9,13 +9,12 @@ from pathlib import Path
 
 from nbgrader.utils import parse_utc
 
-from mlsys_course.desk.receipt import PART, PART_BYTES, PART_FILES
+from mlsys_course.desk.receipt import PART, PART_BYTES, PART_FILES, check_student
 from mlsys_course.substrate.errors import CourseProblem
 
 from ..files import digest_of_files
 from .repair import MOST_BYTES
 
-STUDENT = re.compile(r"[\w@+\-. ]{1,100}")
 TIMESTAMP = re.compile(rb"[\w :+.\-]{8,60}\s*")
 SECRET = "submission_secret.txt"  # nbgrader's exchange names the student's feedback by it
 
@@ -35,14 +34,14 @@ class Submission:
     def read(self) -> "HandedIn":
         """What may be handed in, at this moment."""
         try:
+            check_student(self.student)
             return self._read()
+        except CourseProblem as error:
+            return HandedIn(self.student, problem=str(error))
         except OSError as error:
             return HandedIn(self.student, problem=f"The folder could not be read: {error.strerror}.")
 
     def _read(self) -> "HandedIn":
-        if not STUDENT.fullmatch(self.student) or self.student in (".", ".."):
-            said = "The folder's name is no student id: letters, digits and @ . + - _ only."
-            return HandedIn(self.student, problem=said)
         name = f"{self.stem}.ipynb"
         blob, refused = read_regular(self.folder / name, MOST_BYTES), []
         files, left_out = read_parts(self.folder)

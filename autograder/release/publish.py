@@ -15,8 +15,8 @@ from mlsys_course.desk.release import pack
 
 from ..build.proven import why_unproven
 from ..course import SAMPLE, Course, CourseError
+from ..leaks import leaks
 from .contents import contents
-from .leaks import leaks
 
 
 @dataclass(frozen=True)
