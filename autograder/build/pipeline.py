@@ -20,7 +20,7 @@ from .edition import stage_edition
 from .notebook import notebooks_of, render, to_bytes
 from .proof import Line, prove, proven
 from .proven import remember_proof
-from .source import check_source, read_source, solution_regions
+from .source import check_source, read_source
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,6 @@ class Built:
     folder: Path
     solution: NotebookNode
     student: NotebookNode
-    regions: list[str]  # answer text, which must stand nowhere in the edition
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,6 @@ def build(lab: Lab, destination: Path) -> Built:
     check_source(lab.source, cells, lab.items, lab.drivers)  # before rendering: line numbers are the source's
     check_points(lab)
     render(lab.source, cells, lab.variants)
-    regions = [region for cell in cells for region in solution_regions(cell.source) if not cell.markdown]
     solution, student = notebooks_of(lab, cells)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".building-") as scratch:
@@ -71,7 +69,7 @@ def build(lab: Lab, destination: Path) -> Built:
         if destination.exists():
             shutil.rmtree(destination)
         folder.rename(destination)
-    return Built(lab, destination, solution, student, regions)
+    return Built(lab, destination, solution, student)
 
 
 def _settled(place: Path, fresh: bytes) -> bytes:
@@ -109,7 +107,7 @@ def prove_built(course: Course, built: Built, *, unsafe: bool = False) -> Sequen
     """The proof of a built lab, in a staged student edition."""
     with tempfile.TemporaryDirectory(prefix="mlsys-proof-") as scratch:
         edition = stage_edition(course, built.lab.stem, built.folder, Path(scratch) / "edition")
-        return prove(course, built.lab, built.solution, built.student, built.regions, edition, unsafe)
+        return prove(course, built.lab, built.solution, built.student, edition, unsafe)
 
 
 def stale(fresh: Path, committed: Path) -> list[str]:

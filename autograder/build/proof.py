@@ -17,7 +17,7 @@ from ..exercise import Exercise
 from ..sandbox import Engine
 from ..scoring.cells import cells_of, graded_cells
 from ..scoring.score import Scorer
-from .edition import answers_left
+from .leaks import files_below, leaks
 
 FARTHEST = 10.0  # tolerances between a misconception and the expected output, on some sealed case
 SURE = {"peak_memory": 2.0}  # or how many times a cost's limit it takes there; counts are exact, so any excess is sure
@@ -38,13 +38,12 @@ def prove(
     lab: Lab,
     solution: NotebookNode,
     blank: NotebookNode,
-    regions: list[str],
     edition: Path,
     unsafe: bool,
 ) -> list[Line]:
     """Everything that DESIGN asks of a built lab, one line each."""
     scorer = Scorer.for_lab(lab)
-    lines = [prove_stripped(course, lab, regions, edition)]
+    lines = [prove_stripped(course, lab, edition)]
     with Engine(edition, unsafe=unsafe) as engine:
         lines += _scores(engine, scorer, solution, "solution", lambda v: v.score == v.max_score)
         lines += _scores(engine, scorer, blank, "blank", lambda v: v.score == 0)
@@ -60,9 +59,9 @@ def prove_exercises(lab: Lab, scorer: Scorer) -> list[Line]:
     return lines
 
 
-def prove_stripped(course: Course, lab: Lab, regions: list[str], edition: Path) -> Line:
-    """No answer text is left in an edition."""
-    left = answers_left(course, lab.stem, regions, edition)
+def prove_stripped(course: Course, lab: Lab, edition: Path) -> Line:
+    """Nothing sealed is left in an edition."""
+    left = leaks(course, lab.stem, files_below(edition))
     return Line("edition", "holds no answer", not left, "; ".join(left[:3]))
 
 

@@ -16,6 +16,7 @@ from mlsys_course.desk.receipt import (
     PART_BYTES,
     PART_FILES,
     Receipt,
+    check_student,
     checksum,
     receipt_from,
 )
@@ -106,7 +107,9 @@ def _parcel(archive: zipfile.ZipFile) -> Parcel:
     receipt = None
     if NAME in entries:
         try:
-            receipt = receipt_from(_read(archive, entries[NAME], PART_BYTES))
+            said = receipt_from(_read(archive, entries[NAME], PART_BYTES))
+            check_student(said.student)
+            receipt = said
         except CourseProblem as error:
             left_out.append(str(error))
     return Parcel(notebooks[0].removesuffix(".ipynb"), files, receipt, tuple(left_out))

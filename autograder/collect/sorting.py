@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nbgrader.utils import parse_utc
 
-from mlsys_course.desk.receipt import NOTEBOOK_BYTES, STUDENT, checksum
+from mlsys_course.desk.receipt import NOTEBOOK_BYTES, check_student, checksum
 from mlsys_course.desk.workspace import save
 from mlsys_course.substrate.errors import CourseProblem
 
@@ -71,7 +71,7 @@ def _opened(path: Path, folder: Path, by_folder: bool, file_times: bool) -> tupl
         parcel = read_parcel(path)
         student = _student(path, folder, parcel, by_folder)
         when = _time(path, parcel, file_times)
-    except (ParcelError, OSError) as error:
+    except (CourseProblem, OSError) as error:
         return Collected(name, remark=f"not collected: {error}"), None
     remarks = [f"left out: {', '.join(parcel.left_out[:3])}"] if parcel.left_out else []
     receipt = parcel.receipt
@@ -91,9 +91,7 @@ def _student(path: Path, folder: Path, parcel: Parcel, by_folder: bool) -> str:
         return parcel.receipt.student
     if not inner:
         raise ParcelError("it has no receipt, so nobody knows whose it is; put it in a folder with the student's name")
-    if not STUDENT.fullmatch(inner[0]):
-        raise ParcelError(f"{inner[0]!r} cannot name a student: letters, digits and @ + - _ . only")
-    return inner[0]
+    return check_student(inner[0])
 
 
 def _time(path: Path, parcel: Parcel, file_times: bool) -> datetime:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from nbgrader.utils import parse_utc
 
-from mlsys_course.desk.receipt import PART, PART_BYTES, PART_FILES
+from mlsys_course.desk.receipt import PART, PART_BYTES, PART_FILES, check_student
 from mlsys_course.substrate.errors import CourseProblem
 
 from ..files import digest_of_files, read_regular
 from ..nbgrader_config import SECRET
 from .repair import MOST_BYTES
 
-STUDENT = re.compile(r"[\w@+\-. ]{1,100}")
 TIMESTAMP = re.compile(rb"[\w :+.\-]{8,60}\s*")
 
 
@@ -33,14 +32,14 @@ class Submission:
     def read(self) -> "HandedIn":
         """What may be handed in, at this moment."""
         try:
+            check_student(self.student)
             return self._read()
+        except CourseProblem as error:
+            return HandedIn(self.student, problem=str(error))
         except OSError as error:
             return HandedIn(self.student, problem=f"The folder could not be read: {error.strerror}.")
 
     def _read(self) -> "HandedIn":
-        if not STUDENT.fullmatch(self.student) or self.student in (".", ".."):
-            said = "The folder's name is no student id: letters, digits and @ . + - _ only."
-            return HandedIn(self.student, problem=said)
         name = f"{self.stem}.ipynb"
         blob, refused = read_regular(self.folder / name, MOST_BYTES), []
         files, left_out = read_parts(self.folder)

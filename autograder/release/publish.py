@@ -13,10 +13,10 @@ from pathlib import Path
 from mlsys_course.desk.files import write_whole
 from mlsys_course.desk.release import pack
 
+from ..build.leaks import leaks
 from ..build.proven import why_unproven
 from ..course import SAMPLE, Course, CourseError
 from .contents import contents
-from .leaks import leaks
 
 
 @dataclass(frozen=True)

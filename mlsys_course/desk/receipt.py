@@ -11,7 +11,8 @@ from .workspace import DeskError, to_json
 
 FORMAT = 1
 NAME = "receipt.json"
-STUDENT = re.compile(r"[\w@+\-][\w@+\-. ]{0,98}")
+STUDENT = re.compile(r"[A-Za-z0-9][\w.@-]*( [\w.@-]+)*(?<!\.)", re.ASCII)
+STUDENT_LENGTH = 64
 PART = re.compile(r"\w[\w.\-]{0,80}\.py", re.ASCII)  # of my_mlsys/
 PART_FILES, PART_BYTES, NOTEBOOK_BYTES = 64, 1 << 20, 20 << 20  # more than this is not graded
 
@@ -63,17 +64,16 @@ def receipt_from(data: bytes) -> Receipt:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise DeskError(f"{NAME} is no receipt of `mlsys submit`") from None
     texts = (receipt.lab, receipt.student, receipt.checksum, receipt.time, receipt.term)
-    if not all(isinstance(text, str) for text in texts) or not STUDENT.fullmatch(receipt.student):
+    if not all(isinstance(text, str) for text in texts):
         raise DeskError(f"{NAME} is no receipt of `mlsys submit`: a name in it is no name")
     return receipt
 
 
 def check_student(name: str) -> str:
-    """The name as staff will see it, or an error."""
-    name = name.strip()
-    if not STUDENT.fullmatch(name):
+    """The id that a student is known by, at the desk, in a receipt and as a folder; DeskError where it is none."""
+    if len(name) > STUDENT_LENGTH or not STUDENT.fullmatch(name):
         raise DeskError(
-            f"{name!r} cannot name a student; use your id at the university: letters, digits and @ + - _ . "
-            "(mlsys submit LAB --student NAME)"
+            f"The name {ascii(name)[:30]} is no student id: letters a to z and digits, between them . _ - @ and "
+            f"single spaces, {STUDENT_LENGTH} at most; choose another with `mlsys submit LAB --student NAME`."
         )
     return name

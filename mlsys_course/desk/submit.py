@@ -55,7 +55,7 @@ def prepare(folder: Path, workspace: Workspace, ran: Ran | None) -> HandIn:
 
 def who(workspace: Workspace, student: str | None) -> str:
     """The student's name: given, or that of the last hand-in, or the one this machine knows them by."""
-    return check_student(student or workspace.record("student").get("name") or getpass.getuser())
+    return check_student((student or workspace.record("student").get("name") or getpass.getuser()).strip())
 
 
 def submit(

@@ -133,7 +133,7 @@ def test_what_is_not_proven_is_named(small_course, file, old, new, subject, said
         lines = prove_exercises(built.lab, Scorer.for_lab(built.lab))
     elif subject == "edition":
         edition = stage_edition(course, STEM, built.folder, small_course / "edition")
-        lines = [prove_stripped(course, built.lab, built.regions, edition)]
+        lines = [prove_stripped(course, built.lab, edition)]
     else:
         lines = prove_built(course, built)
     (line,) = [line for line in lines if line.subject == subject]

@@ -6,10 +6,12 @@ import zipfile
 
 import pytest
 
+from autograder.build.edition import stage_edition
+from autograder.build.leaks import _unpacked, array_bytes, bodies, leaks
+from autograder.build.proof import prove_stripped
 from autograder.cases import sealed_specification
 from autograder.course import load_course
 from autograder.release.contents import contents
-from autograder.release.leaks import _unpacked, array_bytes, bodies, leaks
 from tests.conftest import ROOT
 from tests.release.conftest import STEM
 
@@ -68,6 +70,23 @@ def test_planted_text_is_found(here, name, text, said):
     assert leaks(course, STEM, {name: text.encode()}) == [said]
     (found,) = leaks(course, STEM, in_wheel(f"mlsys_course/{name}", text.encode()))
     assert found.endswith(f"/mlsys_course/{name}")
+
+
+RENAMED = "def mine(x):\n    'Mine.'\n    product = x * {factor}  # so\n    return product\n"
+TWO_LINES = "product = x * {factor}\nreturn product\n"
+
+
+@pytest.mark.parametrize("text", [RENAMED, TWO_LINES], ids=["what only a release saw", "what only a build saw"])
+def test_the_proof_of_a_build_and_a_release_see_the_same(here, tmp_path, text):
+    course = load_course(here)
+    edition = stage_edition(course, STEM, course.built(STEM), tmp_path / "edition")
+    lab = course.lab(STEM)
+    assert prove_stripped(course, lab, edition).ok
+    text = text.replace("{factor}", str(lab.variants["factor"]))
+    (edition / "lab" / "notes.py").write_text(text)
+    line = prove_stripped(course, lab, edition)
+    assert not line.ok and "an answer" in line.detail and "in lab/notes.py" in line.detail
+    assert leaks(course, STEM, {"notes.py": text.encode()})
 
 
 def test_a_function_is_known_by_what_it_does():

@@ -105,6 +105,13 @@ def test_a_folder_may_say_whose_a_zip_is(tmp_path):
     assert (row.student, row.receipt) == ("grace", "no receipt")
 
 
+def test_a_folder_that_is_no_students_name_says_so(tmp_path):
+    (tmp_path / "inbox" / "-v").mkdir(parents=True)
+    (tmp_path / "inbox" / "-v" / "a.zip").write_bytes(hand_in(student="ada"))
+    (row,) = collect(tmp_path / "inbox", tmp_path / "submitted", by_folder=True)
+    assert row.remark.startswith("not collected: The name '-v' is no student id: ")
+
+
 def with_entry(name: str, data: bytes = b"x", *, attr: int = 0, kind: int = zipfile.ZIP_STORED) -> bytes:
     """A good hand-in and one more entry."""
     blob = io.BytesIO(hand_in(b"good"))
@@ -148,8 +155,8 @@ def cut(data: bytes) -> bytes:
 @pytest.mark.parametrize("hostile", [
     b"", b"no zip", cut(hand_in()), millions(), pack({"a.txt": b""}), pack({NOTEBOOK: b"", "lab01_x.ipynb": b""}),
     pack({NOTEBOOK: b"\0" * (21 << 20)}), with_entry("my_mlsys/bomb.py", b"\0" * (2 << 20), kind=zipfile.ZIP_DEFLATED),
-    hand_in(student="../evil"), pack({NOTEBOOK: b"nobody's"}),
-], ids=["empty", "text", "cut", "list", "no notebook", "two", "bomb", "part bomb", "name", "nobody"])  # fmt: skip
+    hand_in(student="../evil"), hand_in(student="=1+1"), pack({NOTEBOOK: b"nobody's"}),
+], ids=["empty", "text", "cut", "list", "no notebook", "two", "bomb", "part bomb", "name", "sum", "none"])  # fmt: skip
 def test_a_hostile_zip_hurts_only_itself(tmp_path, hostile):
     rows = collect(inbox(tmp_path, hostile, hand_in(student="grace")), tmp_path / "submitted")
     assert [row.student for row in rows if row.checksum] == ["grace"]

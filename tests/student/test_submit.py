@@ -5,9 +5,10 @@ import zipfile
 
 import nbformat
 import pytest
+from autograder.grade.intake import Submission
 
 from mlsys_course.desk import lookover
-from mlsys_course.desk.receipt import NAME, checksum, receipt_from
+from mlsys_course.desk.receipt import NAME, check_student, checksum, receipt_from
 from mlsys_course.desk.start import start
 from mlsys_course.desk.submit import prepare, submit
 from mlsys_course.desk.workbook import Found, Ran, find_lab, read_notebook
@@ -148,6 +149,33 @@ def test_a_name_that_is_none_is_refused(solved, desk):
         with pytest.raises(DeskError, match="--student NAME"):
             submit(prepare(solved, desk, None), desk, name or " ")
     assert not list(desk.root.glob("*.zip"))
+
+
+IDS = ("ada", "s1234567", "7", "ada.lovelace@uni.example", "Ada King Lovelace", "a-b_c", "x" * 64)
+NO_IDS = ("=1+1", "+49", "-v", "@all", "_a", " ada", "ada ", "ada  king", "ada.", "..", "x" * 65, "a/b", "a\tb",
+          "a\x1b[1m", "ad\u0430", "ada\u00a0king", "\u0661", "ada+lab", "ada\n", "\udcff", "<b>", "a,b")  # fmt: skip
+
+
+def test_one_rule_says_who_is_a_student(tmp_path):
+    """At the desk, and where staff grade what lies in a folder of that name."""
+    for name in (*IDS, *NO_IDS):
+        submission = Submission(name, tmp_path, STEM)
+        if name in IDS:
+            assert check_student(name) == name and "No file" in submission.read().problem
+            continue
+        with pytest.raises(DeskError, match="is no student id") as caught:
+            check_student(name)
+        said = str(caught.value)
+        assert submission.read().problem == said
+        assert said.isascii() and said.isprintable() and said.endswith(".") and len(said) <= 200
+
+
+def test_a_receipt_of_a_name_that_was_one_once_hinders_nobody(solved, desk):
+    receipt, _ = submit(prepare(solved, desk, None), desk, "ada")
+    (known,) = (desk.hidden / "receipts").glob("*.json")
+    known.write_bytes(known.read_bytes().replace(b'"ada"', b'"+ada"'))
+    again, path = submit(prepare(solved, desk, None), desk, "ada")
+    assert (again.student, again.checksum) == ("ada", receipt.checksum) and path.is_file()
 
 
 @pytest.mark.parametrize("spoil", ["not json", "renamed", "no cases", "folder renamed"])
