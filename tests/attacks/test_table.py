@@ -38,7 +38,6 @@ def test_attack_beside_a_neighbour(lab, attack: Attack):
     assert lab.won(attack) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("attack", SLOW, ids=str)
 def test_attack_that_takes_long(lab, attack: Attack):
     assert lab.won(attack) == []
@@ -50,7 +49,6 @@ def test_what_one_exercise_learns_is_of_no_use_to_another(lab, attack: Attack):
     assert [lab.won(attack, beside=False) for _ in range(4)] == [[]] * 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("share", range(3))
 def test_as_an_ordinary_user(lab, run_as_ordinary_user, share: int):
     command = [sys.executable, str(Path(__file__).with_name("as_user.py")), str(share), "3"]

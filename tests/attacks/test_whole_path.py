@@ -203,7 +203,6 @@ LINKS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("by_hand", [False, True], ids=["mlsys grade", "nbgrader autograde"])
 def test_links_are_never_followed(lab, tmp_path, by_hand):
     """Neither a neighbour's work nor a file of staff becomes a submission, or is there to be read afterwards."""

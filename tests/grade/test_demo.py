@@ -17,7 +17,6 @@ from autograder.demo import COHORT, expected_status, run_demo
 LAB = "lab02_attention"
 MEMBERS = {member.name: member for member in COHORT}
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -171,7 +171,6 @@ def test_what_was_scored_before_the_kill_is_not_run_again(here, graders):
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_killed_at_random(here, graders):
     """Twenty times, at moments drawn with a seed, and what is graded stays so."""
     draw, start = random.Random(20), time.monotonic()

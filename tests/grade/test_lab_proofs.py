@@ -15,7 +15,6 @@ from tests.conftest import ROOT
 STEMS = load_course(ROOT, term="sample").stems()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stem", STEMS)
 def test_lab_is_fresh_and_proven(course, stem, tmp_path):
     built = build(course.lab(stem), tmp_path / stem)
@@ -25,7 +24,6 @@ def test_lab_is_fresh_and_proven(course, stem, tmp_path):
     assert {"edition", "solution", "blank"} < {line.subject for line in lines}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stem", STEMS)
 def test_the_solution_notebook_runs_with_its_experiments(course, stem, tmp_path):
     built = build(course.lab(stem), tmp_path / stem)
@@ -41,7 +39,6 @@ def test_the_solution_notebook_runs_with_its_experiments(course, stem, tmp_path)
     assert warned == []
 
 
-@pytest.mark.slow
 def test_nbgrader_validate_agrees(course, tmp_path):
     built = build(course.lab("lab10"), tmp_path / "lab10_memory")
     path = built.folder / "lab10_memory.ipynb"

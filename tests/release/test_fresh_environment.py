@@ -14,7 +14,6 @@ from tests.conftest import ROOT
 from tests.release.conftest import STEM
 from tests.release.desk import Desk, block_what_is_missing_elsewhere, new_desk
 
-pytestmark = pytest.mark.slow
 PROCESSES = ROOT / "mlsys_course" / "substrate" / "ranks" / "processes"
 ELSEWHERE = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "posix", "syslog"}
 NAMES = {"fork", "forkpty", "killpg", "setsid", "getuid", "geteuid", "SIGKILL", "SIGALRM", "O_NOFOLLOW", "mkfifo"}

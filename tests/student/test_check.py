@@ -4,7 +4,6 @@ import io
 from pathlib import Path
 
 import nbformat
-import pytest
 from rich.console import Console
 
 from mlsys_course.desk import workbook
@@ -29,7 +28,6 @@ def with_cell(edit, folder, source: str, solution) -> None:
     edit(folder, lambda notebook: notebook.cells.insert(2, nbformat.v4.new_code_cell(source, id="more")))
 
 
-@pytest.mark.slow
 def test_an_endless_loop_is_stopped_and_the_rest_counts(started, edit, small_lab, desk):
     desk.parts.mkdir()
     (desk.parts / "__init__.py").touch()
@@ -43,7 +41,6 @@ def test_an_endless_loop_is_stopped_and_the_rest_counts(started, edit, small_lab
     assert list(ran.undefined.values()) == ["undefined_here"]
 
 
-@pytest.mark.slow
 def test_a_loop_that_will_not_be_stopped_ends_the_run(started, edit, small_lab, monkeypatch):
     monkeypatch.setattr(workbook, "STUCK_SECONDS", 2)
     with_cell(edit, started, STUBBORN, solve(small_lab))

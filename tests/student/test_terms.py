@@ -29,7 +29,6 @@ from tests.conftest import DRIVERS, EXERCISES, LAB
 
 from .conftest import tree
 
-pytestmark = pytest.mark.slow
 FIRST, NEXT = "lab00_foundations", "lab01_sequence"
 TERMS = ("2026-fall", "2027-spring")
 COURSE = f"""name = "A course"
