@@ -76,25 +76,25 @@ class Graders:
         print(json.dumps(question), file=self.server.stdin, flush=True)
         return int(self.server.stdout.readline())
 
-    def start(self, here: Path, *words: str, point: str = "") -> int:
+    def start(self, here: Path, *words: str, point: str = "", sealed: bool = False) -> int:
         """Start ``mlsys grade``, which ends itself at ``point``; its process id."""
         command = ["grade", "00", "--submitted", "submitted", "--into", "course", "--csv", "grades.csv", "--jobs", "1"]
-        return self.ask(here=str(here), words=[*command, *words], point=point)
+        return self.ask(here=str(here), words=[*command, *words], point=point, sealed=sealed)
 
     def end(self, here: Path, pid: int) -> tuple[int, str]:
         """Wait for its end: exit code, and what was printed."""
         code = self.ask(wait=pid)
         return code, (here / f"said-{pid}").read_text()
 
-    def finish(self, here: Path, *words: str) -> str:
+    def finish(self, here: Path, *words: str, sealed: bool = False) -> str:
         """Grade to the end; what was printed, in one line."""
-        code, said = self.end(here, self.start(here, *words))
+        code, said = self.end(here, self.start(here, *words, sealed=sealed))
         assert code == 0, said
         return " ".join(said.split())
 
-    def die(self, here: Path, point: str) -> None:
+    def die(self, here: Path, point: str, *, sealed: bool = False) -> None:
         """Grade until it kills itself there."""
-        code, said = self.end(here, self.start(here, point=point))
+        code, said = self.end(here, self.start(here, point=point, sealed=sealed))
         assert code == -signal.SIGKILL, said
 
 
@@ -159,6 +159,15 @@ def test_killed_at(here, graders, point, graded):
     earlier = entries(here)
     assert len(earlier) in graded
     graders.finish(here)
+    assert_all_in_order(here, earlier)
+
+
+def test_killed_with_a_sandbox_at_work(here, graders):
+    graders.die(here, "after the score", sealed=True)
+    earlier = entries(here)
+    assert len(earlier) in (0, 1)
+    said = graders.finish(here, sealed=True)
+    assert "sealed" in said.lower() and "NOT SEALED" not in said
     assert_all_in_order(here, earlier)
 
 
