@@ -35,6 +35,15 @@ def secrets_at(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
+def in_process(monkeypatch) -> None:
+    """Grading without a sandbox, for tests of what becomes of grades."""
+    from autograder.grade import session
+    from tests.grade.in_process import InProcess
+
+    monkeypatch.setattr(session, "Engine", InProcess)
+
+
+@pytest.fixture
 def normal_seed() -> int:
     """Where ``normal`` starts; a room's conftest may say otherwise."""
     return 20

@@ -1,6 +1,6 @@
 """Forks grading runs from a process that has imported all they need; some end themselves at a point of their work.
 
-Reads one JSON object a line: ``here``, ``words``, ``point``, ``sealed`` starts a run and answers with its process id;
+Reads one JSON object a line: ``here``, ``words``, ``point``, ... starts a run and answers with its process id;
 ``wait`` answers with the exit code of one. Where a run is killed is what matters, so few need a sandbox.
 """
 
@@ -63,16 +63,17 @@ POINTS: dict[str, Callable[[], None]] = {
 }
 
 
-def start(here: str, words: list[str], point: str, sealed: bool) -> int:
+def start(here: str, words: list[str], point: str, sealed: bool, environment: dict[str, str], said: str) -> int:
     """Fork a run of the command line; its process id."""
     pid = os.fork()
     if pid:
         return pid
     try:
         os.chdir(here)
-        said = os.open(f"said-{os.getpid()}", os.O_WRONLY | os.O_CREAT, 0o644)
-        os.dup2(said, 1)
-        os.dup2(said, 2)
+        os.environ.update(environment)
+        said_to = os.open(f"{said}/{os.getpid()}", os.O_WRONLY | os.O_CREAT, 0o644)
+        os.dup2(said_to, 1)
+        os.dup2(said_to, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         POINTS[point]()
         if not sealed:

@@ -2,14 +2,12 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,6 @@ from autograder.grade.gradebook import Entry
 from autograder.grade.record import Recorder
 
 STEM = "lab00_foundations"
-ROOT = Path(__file__).resolve().parents[2]
 STUDENTS = ("ann", "bob", "cleo", "dan")
 
 
@@ -51,51 +48,6 @@ def here(course_folder, tmp_path) -> Path:
     target = tmp_path / "here"
     subprocess.run(["cp", "-r", str(course_folder), str(target)], check=True)
     return target
-
-
-@pytest.fixture(scope="module")
-def graders() -> Iterator["Graders"]:
-    """Runs of ``mlsys grade``, each a process of its own."""
-    with Graders() as started:
-        yield started
-
-
-class Graders:
-    """A process that has imported all that grading needs, and forks one grading run after the other."""
-
-    def __enter__(self) -> "Graders":
-        argv = [sys.executable, "-m", "tests.grade.forked_grader"]
-        self.server = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.communicate()
-
-    def ask(self, **question: object) -> int:
-        assert self.server.stdin and self.server.stdout
-        print(json.dumps(question), file=self.server.stdin, flush=True)
-        return int(self.server.stdout.readline())
-
-    def start(self, here: Path, *words: str, point: str = "", sealed: bool = False) -> int:
-        """Start ``mlsys grade``, which ends itself at ``point``; its process id."""
-        command = ["grade", "00", "--submitted", "submitted", "--into", "course", "--csv", "grades.csv", "--jobs", "1"]
-        return self.ask(here=str(here), words=[*command, *words], point=point, sealed=sealed)
-
-    def end(self, here: Path, pid: int) -> tuple[int, str]:
-        """Wait for its end: exit code, and what was printed."""
-        code = self.ask(wait=pid)
-        return code, (here / f"said-{pid}").read_text()
-
-    def finish(self, here: Path, *words: str, sealed: bool = False) -> str:
-        """Grade to the end; what was printed, in one line."""
-        code, said = self.end(here, self.start(here, *words, sealed=sealed))
-        assert code == 0, said
-        return " ".join(said.split())
-
-    def die(self, here: Path, point: str, *, sealed: bool = False) -> None:
-        """Grade until it kills itself there."""
-        code, said = self.end(here, self.start(here, point=point, sealed=sealed))
-        assert code == -signal.SIGKILL, said
 
 
 def entries(here: Path) -> dict[str, Entry]:
@@ -150,8 +102,8 @@ def written(here: Path) -> dict[Path, tuple[int, bytes]]:
         ("in the commit", (1,)),
         ("before the rename", (2,)),
         ("between the renames 3", (1,)),
-        ("between the renames 7", (2,)),
-        ("between the renames 8", (2,)),
+        pytest.param("between the renames 7", (2,), marks=pytest.mark.long),
+        pytest.param("between the renames 8", (2,), marks=pytest.mark.long),
     ],
 )
 def test_killed_at(here, graders, point, graded):
@@ -190,7 +142,7 @@ def test_killed_at_random(here, graders):
         pid = graders.start(here)
         time.sleep(draw.uniform(0.1, longest))
         os.kill(pid, signal.SIGKILL)
-        graders.end(here, pid)
+        graders.end(pid)
         now = entries(here)
         assert {name: now[name] for name in before} == before
     graders.finish(here)
@@ -232,7 +184,7 @@ def test_a_newer_submission(here, graders):
 
 def test_a_newer_submission_while_grading(here, graders):
     """It comes after its older one was read, and before the run has ended."""
-    graders.end(here, graders.start(here, point="a newer submission of bob"))
+    graders.end(graders.start(here, point="a newer submission of bob"))
     assert entries(here)["bob"].scores["times"]["score"] == 4
     kept = here / "course" / "submitted" / "bob" / STEM / f"{STEM}.ipynb"
     assert kept.read_bytes() == (here / "submitted" / "bob" / STEM / f"{STEM}.ipynb").read_bytes()
@@ -244,9 +196,9 @@ def test_two_graders_at_once(here, graders):
     end = time.monotonic() + 60
     while not (lock.exists() and lock.read_text()) and time.monotonic() < end:
         time.sleep(0.01)
-    code, said = graders.end(here, graders.start(here))
+    code, said = graders.end(graders.start(here))
     assert code == 2 and f"process {first}" in said and "wait until it has ended" in " ".join(said.split())
-    code, said = graders.end(here, first)
+    code, said = graders.end(first)
     assert code == 0, said
     assert_all_in_order(here, {})
 

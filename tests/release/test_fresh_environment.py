@@ -61,6 +61,7 @@ def test_nothing_of_the_staff_is_there(desk):
     )
 
 
+@pytest.mark.long
 def test_the_lab_is_worked_in_it_and_nothing_needs_linux(desk, lab):
     write(desk, lab)
     blank = desk.mlsys("check", "lab00", code=1)
