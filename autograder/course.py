@@ -128,7 +128,7 @@ def load_package(folder: Path) -> ModuleType:
     package = ModuleType(name)
     package.__path__ = [str(folder)]
     sys.modules[name] = package
-    for stale in [known for known in sys.modules if known.startswith(f"{name}.")]:
+    for stale in [known for known in list(sys.modules) if known.startswith(f"{name}.")]:
         del sys.modules[stale]
     importlib.invalidate_caches()
     return importlib.import_module(f"{name}.exercises")

@@ -3,7 +3,6 @@
 import functools
 from typing import Any
 
-from autograder.build.source import read_source
 from autograder.cases import public_specification, sealed_specification, specification
 from autograder.course import Lab, load_package
 from autograder.draw import Draw
@@ -62,6 +61,8 @@ class SampleLab:
     @functools.cached_property
     def solution(self) -> dict[str, str]:
         """The solution's cells by exercise; the imports under ""."""
+        from autograder.build.source import read_source  # here, since it wants Jupyter and the rest does not
+
         cells = read_source(self.lab.source)
         return {cell.id: cell.source for cell in cells if cell.kind == "exercise"} | {"": cells[1].source}
 

@@ -6,7 +6,6 @@ import torch
 from mlsys_course.accounting.card import card_memory, segments
 
 MIB = 1 << 20
-on_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
 
 
 @pytest.fixture
@@ -16,7 +15,7 @@ def empty() -> None:
     torch.cuda.reset_peak_memory_stats()
 
 
-@on_card
+@pytest.mark.gpu
 def test_each_byte_has_one_holder(empty: None) -> None:
     before = card_memory()
     block = torch.ones(40 * MIB + 100, dtype=torch.uint8, device="cuda")
@@ -28,7 +27,7 @@ def test_each_byte_has_one_holder(empty: None) -> None:
     assert table.total == pytest.approx(whole - free, abs=64 * MIB)  # its terms are peaks
 
 
-@on_card
+@pytest.mark.gpu
 def test_what_is_freed_in_the_midst_is_a_hole(empty: None) -> None:
     blocks = [torch.ones(2 * MIB, dtype=torch.uint8, device="cuda") for _ in range(10)]  # a segment of 20 MiB
     del blocks[3:5], blocks[6]

@@ -76,7 +76,7 @@ def test_pytorchs_own_tracker_says_the_same() -> None:
         assert training_memory(config, 2, 32, recipe).total == pytest.approx(theirs, rel=0.001)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
+@pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["autocast", "bfloat16"])
 def test_the_peak_on_a_card(precision: str) -> None:
     config = replace(gpt2(), n_layers=4, vocabulary=8192)

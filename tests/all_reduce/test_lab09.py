@@ -118,7 +118,6 @@ def test_words_about_ranks_reach_the_student(grade, mistakes):
     assert died.status == "crashed" and "ended the process: rank 1 ended" in to_text(died, sealed=True)
 
 
-@pytest.mark.slow
 def test_a_rank_that_hangs_ends_in_bounded_time(grade):
     start = time.monotonic()
     verdict = grade(f"def {ID}(x, comm):\n    while comm.rank == 1: pass\n    return x").verdicts[ID]

@@ -13,13 +13,11 @@ from .gloo_ranks import given
 from .models import Training, one_process
 from .test_data_parallel import assert_same, train
 
-NCCL = pytest.param("nccl", marks=pytest.mark.gpu)
+NCCL = pytest.param("nccl", marks=pytest.mark.gpu(2))
 
 
 @pytest.fixture(params=["gloo", NCCL])
 def backend(request) -> str:
-    if request.param == "nccl" and torch.cuda.device_count() < 2:
-        pytest.skip("fewer than two CUDA devices")
     return request.param
 
 
@@ -69,7 +67,6 @@ def both_ways(comm):
     return found
 
 
-@pytest.mark.slow
 def test_gradients_are_those_of_torchs_own_ddp(backend):
     results = run(both_ways, 2, backend=backend).results
     for torchs, ours in results:

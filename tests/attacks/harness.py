@@ -43,7 +43,7 @@ class Attack:
         return self.name
 
 
-TIGHT = Limits(cell_seconds=6.0, notebook_seconds=20.0, cpu_seconds=30.0)
+TIGHT = Limits(cell_seconds=4.0, notebook_seconds=14.0, cpu_seconds=20.0)
 HONEST = Attack("an honest wrong answer")
 ALL = ("times", "chain", "lean", "answer")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from tests.sandbox.conftest import run_as_ordinary_user as run_as_ordinary_user
 
 from .harness import Attack
 from .tables import LOUD, QUIET, SLOW, TELLING
+
+
+def one_of_each_kind(attacks: list[Attack]) -> list:
+    """Of those that differ in where they act, in a cell or in a call, the second is long."""
+    kinds = [re.sub(",? in a (cell|call)$", "", attack.name) for attack in attacks]
+    return [pytest.param(a, marks=[pytest.mark.long] * (kinds[n] in kinds[:n])) for n, a in enumerate(attacks)]
 
 
 @pytest.fixture(autouse=True)
@@ -33,13 +40,12 @@ def test_the_neighbour_after_all_of_them(lab):
     assert lab.neighbours_suffer() == []
 
 
-@pytest.mark.parametrize("attack", LOUD, ids=str)
+@pytest.mark.parametrize("attack", one_of_each_kind(LOUD), ids=str)
 def test_attack_beside_a_neighbour(lab, attack: Attack):
     assert lab.won(attack) == []
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("attack", SLOW, ids=str)
+@pytest.mark.parametrize("attack", one_of_each_kind(SLOW), ids=str)
 def test_attack_that_takes_long(lab, attack: Attack):
     assert lab.won(attack) == []
 
@@ -50,8 +56,7 @@ def test_what_one_exercise_learns_is_of_no_use_to_another(lab, attack: Attack):
     assert [lab.won(attack, beside=False) for _ in range(4)] == [[]] * 4
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("share", range(3))
+@pytest.mark.parametrize("share", [0, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2))])
 def test_as_an_ordinary_user(lab, run_as_ordinary_user, share: int):
     command = [sys.executable, str(Path(__file__).with_name("as_user.py")), str(share), "3"]
     done = run_as_ordinary_user(command)

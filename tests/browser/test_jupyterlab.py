@@ -15,7 +15,7 @@ from tests.browser.jupyterlab import chromium, run_notebook
 LAB = "lab02_attention"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.browser
 @pytest.mark.skipif(chromium() is None, reason="Chromium is not installed")
 def test_a_wrong_cell_shows_the_table_and_the_hint(course, tmp_path):

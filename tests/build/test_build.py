@@ -1,5 +1,7 @@
 """What is built: byte-stable, stripped, valid for nbgrader, drawn from the term's secret."""
 
+from dataclasses import replace
+
 import nbformat
 import pytest
 from nbgrader.nbgraderformat import MetadataValidator
@@ -9,6 +11,8 @@ from autograder.build.source import read_source
 from autograder.cases import public_specification, sealed_specification
 from autograder.course import CourseError, Term, load_course, new_secret
 from mlsys_course.desk.check.cell import run_cases
+from mlsys_course.desk.check.edition import specification_from_bytes, specification_to_bytes
+from mlsys_course.desk.check.tree import map_tensors
 from mlsys_course.desk.check.verdict import judge
 
 STEM = "lab00_foundations"
@@ -23,6 +27,44 @@ def test_two_builds_are_the_same_bytes(small_course, built, tmp_path):
     again = build(load_course(small_course).lab(STEM), tmp_path / STEM)
     assert stale(again.folder, built.folder) == []
     assert (again.folder / f"{STEM}.ipynb").read_bytes() == (built.folder / f"{STEM}.ipynb").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("part", "factor", "kept"),
+    [
+        ("expected", 1 + 4e-7, True),
+        ("expected", 1 + 1e-3, False),
+        ("inputs", 1 + 4e-7, True),
+        ("inputs", 1 + 1e-3, False),
+        ("misconceptions", 1 + 4e-7, True),
+        ("misconceptions", 1 + 1e-2, False),
+    ],
+)
+def test_cases_that_differ_within_tolerance_are_left_alone(small_course, built, part, factor, kept):
+    """As another processor computes them: a build there leaves the checkout clean."""
+    path = built.folder / "cases" / "times.safetensors"
+    fresh = path.read_bytes()
+    there = specification_from_bytes(fresh)
+    first, *others = there.cases
+    scaled = map_tensors(getattr(first, part), lambda x: x * factor) if part != "misconceptions" else {
+        name: replace(outcome, outputs=map_tensors(outcome.outputs, lambda x: x * factor))
+        for name, outcome in first.misconceptions.items()
+    }  # fmt: skip
+    path.write_bytes(specification_to_bytes(replace(there, cases=[replace(first, **{part: scaled}), *others])))
+    committed = path.read_bytes()
+    assert committed != fresh
+    build(built.lab, built.folder)
+    assert path.read_bytes() == (committed if kept else fresh)
+
+
+def test_cases_that_say_something_else_are_written_anew(built):
+    path = built.folder / "cases" / "times.safetensors"
+    fresh = path.read_bytes()
+    there = specification_from_bytes(fresh)
+    for other in (replace(there, cases=there.cases[:1]), replace(there, points={"values": 5.0}), None):
+        path.write_bytes(specification_to_bytes(other) if other else b"?")
+        build(built.lab, built.folder)
+        assert path.read_bytes() == fresh
 
 
 @pytest.mark.parametrize(

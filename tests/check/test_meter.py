@@ -6,7 +6,6 @@ import threading
 import pytest
 import torch
 
-from autograder.build.proof import excess_of
 from autograder.cases import CaseError, check_limits
 from autograder.exercise import Given
 from mlsys_course.desk.check import Case, Outcome, Specification, driver, judge
@@ -160,6 +159,7 @@ def with_limits(limits: dict, found: float, mistaken: float) -> tuple[Given, Out
 
 
 def test_the_build_wants_room_in_a_limit_and_a_misconception_far_over_it():
+    excess_of = pytest.importorskip("autograder.build.proof", reason="wants Jupyter").excess_of
     given, reference, case = with_limits({"peak_memory": 8 << 20}, found=4 << 20, mistaken=16 << 20)
     check_limits("e", given, reference)
     assert excess_of(case, "m") == 1

@@ -78,8 +78,8 @@ def browser():
         browser.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
+@pytest.mark.parametrize("width", [360, pytest.param(1200, marks=pytest.mark.long)])
 def test_no_page_scrolls_sideways_loads_anything_or_is_faint(browser, files, width, scheme, tmp_path):
     for name, path in files.items():
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)

@@ -138,6 +138,7 @@ def test_nbgraders_exchange_hands_the_pages_out(graded: Graded, pages, tmp_path)
     assert released == sorted(graded.path(name).read_bytes() for name in pages) and len(released) == 8
 
 
+@pytest.mark.long
 def test_nbgrader_by_hand_writes_the_same_pages(graded: Graded, pages):
     written = {name: graded.path(name).read_bytes() for name in pages}
     command = [sys.executable, "-m", "nbgrader", "generate_feedback", STEM, "--force", "--Application.log_level=40"]

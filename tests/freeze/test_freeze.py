@@ -44,7 +44,6 @@ def test_a_lab_keeps_its_exercises_cases_and_misconceptions(stem):
 
 
 @pytest.mark.long
-@pytest.mark.slow
 @pytest.mark.parametrize("stem", STEMS)
 def test_misconceptions_are_caught_and_named_as_before(stem):
     lost = lost_exercises(frozen_of(stem), present(verdicts=True), MAP)

@@ -2,8 +2,8 @@
 
 import json
 import os
-import subprocess
-import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -19,16 +19,27 @@ from autograder.scoring.score import Scorer
 STEM = "lab00_foundations"
 
 
-def mlsys(*words: str, cwd: Path) -> subprocess.CompletedProcess:
-    """The command line as a person has it."""
-    command = [sys.executable, "-m", "mlsys_course.desk.cli", *words]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, "COLUMNS": "200"}
-    )
+@dataclass(frozen=True)
+class Done:
+    """What a command line came to."""
+
+    returncode: int
+    stdout: str
 
 
-def flat(done: subprocess.CompletedProcess) -> str:
-    return " ".join((done.stdout + done.stderr).split())
+@pytest.fixture
+def mlsys(graders) -> Callable[..., Done]:
+    """The command line as a person has it; grading has a sandbox where it is ``sealed``."""
+
+    def mlsys(*words: str, cwd: Path, sealed: bool = False) -> Done:
+        environment = {**os.environ, "COLUMNS": "200"}
+        return Done(*graders.end(graders.call(cwd, *words, sealed=sealed, environment=environment)))
+
+    return mlsys
+
+
+def flat(done: Done) -> str:
+    return " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -46,7 +57,7 @@ def flat(done: subprocess.CompletedProcess) -> str:
         (("build", "--term", "1999-fall"), "mlsys term new 1999-fall"),
     ],
 )
-def test_says_what_to_do(small_course, secrets_at, words, said):
+def test_says_what_to_do(mlsys, small_course, secrets_at, words, said):
     done = mlsys(*words, cwd=small_course)
     assert done.returncode != 0 and said in flat(done), flat(done)
     assert "Traceback" not in flat(done)
@@ -73,7 +84,7 @@ def handed_in(small_course) -> Path:
     return small_course
 
 
-def test_one_that_is_no_notebook_is_said_and_the_rest_graded(handed_in):
+def test_one_that_is_no_notebook_is_said_and_the_rest_graded(mlsys, handed_in):
     done = mlsys("grade", "00", "--submitted", "submitted", "--csv", "grades.csv", cwd=handed_in)
     assert done.returncode == 1 and "No file lab00_foundations.ipynb was handed in; there is homework.ipynb" in flat(
         done
@@ -87,8 +98,9 @@ def test_one_that_is_no_notebook_is_said_and_the_rest_graded(handed_in):
     assert done.returncode == 0 and len(list((handed_in / "feedback").rglob("*.html"))) == 4
 
 
-def test_unsafe_grades_are_marked_so(handed_in):
-    done = mlsys("grade", "00", "--submitted", "submitted", "--csv", "grades.csv", "--unsafe", cwd=handed_in)
+def test_unsafe_grades_are_marked_so(mlsys, handed_in):
+    command = ["grade", "00", "--submitted", "submitted", "--csv", "grades.csv", "--unsafe"]
+    done = mlsys(*command, cwd=handed_in, sealed=True)
     assert "NOT SEALED" in flat(done)
     rows = [row.split(",") for row in (handed_in / "grades.csv").read_text().splitlines()[1:]]
     assert [row[3] for row in rows] == ["4", "0", "0", "0"]
@@ -97,7 +109,7 @@ def test_unsafe_grades_are_marked_so(handed_in):
     assert "without the sandbox" in str(page.cells)
 
 
-def test_build_check_fails_on_a_stale_lab_and_writes_nothing(handed_in):
+def test_build_check_fails_on_a_stale_lab_and_writes_nothing(mlsys, handed_in):
     (handed_in / "labs" / STEM / "drivers.py").write_text("")
     done = mlsys("build", "lab00", "--check", cwd=handed_in)
     assert done.returncode == 1 and "drivers.py differs" in flat(done) and "scores 100%" in flat(done)
@@ -140,7 +152,7 @@ def test_what_is_not_proven_is_named(small_course, file, old, new, subject, said
     assert line.ok == (not said) and said in line.detail
 
 
-def test_exercises_as_json(small_course):
+def test_exercises_as_json(mlsys, small_course):
     done = mlsys("exercises", "--json", cwd=small_course)
     times, why = json.loads(done.stdout)
     keys = {"lab", "id", "kind", "points", "component", "public_cases", "sealed_cases", "misconceptions", "evidence"}
@@ -149,7 +161,7 @@ def test_exercises_as_json(small_course):
     assert (why["kind"], why["points"], why["evidence"]) == ("open", 1, ["person"])
 
 
-def test_every_command_has_help_with_an_example(tmp_path):
+def test_every_command_has_help_with_an_example(mlsys, tmp_path):
     for command in ("build", "grade", "feedback", "exercises", "demo", "check", "carry", "doctor", "term new"):
         done = mlsys(*command.split(), "--help", cwd=tmp_path)
         assert done.returncode == 0 and f"Example: mlsys {command}" in flat(done)

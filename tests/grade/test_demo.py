@@ -17,7 +17,6 @@ from autograder.demo import COHORT, expected_status, run_demo
 LAB = "lab02_attention"
 MEMBERS = {member.name: member for member in COHORT}
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +89,7 @@ def notebooks(demo: Path) -> dict[str, list]:
     return found
 
 
+@pytest.mark.long
 def test_nbgrader_by_hand_gives_the_same_grades(demo):
     before, written = recorded(demo), notebooks(demo)
     command = [sys.executable, "-m", "nbgrader", "autograde", LAB, "--force", "--Application.log_level=40"]
@@ -125,6 +125,7 @@ def test_what_was_mended_is_said(demo):
     assert "JSON does not parse" in pages["raman"]
 
 
+@pytest.mark.long
 def test_grading_again_one_at_a_time_gives_the_same_rows(demo, tmp_path):
     some = ("ada", "darwin", "fermi", "noether", "raman", "turing")
     for name in some:

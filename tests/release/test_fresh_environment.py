@@ -14,7 +14,6 @@ from tests.conftest import ROOT
 from tests.release.conftest import STEM
 from tests.release.desk import Desk, block_what_is_missing_elsewhere, new_desk
 
-pytestmark = pytest.mark.slow
 PROCESSES = ROOT / "mlsys_course" / "substrate" / "ranks" / "processes"
 ELSEWHERE = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "posix", "syslog"}
 NAMES = {"fork", "forkpty", "killpg", "setsid", "getuid", "geteuid", "SIGKILL", "SIGALRM", "O_NOFOLLOW", "mkfifo"}
@@ -62,6 +61,7 @@ def test_nothing_of_the_staff_is_there(desk):
     )
 
 
+@pytest.mark.long
 def test_the_lab_is_worked_in_it_and_nothing_needs_linux(desk, lab):
     write(desk, lab)
     blank = desk.mlsys("check", "lab00", code=1)

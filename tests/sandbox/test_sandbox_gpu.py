@@ -1,4 +1,4 @@
-"""Grading on a card. What needs one is skipped without; the rest runs everywhere."""
+"""Grading on a card. What needs one is left out without; the rest runs everywhere."""
 
 import mmap
 import os

@@ -136,7 +136,7 @@ def test_layout_covers_our_packages_and_the_checkout(tmp_path, monkeypatch):
     assert set(found.hidden) == {str(checkout), str(packages / "mlsys_course"), str(packages / "autograder")}
 
 
-@pytest.mark.parametrize("place", ["/tmp", "/home"])
+@pytest.mark.parametrize("place", ["/tmp", pytest.param("/home", marks=pytest.mark.long)])
 def test_a_python_under_tmp_or_home_stays_in_sight(edition, teacher, monkeypatch, place):
     """Virtual environments lie there, and the sandbox has a fresh /tmp and /home of its own."""
     if place == "/home" and os.getuid():

@@ -4,7 +4,6 @@ import io
 from pathlib import Path
 
 import nbformat
-import pytest
 from rich.console import Console
 
 from mlsys_course.desk import workbook
@@ -29,25 +28,23 @@ def with_cell(edit, folder, source: str, solution) -> None:
     edit(folder, lambda notebook: notebook.cells.insert(2, nbformat.v4.new_code_cell(source, id="more")))
 
 
-@pytest.mark.slow
 def test_an_endless_loop_is_stopped_and_the_rest_counts(started, edit, small_lab, desk):
     desk.parts.mkdir()
     (desk.parts / "__init__.py").touch()
     (desk.parts / "attention.py").write_text(OWN_PART)
     with_cell(edit, started, LOOP, solve(small_lab))
     edit(started, lambda notebook: notebook.cells.append(nbformat.v4.new_code_cell(TAKES, id="takes")))
-    ran = run_notebook(started, seconds=15)
+    ran = run_notebook(started, seconds=8)
     assert [(row.exercise, row.status, row.score) for row in ran.found] == [("times", "ok", 4)]
-    assert ran.troubles == ["cell 3 (import time) ran longer than 15 s and was stopped"]
+    assert ran.troubles == ["cell 3 (import time) ran longer than 8 s and was stopped"]
     assert ran.parts == {"attention.attention": "your own", "attention.causal_mask": "the course's"}
     assert list(ran.undefined.values()) == ["undefined_here"]
 
 
-@pytest.mark.slow
 def test_a_loop_that_will_not_be_stopped_ends_the_run(started, edit, small_lab, monkeypatch):
     monkeypatch.setattr(workbook, "STUCK_SECONDS", 2)
     with_cell(edit, started, STUBBORN, solve(small_lab))
-    ran = run_notebook(started, seconds=15)
+    ran = run_notebook(started, seconds=8)
     assert [row.status for row in ran.found] == ["missing"]
     assert ran.troubles[-1] == "It would not be stopped, so the cells after it were not run"
 

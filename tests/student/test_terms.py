@@ -29,7 +29,6 @@ from tests.conftest import DRIVERS, EXERCISES, LAB
 
 from .conftest import tree
 
-pytestmark = pytest.mark.slow
 FIRST, NEXT = "lab00_foundations", "lab01_sequence"
 TERMS = ("2026-fall", "2027-spring")
 COURSE = f"""name = "A course"
@@ -159,6 +158,7 @@ def week(root: Path, student: Student) -> dict:
     return {"factor": course.lab(FIRST).variants["factor"], "book": into / "gradebook.db", "first": first}
 
 
+@pytest.mark.long
 def test_a_week_in_each_of_two_terms(staff, tmp_path):
     ada = Student(tmp_path / "first")
     before = week(staff, ada)
@@ -174,6 +174,7 @@ def test_a_week_in_each_of_two_terms(staff, tmp_path):
     assert "has other numbers" in ada.mlsys("update", "lab00", "--from", after["first"], fails=True)
 
 
+@pytest.mark.long
 def test_a_student_who_does_everything_wrong(staff, tmp_path):
     path = released(staff, FIRST)
     eve = Student(tmp_path / "eve")

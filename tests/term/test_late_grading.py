@@ -7,11 +7,9 @@ from autograder.build.pipeline import build
 from autograder.course import CourseError, load_course
 from autograder.demo.student import Student
 from autograder.grade.run import grade
-from autograder.sandbox import probe
 from autograder.term.secret import new_secret
 
 STEM = "lab00_foundations"
-UNSAFE = any(probe().values())
 COURSE = f"""\
 name = "A course"
 term = "sample"
@@ -25,7 +23,7 @@ percent_a_day = 10
 """
 
 
-def test_lateness_costs_what_the_term_says_and_follows_a_new_date(small_course, secrets_at):
+def test_lateness_costs_what_the_term_says_and_follows_a_new_date(small_course, secrets_at, in_process):
     path, submitted, into = small_course / "course.toml", small_course / "submitted", small_course / "into"
     path.write_text(COURSE)
     built = build(load_course(small_course).lab(STEM), small_course / "labs" / STEM)
@@ -36,7 +34,7 @@ def test_lateness_costs_what_the_term_says_and_follows_a_new_date(small_course, 
         (submitted / name / STEM / "timestamp.txt").write_text(when)
 
     def penalties() -> dict[str, float | None]:
-        rows = {row.student: row for row in grade(load_course(small_course), STEM, submitted, into, unsafe=UNSAFE)}
+        rows = {row.student: row for row in grade(load_course(small_course), STEM, submitted, into)}
         assert {name: row.score for name, row in rows.items()} == {"ann": 4, "bob": 4}
         with Gradebook(f"sqlite:///{into / 'gradebook.db'}") as book:
             return {name: book.find_submission_notebook(STEM, STEM, name).late_submission_penalty for name in rows}
@@ -48,4 +46,4 @@ def test_lateness_costs_what_the_term_says_and_follows_a_new_date(small_course, 
     assert penalties() == {"ann": None, "bob": None}
     new_secret("2027-spring")
     with pytest.raises(CourseError, match="is of term 'sample', and this is '2027-spring'"):
-        grade(load_course(small_course, term="2027-spring"), STEM, submitted, into, unsafe=UNSAFE)
+        grade(load_course(small_course, term="2027-spring"), STEM, submitted, into)
