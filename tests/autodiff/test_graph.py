@@ -12,6 +12,7 @@ import mlsys_course.substrate.graph as G
 from mlsys_course.autodiff import backpropagate, directional, evaluate, gradient, topological_order
 from mlsys_course.autodiff.traces import adjoint_trace
 from mlsys_course.substrate.graph import GraphError
+from mlsys_course.substrate.graph.calculus import differentiate, graph_size, written_size
 from mlsys_course.substrate.graph.draw import draw, layers
 
 A, B = G.variable("a", (3, 4)), G.variable("b", (5, 6))
@@ -215,6 +216,32 @@ def test_tensors_and_numbers_stand_where_nodes_do(name):
 def test_what_stands_for_no_number_is_told(build):
     with pytest.raises(GraphError, match=r"give a node|write exp|cast\(x, dtype\)"):
         build()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("zero", [0, 0.0, -0.0, False])
+def test_a_node_over_zero_is_what_pytorch_gives(dtype, zero):
+    x, value = G.variable("x", (5,), dtype), torch.tensor([1.5, -2.0, 0.0, torch.inf, torch.nan], dtype=dtype)
+    y = x / zero
+    leaf = value.clone().requires_grad_()
+    want = leaf / zero
+    got = evaluate([y, *gradient(y, [x])], {x: value})
+    right = [want.detach(), *torch.autograd.grad(want.sum(), leaf)]
+    torch.testing.assert_close(got, right, equal_nan=True)
+
+
+def test_calculus_goes_as_deep_as_memory():
+    x = G.variable("x", (), torch.float64)
+    y = x
+    for _ in range(1500):
+        y = G.sin(y)
+    derivative = differentiate(y, x)
+    at = torch.tensor(0.7, dtype=torch.float64)
+    torch.testing.assert_close(evaluate([derivative], {x: at}), evaluate(gradient(y, [x]), {x: at}))
+    z = x
+    for _ in range(40):
+        z = z * z  # a product uses its part twice, and 2^40 would be written out
+    assert graph_size(differentiate(z, x)) < 400 and written_size(differentiate(z, x)) > 2**40
 
 
 def test_infinities_and_negative_steps_do_not_slip_through_a_slice():
