@@ -46,7 +46,7 @@ def passive(output: dict) -> NotebookNode | None:
 
 
 def png(text: object) -> str:
-    """Base64 of a picture that decodes as PNG, re-encoded by us; else empty."""
+    """Base64 of a picture that holds as PNG, byte for byte as it was; else empty."""
     from PIL import Image
 
     try:

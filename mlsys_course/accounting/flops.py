@@ -208,7 +208,7 @@ def six_nd_error(config: ModelConfig, time: int) -> float:
 def mfu(config: ModelConfig, time: int, tokens_per_second: float, peak_flops: float) -> float:
     """Model FLOPs utilization: FLOPs that the model asks for (forward and backward), of those the hardware could do.
 
-    Source: Chowdhery et al. 2022, "PaLM", appendix B. Lab 7, exercise ``utilization``.
+    Source: Chowdhery et al. 2022, "PaLM", appendix B. Lab 7.
     """
     return training_flops(config, 1, time).total / time * tokens_per_second / peak_flops
 

@@ -1,4 +1,4 @@
-"""The cards of the lecture notes, P100 to H800, and two later ones: memory, bandwidth, peak rates."""
+"""The cards of the lecture notes, P100 to H800, and three later ones: memory, bandwidth, peak rates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,6 +60,7 @@ _CARDS = (
     Gpu("h800", 2023, 80 * GB, "HBM3", 3350 * GB, _HOPPER, "nvlink-h800", "NVIDIA, H800 datasheet, SXM"),
     Gpu("h200", 2024, 141 * GB, "HBM3E", 4800 * GB, _HOPPER, "nvlink4", "NVIDIA, H200 datasheet, SXM"),
     Gpu("b200", 2025, 180 * GB, "HBM3E", 8000 * GB, _BLACKWELL, "nvlink5", "NVIDIA, DGX B200 datasheet, an eighth"),
+    Gpu("b300", 2025, 288 * GB, "HBM3E", 8000 * GB, _BLACKWELL, "nvlink5", "NVIDIA, DGX B300 datasheet, an eighth"),
 )
 GPUS: Mapping[str, Gpu] = MappingProxyType({card.name: card for card in _CARDS})
 NOTES_GPUS = ("p100", "v100", "a100-40gb", "a100", "a800", "h100", "h800")  # the notes' table, in its order

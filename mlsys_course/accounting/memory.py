@@ -51,7 +51,7 @@ def activation_memory(config: ModelConfig, batch: int, time: int, recipe: Recipe
     """Bytes that autograd keeps from the forward pass for backward, by what they are.
 
     A tensor that several operators keep counts once; parameters and inputs are not counted, autocast's copies of
-    weights are. Equal to the storages that saved-tensor hooks see. Lab 7, exercise ``activation_memory``.
+    weights are. Equal to the storages that saved-tensor hooks see. Lab 7, exercise ``activation_bytes``.
     """
     step = _step(config, batch, time, recipe or Recipe())
     step.prepare()
@@ -103,7 +103,7 @@ def memory_timeline(config: ModelConfig, batch: int, time: int, recipe: Recipe |
 
 
 def kv_cache_bytes(config: ModelConfig, batch: int, time: int, bytes_per_number: int = 2) -> int:
-    """Keys and values of ``time`` tokens of each sequence, in all layers. Lab 7, exercise ``kv_cache_bytes``."""
+    """Keys and values of ``time`` tokens of each sequence, in all layers. Lab 7, exercise ``kv_cache``."""
     check_whole("batch", batch)
     check_whole("time", time)
     token = config.n_layers * config.n_kv_heads * (config.head_dim + config.value_dim)

@@ -1,4 +1,4 @@
-"""Collectives from messages, all-reduce in five ways and what each costs, and data-parallel training. Lab 9."""
+"""Collectives from messages, all-reduce in four ways and by nodes, what it costs, and data-parallel training. Lab 9."""
 
 from .algorithms import (
     ALGORITHMS,

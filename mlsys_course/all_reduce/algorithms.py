@@ -1,4 +1,4 @@
-"""All-reduce in five ways, with one interface: in place on a flat tensor, the same bits on every rank at the end."""
+"""All-reduce in four ways, with one interface: in place on a flat tensor, the same bits on every rank at the end."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal

@@ -56,16 +56,21 @@ def crossover_bytes(few_steps: str, few_bytes: str, world_size: int, alpha: floa
     more_steps, less_volume = b.steps - a.steps, a.volume - b.volume
     if less_volume <= 0:
         return 0.0 if more_steps < 0 else math.inf
+    if beta == 0:  # bytes take no time, so steps decide, or nothing does
+        return 0.0 if more_steps < 0 or alpha == 0 else math.inf
     return max(0.0, alpha * more_steps / (beta * less_volume))
 
 
 def fitted(sizes: list[float], seconds: list[float]) -> tuple[float, float]:
     """(alpha, beta) of messages that were measured: least squares of the *relative* errors, so that all sizes count.
 
-    Neither is below zero.
+    Neither is below zero: where one would be, it is 0, and the other fitted alone.
     """
     if len(sizes) != len(seconds) or len(set(sizes)) < 2 or min(seconds, default=0) <= 0:
         raise CollectiveError("fitting takes one positive time for each size, and two sizes at least")
     rows = torch.tensor([[1 / s, m / s] for m, s in zip(sizes, seconds, strict=True)], dtype=torch.float64)
     alpha, beta = torch.linalg.lstsq(rows, torch.ones(len(sizes), 1, dtype=torch.float64)).solution.flatten().tolist()
-    return max(alpha, 0.0), max(beta, 0.0)
+    if min(alpha, beta) >= 0:
+        return alpha, beta
+    only = (rows.sum(0) / rows.square().sum(0)).tolist()  # of one column: least squares of column * factor - 1
+    return (0.0, only[1]) if alpha < 0 else (only[0], 0.0)

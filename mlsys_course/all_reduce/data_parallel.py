@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -31,7 +32,9 @@ class DataParallel(nn.Module):
     reaches counts as zero there. One that no rank's loss reaches has zeros after ``finish``, or with ``find_unused``
     None as in one process, so that the optimizer leaves it alone; that costs one more small all-reduce.
     With ``mean=False`` gradients are summed. ``overlap=False`` leaves everything to ``finish``.
-    ``all_reduce_`` sums a flat tensor in place. Source: Li et al. 2020, "PyTorch Distributed".
+    ``all_reduce_`` sums a flat tensor in place. Buckets have a channel of their own, so ``comm`` is free between
+    backward and ``finish``; ranks that have one channel only send them where backward stands, without overlap.
+    Source: Li et al. 2020, "PyTorch Distributed".
 
     Gradients are views of the buckets: what ``parameter.grad`` was is overwritten by the next backward.
     """
@@ -49,6 +52,7 @@ class DataParallel(nn.Module):
     ):
         super().__init__()
         self.module, self.comm, self.all_reduce_ = module, comm, all_reduce_
+        self.channel = comm.channel()  # between backward and finish the caller may use comm
         self.overlap, self.find_unused = overlap, find_unused
         self.scale = 1 / comm.world_size if mean else 1.0
         check_same_model(module, comm)
@@ -58,7 +62,7 @@ class DataParallel(nn.Module):
         self.bucket_of = {p: bucket for bucket in self.buckets for p in bucket.parameters}
         self.sync, self._next = True, 0
         self._hooks = [p.register_post_accumulate_grad_hook(self._gradient_ready) for p in trained]
-        self._background = OnAStream(comm.device) if comm.device.type == "cuda" else OnAThread()
+        self._background = background_of(self.channel)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own."""
@@ -84,7 +88,7 @@ class DataParallel(nn.Module):
                 bucket.put(p, self.scale)
         self._send_full_buckets()
         if self.find_unused:
-            self._background.run(lambda: self.all_reduce_(used, self.comm))
+            self._background.run(lambda: self.all_reduce_(used, self.channel))
         self._background.wait()
         self._next = 0
         for bucket in self.buckets:
@@ -113,24 +117,55 @@ class DataParallel(nn.Module):
         """In their order: a bucket waits for those before it, or two ranks might send different ones first."""
         while self._next < len(self.buckets) and not self.buckets[self._next].missing:
             flat = self.buckets[self._next].flat
-            self._background.run(lambda flat=flat: self.all_reduce_(flat, self.comm))
+            self._background.run(lambda flat=flat: self.all_reduce_(flat, self.channel))
             self._next += 1
+
+
+class AtOnce:
+    """Calls run where they are made: the caller's collectives come before or after, on ranks of one channel too."""
+
+    def run(self, call: Callable[[], Any]) -> None:
+        call()
+
+    def wait(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class OnAThread:
     """Calls run one after the other beside backward: waiting for a message on the CPU holds up a thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, comm: Communicator) -> None:
+        self._comm, self._lock, self._left = comm, threading.Lock(), 0  # calls that are not through
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="all-reduce")
         self._running: list[Future] = []
 
     def run(self, call: Callable[[], Any]) -> None:
-        self._running.append(self._worker.submit(call))
+        self._count(1)
+        self._running.append(self._worker.submit(self._run, call))
 
     def wait(self) -> None:
         running, self._running = self._running, []
-        for one in running:
-            one.result()
+        self._comm.working(-1)  # this thread waits for that one
+        try:
+            for one in running:
+                one.result()
+        finally:
+            self._comm.working(1)
+
+    def _run(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        """While there is a call, a second thread of this rank goes on."""
+        with self._lock:
+            before, self._left = self._left, self._left + change
+            self._comm.working(bool(self._left) - bool(before))
 
     def close(self) -> None:
         self._worker.shutdown(wait=False)
@@ -152,6 +187,13 @@ class OnAStream:
 
     def close(self) -> None:
         pass
+
+
+def background_of(comm: Communicator) -> AtOnce | OnAThread | OnAStream:
+    """What can run beside backward on ranks of this kind."""
+    if comm.device.type == "cuda":
+        return OnAStream(comm.device)
+    return OnAThread(comm) if comm.concurrent else AtOnce()
 
 
 def broadcast_state(module: nn.Module, comm: Communicator) -> None:

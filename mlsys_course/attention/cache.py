@@ -60,7 +60,7 @@ def _check_fits(name: str, x: Tensor, memory: Tensor) -> None:
 
 
 def cached_attention(
-    x: Float[Tensor, "B T C"],
+    x: Float[Tensor, "*batch T C"],
     w_q: Float[Tensor, "C HD"],
     w_k: Float[Tensor, "C KD"],
     w_v: Float[Tensor, "C KD"],
@@ -70,7 +70,7 @@ def cached_attention(
     past: Pair | None = None,
     attention: Attention = attention,
     rotary: Attention = rotary_positions,
-) -> tuple[Float[Tensor, "B T C"], Pair]:
+) -> tuple[Float[Tensor, "*batch T C"], Pair]:
     """Causal grouped-query attention of the *next* T tokens, with rotary positions: their outputs, and the new past.
 
     ``past`` holds the turned keys and the values (B, K, S, D) of the S tokens before; x stands at positions S to
@@ -83,6 +83,6 @@ def cached_attention(
     q, k = rotary(q, offset), rotary(k, offset)
     if past is not None:
         k, v = torch.cat((past[0], k), dim=-2), torch.cat((past[1], v), dim=-2)  # (B, K, S + T, D)
-    mask = causal_mask(x.shape[1], k.shape[-2], device=x.device)
+    mask = causal_mask(x.shape[-2], k.shape[-2], device=x.device)
     y = attention(q, repeat_kv(k, n_heads), repeat_kv(v, n_heads), mask)
     return merge_heads(y) @ w_o, (k, v)

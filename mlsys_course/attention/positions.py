@@ -1,7 +1,7 @@
 """Where a token stands: sinusoidal or learned positions to add, rotary ones to turn queries and keys by."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from ..substrate.dtypes import check_floating
@@ -35,9 +35,15 @@ def learned_positions(table: Float[Tensor, "L C"], T: int, offset: int = 0) -> F
 
 
 def rotary_positions(
-    x: Float[Tensor, "*batch T D"], offset: int = 0, base: float = 10000.0
+    x: Float[Tensor, "*batch T D"],
+    offset: int = 0,
+    base: float = 10000.0,
+    positions: Real[Tensor, "*#batch T"] | None = None,
 ) -> Float[Tensor, "*batch T D"]:
     """Turn channels i and i + D/2 of row t, as a point in a plane, by the angle (offset + t) * base^(-2i/D).
+
+    With ``positions``, each row has its own instead of t: packed documents count from 0 each, padding on the left
+    counts for nothing. They broadcast to x without D: of (B, T) for all heads give ``positions[:, None]``.
 
     The pairs are "halves", as in GPT-NeoX and in Hugging Face's LLaMA; the paper and Meta's LLaMA pair 2i with 2i+1,
     which is the same up to the order of the rows of W_q and W_k. Angles are in float32 or better, the result in x's
@@ -49,16 +55,25 @@ def rotary_positions(
     if D % 2:
         raise ValueError(f"head_dim={D} is odd, but rotary positions turn pairs of channels; choose an even head_dim")
     precise = torch.promote_types(x.dtype, torch.float32)  # bfloat16 cannot tell position 256 from 257
-    angles = _angles(T, D, offset, base, precise, x.device)
+    if positions is not None and positions.shape[-1:] != (T,):
+        raise ValueError(f"positions {tuple(positions.shape)}, but x has T={T} rows; give each row its position")
+    angles = _angles(T, D, offset, base, precise, x.device, positions)
     first, second = x.to(precise).chunk(2, dim=-1)  # (..., T, D/2) each
     cos, sin = angles.cos(), angles.sin()
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)
 
 
 def _angles(
-    T: int, width: int, offset: int, base: float, dtype: torch.dtype, device: torch.device | str | None
-) -> Float[Tensor, "T half"]:
-    """Position times frequency: (offset + t) * base^(-2i/width)."""
-    position = torch.arange(offset, offset + T, device=device, dtype=dtype)
+    T: int,
+    width: int,
+    offset: int,
+    base: float,
+    dtype: torch.dtype,
+    device: torch.device | str | None,
+    positions: Tensor | None = None,
+) -> Float[Tensor, "*batch T half"]:
+    """Position times frequency: (offset + t) * base^(-2i/width), with ``positions`` for t where they are given."""
+    t = torch.arange(T, device=device) if positions is None else positions
+    position = (t + offset).to(dtype)
     frequency = base ** (-torch.arange(0, width, 2, device=device, dtype=dtype) / width)
-    return position[:, None] * frequency
+    return position[..., None] * frequency

@@ -25,10 +25,11 @@ def attention(
     """softmax(q k^T * scale + bias) v, where ``mask`` is True at the keys that a query may attend to.
 
     Leading dimensions broadcast, as do ``mask`` and ``bias`` to the scores (..., T, S). ``causal`` is another mask,
-    ``causal_mask(T, S)``; ``scale`` is 1 / sqrt(D) unless stated. A query that may attend to nothing gets zeros, and
-    passes back a gradient of zero. "naive" calculates in float32 or better; the result has q's dtype. ``backend`` is
-    "naive", the equation as it stands, or "sdpa", PyTorch's kernels, which need not write the scores to memory; these
-    also take k and v of K heads for q (B, ..., H, T, D), K a divisor of H: head h of q reads head h // (H / K).
+    ``causal_mask(T, S)``; ``scale`` is 1 / sqrt(D) unless stated. A query that may attend to nothing, by masks or by a
+    ``bias`` of -inf, gets zeros, and passes back a gradient of zero. The result has q's dtype. ``backend`` is "naive",
+    the equation as it stands, in float32 or better, or "sdpa", PyTorch's kernels, which need not write the scores to
+    memory. These round ``bias`` to q's dtype, inside its range, and have no second derivative where a fused one runs;
+    they also take k and v of K heads for q (B, ..., H, T, D), K a divisor of H: head h of q reads head h // (H / K).
     Raises ValueError where shapes do not fit, numbers are whole, ``mask`` is not bool, or ``backend`` is neither.
     Source: Vaswani et al. 2017, "Attention is all you need", equation 1; the bias as Raffel et al. 2020, "T5", has it
     for relative positions. Lab 2, exercise ``attention``.
@@ -40,6 +41,10 @@ def attention(
         _check_mask(mask, scores_shape)
     if bias is not None:
         _check_broadcasts("bias", bias, scores_shape)
+    T, S = scores_shape[-2:]
+    if causal and S < T:
+        raise ValueError(f"causal attention of T={T} queries to S={S} keys; S counts the queries' own keys too")
+    causal = causal and T > 1  # the last query sees all there is
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     return BACKENDS[backend](q, k, v, mask, causal, bias, scale)
 
@@ -53,6 +58,7 @@ def _naive(
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
     mask = _with_causal(q, k, mask) if causal else mask
+    mask = _with_bias(bias, mask)
     if mask is None:
         weights = scores.softmax(-1)
     else:
@@ -67,23 +73,25 @@ def _fused(
     T, S = q.shape[-2], k.shape[-2]
     if (group := _group(q, k, v)) > 1:
         same_batch = q.ndim == 4 and q.shape[0] == k.shape[0] == v.shape[0]
-        if same_batch and mask is None and bias is None and (not causal or T in (1, S)):
-            return _grouped(q, k, v, causal and T > 1, scale)
+        if same_batch and mask is None and bias is None and (not causal or T == S):
+            return _grouped(q, k, v, causal, scale)
         k, v = (x.repeat_interleave(group, -3) for x in (k, v))  # with a mask, kernels on a card share no heads
     is_causal = False
-    if causal and T > 1:  # the last query sees all there is
+    if causal:
         if T == S and mask is None and bias is None:
             is_causal = True
         else:  # the kernels align is_causal to the first key, a cache to the last
             mask = _with_causal(q, k, mask)
     leading = _leading(q, k, v)
+    mask = _with_bias(bias, mask)
     extra, row_has_key = None, None
     if mask is not None:
         mask = mask if mask.ndim > 1 else mask[None]
         row_has_key = mask.any(-1, keepdim=True)  # kernels differ in what they make of an empty row: none gets one
         extra = mask | ~row_has_key
     if bias is not None:
-        bias = bias.to(q.dtype)
+        lowest = torch.finfo(q.dtype).min
+        bias = bias.clamp(lowest, -lowest).to(q.dtype)
         extra = bias if extra is None else bias.masked_fill(~extra, -math.inf)
     if extra is not None:
         extra = extra.expand(*extra.shape[:-1], S)
@@ -108,6 +116,14 @@ BACKENDS = {"naive": _naive, "sdpa": _fused}
 def _with_causal(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
     causal = causal_mask(q.shape[-2], k.shape[-2], device=q.device)
     return causal if mask is None else mask & causal
+
+
+def _with_bias(bias: Tensor | None, mask: Tensor | None) -> Tensor | None:
+    """The mask, and False where the bias is -inf, which says the same."""
+    if bias is None:
+        return mask
+    allowed = bias != -math.inf
+    return allowed if mask is None else mask & allowed
 
 
 def _four_dimensional(x: Tensor, leading: tuple[int, ...]) -> Tensor:

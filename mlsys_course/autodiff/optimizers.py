@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..substrate.graph import Node, exp, sqrt, variable
+from ..substrate.graph import Node, cast, exp, sqrt, variable
 from .evaluator import Evaluator, FeedError
 from .gradient import gradient
 
@@ -25,16 +25,18 @@ class Optimizer(Protocol):
 
 @dataclass(frozen=True)
 class SGD:
-    """w - lr g; with ``momentum`` v = momentum v + g, and w - lr v."""
+    """w - lr g; with ``momentum`` v = momentum v + g, and w - lr v; ``weight_decay`` times w is added to g before."""
 
     lr: float
     momentum: float = 0.0
+    weight_decay: float = 0.0
 
     @property
     def slots(self) -> int:
         return int(self.momentum != 0)
 
     def update(self, weight: Node, grad: Node, state: Sequence[Node], t: Node) -> tuple[Node, list[Node]]:
+        grad = grad + weight * self.weight_decay if self.weight_decay else grad
         if not state:
             return weight - grad * self.lr, []
         velocity = state[0] * self.momentum + grad
@@ -70,19 +72,21 @@ class TrainingStep:
     """One graph for loss, gradients and update, with the weights and the optimizer's memory that it is run on.
 
     theta(t+1) = f(theta(t), grad L(theta(t), D(t))): call it with D(t), get L, and ``weights`` are theta(t+1).
+    The update of a weight of 16 bits, and what the optimizer remembers of it, is in float32; the weight is rounded.
     """
 
     def __init__(self, loss: Node, weights: Mapping[Node, Tensor], optimizer: Optimizer):
-        dtype = next(iter(weights)).dtype
-        t = variable("t", (), torch.float64 if dtype == torch.float64 else torch.float32)
+        wide = {weight: torch.promote_types(weight.dtype, torch.float32) for weight in weights}
+        t = variable("t", (), torch.float64 if torch.float64 in wide.values() else torch.float32)
         self.state: dict[Node, Tensor] = dict(weights)
         outputs = [loss]
         targets = []
         for weight, grad in zip(weights, gradient(loss, list(weights)), strict=True):
-            slots = [variable(f"{weight.label}.{n}", weight.shape, weight.dtype) for n in range(optimizer.slots)]
-            self.state |= {slot: torch.zeros_like(weights[weight]) for slot in slots}
-            after, remembered = optimizer.update(weight, grad, slots, t)
-            outputs += [after, *remembered]
+            dtype = wide[weight]
+            slots = [variable(f"{weight.label}.{n}", weight.shape, dtype) for n in range(optimizer.slots)]
+            self.state |= {slot: torch.zeros_like(weights[weight], dtype=dtype) for slot in slots}
+            after, remembered = optimizer.update(cast(weight, dtype), cast(grad, dtype), slots, cast(t, dtype))
+            outputs += [cast(after, weight.dtype), *remembered]
             targets += [weight, *slots]
         self.state[t] = torch.ones((), dtype=t.dtype, device=next(iter(weights.values())).device)
         self.weights, self.targets = list(weights), [*targets, t]

@@ -38,18 +38,20 @@ def spectral_radius(w: Float[Tensor, "C C"]) -> float:
     return torch.linalg.eigvals(w.double()).abs().max().item()
 
 
-def clip_by_norm(gradients: Mapping[str, Tensor], max_norm: float) -> tuple[dict[str, Tensor], float]:
+def clip_by_norm(gradients: Mapping[str, Tensor | None], max_norm: float) -> tuple[dict[str, Tensor | None], float]:
     """All gradients times min(1, max_norm / norm), and the norm that they had, taken over all of them together.
 
-    Directions stay as they are. The norm is a sum in float32 or better; each result has its gradient's dtype. Raises
-    ValueError for a ``max_norm`` that is not positive, and for a norm that is not finite, which no factor can mend.
+    Directions stay as they are. The norm is a sum in float32 or better; each result has its gradient's dtype. None,
+    of a parameter that the loss does not reach, stays None. Raises ValueError for a ``max_norm`` that is not positive,
+    and for a norm that is not finite, which no factor can mend.
     Source: Pascanu et al. 2013, algorithm 1. Lab 1, extension ``clip_by_norm``.
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm={max_norm}; choose a positive number")
-    parts = [torch.linalg.vector_norm(g.to(torch.promote_types(g.dtype, torch.float32))) for g in gradients.values()]
+    found = [g for g in gradients.values() if g is not None]
+    parts = [torch.linalg.vector_norm(g.to(torch.promote_types(g.dtype, torch.float32))) for g in found]
     norm = torch.linalg.vector_norm(torch.stack(parts)).item() if parts else 0.0
     if not norm < float("inf"):
         raise ValueError(f"the gradients' norm is {norm}; leave this step out, or lower the learning rate")
     factor = min(1.0, max_norm / norm) if norm else 1.0
-    return {name: g * factor for name, g in gradients.items()}, norm
+    return {name: None if g is None else g * factor for name, g in gradients.items()}, norm

@@ -83,3 +83,10 @@ def test_narrower_numbers_move_fewer_bytes() -> None:
     config = replace(SMALL, n_layers=1)
     wide, narrow = (roofline(config, 1, 8, H100, dtype) for dtype in ("float32", "bfloat16"))
     assert [one.bytes for one in wide] == [2 * one.bytes for one in narrow]
+
+
+def test_the_card_of_the_notes_is_an_eighth_of_their_box():
+    """72 PFLOPS are eight B300, in 8 bits, with the doubling that skipped zeros bring; 2.3 TB are their memory."""
+    card = gpu_named("b300")
+    assert 8 * 2 * card.rate("float8") == 72e15
+    assert 8 * card.memory == pytest.approx(2.3e12, rel=0.01) and card.rate("bf16") == gpu_named("b200").rate("bf16")

@@ -160,3 +160,30 @@ def test_three_layers_by_hand():
     assert waits.buckets == [(6, 10), (10, 11), (11, 13)] and waits.utilisation == pytest.approx(6 / 13)
     assert A.overlap_schedule([1, 3, 2], [5], [[2, 1, 0]]).buckets == [(6, 11)]
     assert A.overlap_schedule([], [], []).utilisation == 1.0
+
+
+@pytest.mark.parametrize(("sizes", "seconds", "want"), [
+    ([1.0, 10.0, 100.0], [3.0, 12.0, 102.0], (2.0, 1.0)),
+    ([1.0, 1e6], [5.0, 1.0], (None, 0.0)),  # the larger was faster: bytes cost nothing
+    ([1.0, 2.0], [1.0, 9.0], (0.0, None)),  # a line through these begins below zero
+])  # fmt: skip
+def test_a_fit_is_the_best_that_is_not_below_zero(sizes, seconds, want):
+    """No other pair near it has smaller relative errors, and from it sizes of a crossover are found."""
+
+    def error(alpha, beta):
+        return sum(((alpha + beta * m) / s - 1) ** 2 for m, s in zip(sizes, seconds, strict=True))
+
+    alpha, beta = A.fitted(sizes, seconds)
+    assert min(alpha, beta) >= 0
+    for found, wanted in zip((alpha, beta), want, strict=True):
+        assert wanted is None or found == pytest.approx(wanted)
+    for by in (0.999, 1.001):
+        assert error(alpha * by, beta) >= error(alpha, beta) <= error(alpha, beta * by)
+        assert error(alpha, beta) <= min(error(alpha + 1e-6, beta), error(alpha, beta + 1e-9)) + 1e-12
+    assert A.crossover_bytes("tree", "ring", 8, alpha, beta) >= 0
+
+
+def test_a_crossover_where_something_is_free():
+    assert A.crossover_bytes("tree", "ring", 8, 1e-6, 0.0) == math.inf  # only steps count
+    assert A.crossover_bytes("tree", "ring", 8, 0.0, 1e-9) == 0  # only bytes count
+    assert A.crossover_bytes("tree", "ring", 8, 0.0, 0.0) == 0  # both take no time

@@ -199,3 +199,64 @@ def test_products_beyond_float16_are_no_nan(backend, dtype, normal):
     output = attention(*leaves, backend=backend)
     assert_close(output.double(), v.double().mean(-2, keepdim=True).expand_as(v), atol=UNIT[dtype], rtol=UNIT[dtype])
     assert all(bool(x.isfinite().all()) for x in torch.autograd.grad(output.sum(), leaves))
+
+
+EDGES = {  # T, S and options: where kernels and the equation used to part
+    "no query": (0, 5, {}),
+    "no query, causal": (0, 5, {"causal": True}),
+    "nothing at all, causal": (0, 0, {"causal": True}),
+    "no key": (3, 0, {}),
+    "one query, causal": (1, 5, {"causal": True}),
+    "a bias row of -inf": (4, 5, {"bias": True}),
+    "a bias row of -inf, causal": (4, 5, {"bias": True, "causal": True}),
+    "a bias row of -inf, mask": (4, 5, {"bias": True, "mask": True}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", EDGES)
+def test_backends_agree_at_the_edges(name, dtype, device, normal):
+    T, S, options = EDGES[name]
+    tensors = [normal(2, 3, rows, 8, dtype=dtype).to(device) for rows in (T, S, S)]
+    options = dict(options)
+    if "bias" in options:
+        options["bias"] = normal(T, S, dtype=dtype).to(device)
+        options["bias"][1], options["bias"][2, 0] = -torch.inf, -torch.inf
+    if "mask" in options:
+        options["mask"] = torch.ones(T, S, dtype=torch.bool, device=device)
+        options["mask"][0] = False
+    cotangent = normal(2, 3, T, 8, dtype=dtype).to(device)
+    naive, fused = (
+        with_gradients(functools.partial(attention, **options, backend=backend), tensors, cotangent)
+        for backend in ("naive", "sdpa")
+    )
+    assert all(bool(x.isfinite().all()) for x in naive + fused)
+    close = TOLERANCES.get(dtype, 5e-3)
+    assert_close(fused, naive, atol=close, rtol=close)
+    if "bias" in options:
+        assert not naive[0][:, :, 1].any() and not naive[1][:, :, 1].any()
+
+
+@pytest.mark.parametrize("backend", ["naive", "sdpa"])
+@pytest.mark.parametrize(("T", "S"), [(5, 3), (1, 0)])
+def test_more_queries_than_keys_are_not_causal(T, S, backend, normal):
+    with pytest.raises(ValueError, match=f"T={T} queries to S={S} keys"):
+        attention(normal(T, 8), normal(S, 8), normal(S, 8), causal=True, backend=backend)
+
+
+def test_a_bias_beyond_a_dtypes_range_stays_a_number(normal):
+    """-1e9 hides a key where others are open, and where all have it, all are alike."""
+    q, k, v = (normal(2, 3, rows, 8, dtype=torch.float16) for rows in (4, 5, 5))
+    bias = torch.zeros(4, 5)
+    bias[0], bias[1, 2:] = -1e9, -1e9
+    naive, fused = (attention(q, k, v, bias=bias, backend=backend) for backend in ("naive", "sdpa"))
+    assert_close(fused[:, :, 1:], naive[:, :, 1:], atol=5e-3, rtol=5e-3)
+    assert bool(fused.isfinite().all()) and bool(naive.isfinite().all())
+
+
+def test_the_equation_has_second_derivatives(normal):
+    leaves = [normal(2, rows, 4).requires_grad_() for rows in (3, 5, 5)]
+    mask = normal(3, 5) > -0.5
+    mask[1] = False
+    assert torch.autograd.gradgradcheck(functools.partial(attention, mask=mask), leaves)

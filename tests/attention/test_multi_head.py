@@ -1,5 +1,7 @@
 """Several heads against ``nn.MultiheadAttention`` and PyTorch's grouped attention, forward and backward."""
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -132,3 +134,29 @@ def test_heads_that_do_not_divide_are_told(n_heads, n_kv_heads, words, normal, w
 def test_unequal_head_dims_are_told(normal, weights):
     with pytest.raises(ValueError, match="one head_dim"):
         grouped_query_attention(normal(B, T, C), *weights(), H, 2)
+
+
+@pytest.mark.parametrize("leading", [(), (1,), (2, 3), (2, 1, 2)], ids=str)
+@pytest.mark.parametrize("backend", ["naive", "sdpa"])
+def test_any_number_of_leading_dimensions(leading, backend, normal):
+    """Each sequence by itself gives what all together give, and what PyTorch's layer gives."""
+    x, (w_q, w_o), (w_k, w_v) = (
+        normal(*leading, 5, 12),
+        (normal(12, 12), normal(12, 12)),
+        (normal(12, 6), normal(12, 6)),
+    )
+    part, mask = functools.partial(component.attention, backend=backend), component.causal_mask(5)
+    alone = functools.partial(component.grouped_query_attention, n_heads=4, n_kv_heads=2, mask=mask, attention=part)
+    together = alone(x, w_q, w_k, w_v, w_o)
+    rows = [alone(one[None], w_q, w_k, w_v, w_o)[0] for one in x.reshape(-1, 5, 12)]
+    assert_close(together, torch.stack(rows).reshape(*leading, 5, 12))
+    assert_close(component.merge_heads(component.split_heads(x, 3)), x, rtol=0, atol=0)
+    layer = torch.nn.MultiheadAttention(12, 3, bias=False, batch_first=True, dtype=torch.float64)
+    with torch.no_grad():
+        layer.in_proj_weight.copy_(torch.cat([w_q.T, w_o.T, w_q]))
+        layer.out_proj.weight.copy_(w_o)
+        want = torch.stack(
+            [layer(one, one, one, attn_mask=~mask, need_weights=False)[0] for one in x.reshape(-1, 1, 5, 12)]
+        )
+    got = component.multi_head_attention(x, w_q, w_o, w_q.T, w_o.T, 3, mask, part)
+    assert_close(got, want.reshape(*leading, 5, 12))

@@ -105,3 +105,31 @@ def test_learned_positions_are_an_embedding_of_the_positions(T, offset, normal):
 def test_bad_widths_and_lengths_are_told(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_each_row_may_have_a_position_of_its_own(dtype, normal):
+    """Two documents in one row, padding on the left, and rows in any order: each as if it stood alone."""
+    x = normal(2, 3, 7, 8, dtype=dtype)
+    packed = torch.tensor([[0, 1, 2, 0, 1, 2, 3], [0, 0, 0, 1, 2, 3, 4]])
+    turned = rotary_positions(x, positions=packed[:, None])
+    assert torch.equal(turned[0, :, :3], rotary_positions(x[0, :, :3]))
+    assert torch.equal(turned[0, :, 3:], rotary_positions(x[0, :, 3:]))
+    assert torch.equal(turned[1, :, 2:], rotary_positions(x[1, :, 2:]))
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
+    moved = rotary_positions(x[..., order, :], offset=5, positions=order)
+    assert torch.equal(moved, rotary_positions(x, 5)[..., order, :])
+    with pytest.raises(ValueError, match=r"positions \(6,\), but x has T=7 rows"):
+        component.rotary_positions(x, positions=torch.arange(6))
+
+
+def test_packed_documents_attend_as_if_alone(normal):
+    """Turned by positions of their own and hidden from each other, they are what each is by itself."""
+    from mlsys_course.attention import attention, document_mask
+
+    x, documents = normal(1, 2, 7, 8), torch.tensor([[0, 0, 0, 1, 1, 1, 1]])
+    q = rotary_positions(x, positions=torch.tensor([0, 1, 2, 0, 1, 2, 3]))
+    together = attention(q, q, x, document_mask(documents))
+    for piece in (slice(0, 3), slice(3, 7)):
+        q = rotary_positions(x[..., piece, :])
+        torch.testing.assert_close(together[..., piece, :], attention(q, q, x[..., piece, :], causal=True))

@@ -3,13 +3,16 @@
 import itertools
 import random
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 import mlsys_course.substrate.graph as G
 from mlsys_course.autodiff import backpropagate, directional, evaluate, gradient, topological_order
 from mlsys_course.autodiff.traces import adjoint_trace
 from mlsys_course.substrate.graph import GraphError
+from mlsys_course.substrate.graph.calculus import differentiate, graph_size, written_size
 from mlsys_course.substrate.graph.draw import draw, layers
 
 A, B = G.variable("a", (3, 4)), G.variable("b", (5, 6))
@@ -159,6 +162,86 @@ SINGLE = {
 def test_a_node_where_a_list_is_due_is_told(name):
     with pytest.raises(GraphError, match=r"give a list of nodes, \[a\], not one node"):
         SINGLE[name]()
+
+
+X = G.variable("x", (3, 3), torch.float64)
+BESIDE = torch.arange(9, dtype=torch.float64).reshape(3, 3) - 3.5
+ALIKE = {  # one expression, of a node and of a tensor; ``beside`` is a tensor in both
+    "tensor @": lambda L, x, beside: beside @ x,
+    "@ tensor": lambda L, x, beside: x @ beside,
+    "tensor +": lambda L, x, beside: beside + x,
+    "tensor -": lambda L, x, beside: beside - x,
+    "tensor *": lambda L, x, beside: beside * x,
+    "tensor /": lambda L, x, beside: beside / x,
+    "tensor >": lambda L, x, beside: L.where(beside > x, x, 0.0),
+    "where of numbers": lambda L, x, beside: L.where(x > 0, 1.0, 0.0),
+    "where of whole numbers": lambda L, x, beside: L.where(x > 0, 1, 0),
+    "where of two kinds": lambda L, x, beside: L.where(x > 0, 1, 0.5),
+    "where of truths": lambda L, x, beside: L.where(x > 0, True, False),
+    "where of a tensor": lambda L, x, beside: L.where(x > 0, beside, 1.0),
+    "where by a tensor": lambda L, x, beside: L.where(beside > 0, x, 1.0),
+    "where of tensors": lambda L, x, beside: L.where(x > 0, beside, beside * 2),
+    "float32 *": lambda L, x, beside: np.float32(2) * x,
+    "* float32": lambda L, x, beside: x * np.float32(2.5),
+    "float64 -": lambda L, x, beside: np.float64(2) - x,
+    "- int64": lambda L, x, beside: x - np.int64(2),
+    "/ int32": lambda L, x, beside: x / np.int32(4),
+    "float16 /": lambda L, x, beside: np.float16(2) / x,
+    "** float32": lambda L, x, beside: x ** np.float32(2),
+    "> float32": lambda L, x, beside: L.where(x > np.float32(0.5), x, np.float32(3)),
+    "matmul": lambda L, x, beside: L.matmul(beside, x),
+    "concatenate": lambda L, x, beside: (L.cat if L is torch else L.concatenate)([beside, x]),
+    "layer_norm": lambda L, x, beside: (
+        F.layer_norm(x, (3,), beside[0], beside[1]) if L is torch else L.layer_norm(x, beside[0], beside[1])
+    ),
+    "cross_entropy": lambda L, x, beside: (F if L is torch else L).cross_entropy(x, torch.tensor([2, 0, 1])),
+    "embedding": lambda L, x, beside: (
+        F.embedding(torch.tensor([2, 0]), x) if L is torch else L.embedding(x, torch.tensor([2, 0]))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_tensors_and_numbers_stand_where_nodes_do(name):
+    value = torch.linspace(-1.3, 2, 9, dtype=torch.float64).reshape(3, 3)
+    node = ALIKE[name](G, X, BESIDE)
+    (got,) = evaluate([node], {X: value})
+    assert got.dtype == node.dtype
+    torch.testing.assert_close(got, ALIKE[name](torch, value, BESIDE))
+
+
+@pytest.mark.parametrize("build", [lambda: X + np.ones((3, 3)), lambda: np.ones((3, 3)) * X, lambda: X * None,
+                                   lambda: X**X, lambda: X ** torch.ones(3, 3), lambda: G.exp(2.0),
+                                   lambda: G.fill(IDS, 0.5)])  # fmt: skip
+def test_what_stands_for_no_number_is_told(build):
+    with pytest.raises(GraphError, match=r"give a node|write exp|cast\(x, dtype\)"):
+        build()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("zero", [0, 0.0, -0.0, False])
+def test_a_node_over_zero_is_what_pytorch_gives(dtype, zero):
+    x, value = G.variable("x", (5,), dtype), torch.tensor([1.5, -2.0, 0.0, torch.inf, torch.nan], dtype=dtype)
+    y = x / zero
+    leaf = value.clone().requires_grad_()
+    want = leaf / zero
+    got = evaluate([y, *gradient(y, [x])], {x: value})
+    right = [want.detach(), *torch.autograd.grad(want.sum(), leaf)]
+    torch.testing.assert_close(got, right, equal_nan=True)
+
+
+def test_calculus_goes_as_deep_as_memory():
+    x = G.variable("x", (), torch.float64)
+    y = x
+    for _ in range(1500):
+        y = G.sin(y)
+    derivative = differentiate(y, x)
+    at = torch.tensor(0.7, dtype=torch.float64)
+    torch.testing.assert_close(evaluate([derivative], {x: at}), evaluate(gradient(y, [x]), {x: at}))
+    z = x
+    for _ in range(40):
+        z = z * z  # a product uses its part twice, and 2^40 would be written out
+    assert graph_size(differentiate(z, x)) < 400 and written_size(differentiate(z, x)) > 2**40
 
 
 def test_infinities_and_negative_steps_do_not_slip_through_a_slice():

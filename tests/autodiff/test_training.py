@@ -186,3 +186,45 @@ def test_the_start_is_gpt2s():
     assert {name: tuple(value.shape) for name, value in weights.items()} == gpt_shapes(CONFIG)
     assert weights["0.norm1.scale"].eq(1).all() and weights["1.up.bias"].eq(0).all()
     assert 0.015 < float(weights["tokens"].std()) < 0.025
+
+
+UPDATES = {
+    "SGD": (SGD(0.1), lambda p: torch.optim.SGD(p, 0.1)),
+    "momentum and decay": (SGD(0.1, 0.9, 0.2), lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.2)),
+    "decay": (SGD(0.1, weight_decay=0.3), lambda p: torch.optim.SGD(p, 0.1, weight_decay=0.3)),
+    "AdamW": (AdamW(0.05, weight_decay=0.1), lambda p: torch.optim.AdamW(p, 0.05, weight_decay=0.1)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, F64])
+@pytest.mark.parametrize("name", UPDATES)
+def test_an_update_in_16_bits_is_pytorchs_in_float32_rounded(name, dtype):
+    ours, theirs = UPDATES[name]
+    wide = torch.promote_types(dtype, torch.float32)
+    first = torch.linspace(-1, 1, 6).to(dtype)
+    x, w = G.variable("x", (6,), dtype), G.variable("w", (6,), dtype)
+    step = TrainingStep(G.sum(w * w * x), {w: first}, ours)
+    copy = first.to(wide).requires_grad_()
+    optimizer = theirs([copy])
+    for seed in range(8):
+        given = torch.randn(6, generator=torch.Generator().manual_seed(seed)).to(dtype)
+        step({x: given})
+        weight = copy.detach().to(dtype).requires_grad_()
+        (weight * weight * given).sum().backward()
+        copy.grad = weight.grad.to(wide)
+        optimizer.step()
+        with torch.no_grad():
+            copy.copy_(copy.to(dtype))
+    assert step.state[w].dtype == dtype
+    close = {torch.float16: 2e-3, torch.bfloat16: 2e-2, torch.float32: 1e-5, F64: 1e-12}[dtype]
+    torch.testing.assert_close(step.state[w].to(wide), copy.detach(), rtol=close, atol=close)
+
+
+def test_weights_of_several_dtypes_train_in_one_step():
+    weights = [G.variable(str(dtype), (2,), dtype) for dtype in (torch.bfloat16, torch.float32, F64)]
+    loss = sum(G.cast(G.sum(w * w), F64) for w in weights)
+    step = TrainingStep(loss, {w: torch.ones(2, dtype=w.dtype) for w in weights}, AdamW(0.125))
+    step({})
+    for w in weights:
+        assert step.state[w].dtype == w.dtype
+        torch.testing.assert_close(step.state[w].double(), torch.full((2,), 0.875, dtype=F64), rtol=1e-6, atol=1e-6)

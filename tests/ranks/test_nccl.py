@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from mlsys_course.all_reduce import ring_all_reduce
+from mlsys_course.all_reduce import DataParallel, ring_all_reduce
 from mlsys_course.substrate.ranks import Mismatch, RankDied, RankRaised, RanksLate, run
 
 pytestmark = pytest.mark.gpu(2)
@@ -58,6 +58,25 @@ def strided_and_odd_dtypes(comm):
 
 def test_views_and_other_dtypes_travel():
     assert run(strided_and_odd_dtypes, 2).results == [[True] * 4] * 2
+
+
+def averages_between(comm, steps):
+    """One weight, whose gradient is 5 (r + 1); the mean loss is asked for between backward and ``finish``."""
+    model = torch.nn.Linear(1, 1, bias=False).to(comm.device)
+    torch.nn.init.ones_(model.weight)
+    replica, found = DataParallel(model, comm), []
+    for _ in range(steps):
+        model.zero_grad()
+        loss = (replica(torch.full((1, 1), comm.rank + 1.0, device=comm.device)) * 5).sum()
+        loss.backward()
+        mean = ring_all_reduce(loss.detach()[None], comm) / comm.world_size
+        replica.finish()
+        found.append((float(mean), model.weight.grad.item()))
+    return found
+
+
+def test_the_caller_may_communicate_between_backward_and_finish():
+    assert run(averages_between, 2, args=(200,)).results == [[(7.5, 7.5)] * 200] * 2
 
 
 def test_tensors_of_the_wrong_device_are_named():

@@ -99,3 +99,16 @@ def test_bad_input_is_named():
         component.jacobian_product(torch.ones(5, 3), torch.ones(4, 4))
     with pytest.raises(ValueError, match="T of at least 1"):
         component.jacobian_product(torch.ones(0, 3), torch.ones(3, 3))
+
+
+def test_clipping_leaves_parameters_without_a_gradient_as_they_are(normal):
+    found = {"w": normal(3, 4), "unused": None, "b": normal(4)}
+    parameters = [torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64)) for shape in ((3, 4), (2,), (4,))]
+    for parameter, grad in zip(parameters, found.values(), strict=True):
+        parameter.grad = None if grad is None else grad.clone()
+    want = torch.nn.utils.clip_grad_norm_(parameters, 0.5)
+    clipped, norm = clip_by_norm(found, 0.5)
+    assert clipped["unused"] is None and norm == pytest.approx(float(want))
+    for parameter, grad in zip(parameters, clipped.values(), strict=True):
+        assert grad is None or torch.allclose(grad, parameter.grad, rtol=1e-5)
+    assert clip_by_norm({"unused": None}, 0.5) == ({"unused": None}, 0.0)

@@ -1,13 +1,28 @@
 """Arithmetic, comparison and choice, entry by entry; inputs broadcast as PyTorch's do."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .node import Constant, GraphError, Kind, Node, Operator, Shape, as_node, holds, made_at, place
+from .node import (
+    Constant,
+    GraphError,
+    Kind,
+    Node,
+    Operator,
+    Shape,
+    as_node,
+    as_nodes,
+    as_number,
+    constant,
+    holds,
+    made_at,
+    place,
+)
 
 
 def broadcast(shapes: Sequence[Shape]) -> Shape:
@@ -158,13 +173,15 @@ class Where(Elementwise):
 
 def power(x: Node, exponent: float) -> Node:
     """x ** exponent for a number; of two nodes take exp(y * log(x))."""
-    if isinstance(exponent, Node):
-        raise GraphError(f"power at {place(made_at())}: the exponent is a node; write exp(y * log(x)) for positive x")
-    return fill(x, 1.0) if exponent == 0 else x if exponent == 1 else Power(exponent)(x)
+    if (number := as_number(exponent)) is None:
+        raise GraphError(f"power at {place(made_at())}: the exponent is no number; write exp(y * log(x)) for x > 0")
+    return fill(x, 1.0) if number == 0 else x if number == 1 else Power(number)(x)
 
 
 def fill(x: Node, value: float) -> Node:
     """``value`` everywhere, in x's shape and dtype: a constant, which does not need x itself."""
+    if not holds(x.dtype, value) and value != int(value):
+        raise GraphError(f"fill with {value} at {place(made_at())}: {x.dtype} cannot hold it; cast(x, dtype) first")
     return Node(Constant(torch.tensor(value, dtype=x.dtype).expand(x.shape)), (), x.kind)
 
 
@@ -178,21 +195,36 @@ def equal(x: Node, y: Any) -> Node:
 
 
 def where(condition: Node, x: Any, y: Any) -> Node:
-    """x where ``condition`` holds, else y; one of them may be a number."""
-    like = x if isinstance(x, Node) else y
-    return Where()(condition, as_node(x, like), as_node(y, like))
+    """x where ``condition`` holds, else y: nodes, tensors or numbers, two of which have the dtype PyTorch gives."""
+    if (one := as_number(x)) is not None and (other := as_number(y)) is not None:
+        dtype = torch.result_type(torch.tensor(one), torch.tensor(other))
+        x, y = constant(one, dtype), constant(other, dtype)
+    x, y = as_nodes([x, y])
+    return Where()(condition, x, y)
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float)
+def with_number(of_number: Callable[[float], Operator], of_two: type[Operator]) -> Any:
+    """A method of arithmetic: an operator of its own for a number, another for nodes and tensors."""
+
+    def method(x: Node, y: Any) -> Node:
+        if (number := as_number(y)) is not None:
+            return of_number(number)(x)
+        return of_two()(x, as_node(y, x))
+
+    return method
 
 
-Node.__add__ = Node.__radd__ = lambda x, y: Shift(y)(x) if _number(y) else Add()(x, as_node(y, x))
-Node.__sub__ = lambda x, y: Shift(-y)(x) if _number(y) else Subtract()(x, as_node(y, x))
-Node.__rsub__ = lambda x, y: Shift(y)(-x) if _number(y) else Subtract()(as_node(y, x), x)
-Node.__mul__ = Node.__rmul__ = lambda x, y: Scale(y)(x) if _number(y) else Multiply()(x, as_node(y, x))
-Node.__truediv__ = lambda x, y: Scale(1 / y)(x) if _number(y) else Divide()(x, as_node(y, x))
-Node.__rtruediv__ = lambda x, y: Scale(y)(x**-1) if _number(y) else Divide()(as_node(y, x), x)
+def inverse(number: float) -> float:
+    """1 / number, with 1 / 0 as tensors have it."""
+    return 1 / number if number else math.copysign(math.inf, number)
+
+
+Node.__add__ = Node.__radd__ = with_number(Shift, Add)
+Node.__sub__ = with_number(lambda number: Shift(-number), Subtract)
+Node.__rsub__ = lambda x, y: -x + y
+Node.__mul__ = Node.__rmul__ = with_number(Scale, Multiply)
+Node.__truediv__ = with_number(lambda number: Scale(inverse(number)), Divide)
+Node.__rtruediv__ = lambda x, y: Divide()(as_node(y, x), x) if as_number(y) is None else x**-1 * y
 Node.__pow__ = power
 Node.__neg__ = lambda x: Negate()(x)
 Node.__gt__ = lambda x, y: Compare("gt")(x, as_node(y, x))

@@ -15,11 +15,18 @@ def differentiate(formula: Node, x: Node) -> Node:
     Of arithmetic, exp, log, sin and cos; raises GraphError on anything else. What comes out is a formula: see
     ``written_size``. Source: lecture note 004, "Symbolic Differentiation".
     """
+    found: dict[Node, Node] = {}
+    for part in in_order([formula]):  # inner parts first, so that depth is limited by memory only
+        found[part] = _by_calculus(part, x, [found[inner] for inner in part.inputs])
+    return found[formula]
+
+
+def _by_calculus(formula: Node, x: Node, inner: Sequence[Node]) -> Node:
+    """The rule at one node, from its inputs' derivatives."""
     if formula is x:
         return fill(x, 1.0)
     if not formula.inputs:
         return fill(formula, 0.0)
-    inner = [differentiate(part, x) for part in formula.inputs]
     match formula.operator, formula.inputs, inner:
         case a.Add(), _, (df, dg):
             return df + dg

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import numbers
 import operator
 import re
 import sys
@@ -55,7 +56,8 @@ class Operator:
     def infer(self, *inputs: Kind) -> Kind:
         raise NotImplementedError
 
-    def __call__(self, *inputs: "Node") -> "Node":
+    def __call__(self, *inputs: Any) -> "Node":
+        inputs = as_nodes(inputs)
         try:
             fields = tuple(map(type, vars(self).values()))  # 3 and 3.0 are equal, and differ beside whole numbers
             return Node(self, inputs, _infer(self, fields, *[x.kind for x in inputs]))
@@ -93,6 +95,7 @@ class Node:
     Numbers count up as nodes are made, and inputs are there before the node that uses them.
     """
 
+    __array_ufunc__ = None  # so that NumPy's numbers leave arithmetic with a node to the node
     __slots__ = ("dtype", "inputs", "kind", "number", "operator", "shape", "where")
 
     def __init__(self, operator: Operator, inputs: Sequence["Node"], kind: Kind):
@@ -147,6 +150,7 @@ class Node:
     __rtruediv__: Any
     __pow__: Any
     __matmul__: Any
+    __rmatmul__: Any
     __gt__: Any
     __ge__: Any
     __lt__: Any
@@ -179,7 +183,8 @@ def as_node(value: Any, like: Node) -> Node:
     """Nodes as they are; a tensor as a constant; a number as a constant of ``like``'s dtype."""
     if isinstance(value, Node):
         return value
-    if isinstance(value, bool | int | float):
+    if (number := as_number(value)) is not None:
+        value = number
         if not holds(like.dtype, value):
             spot = place(made_at())
             raise GraphError(f"{value} beside {like.label} of {like.dtype}, at {spot}: cast(x, dtype) first")
@@ -187,6 +192,25 @@ def as_node(value: Any, like: Node) -> Node:
     if isinstance(value, Tensor):
         return constant(value)
     raise GraphError(f"{value!r} beside {like.label}, at {place(made_at())}: give a node, a tensor or a number")
+
+
+def as_nodes(inputs: Sequence[Any]) -> tuple[Node, ...]:
+    """Inputs of an operator as nodes; numbers take the dtype of the first node or tensor."""
+    if all(isinstance(x, Node) for x in inputs):
+        return tuple(inputs)
+    like = next((constant(x) if isinstance(x, Tensor) else x for x in inputs if isinstance(x, Node | Tensor)), None)
+    if like is None:
+        raise GraphError(f"{', '.join(map(repr, inputs))} at {place(made_at())}: give a node or a tensor among them")
+    return tuple(as_node(x, like) for x in inputs)
+
+
+def as_number(value: Any) -> float | None:
+    """Python's number for a number of any library, such as ``np.float32(2)``; None for anything else."""
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, numbers.Real):
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    return None
 
 
 def holds(dtype: torch.dtype, number: float) -> bool:

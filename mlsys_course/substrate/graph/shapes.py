@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .arithmetic import broadcast, floating, same_dtype
-from .node import GraphError, Kind, Node, Operator, Shape, as_node, listed, made_at, place
+from .node import GraphError, Kind, Node, Operator, Shape, as_node, as_nodes, listed, made_at, place
 
 Index: TypeAlias = int | slice | EllipsisType
 Bounds = tuple[tuple[int, int, int], ...]  # (start, stop, step) of each axis
@@ -227,6 +227,7 @@ def concatenate(inputs: Sequence[Node], axis: int = 0) -> Node:
     nodes = listed(inputs, "concatenate")
     if not nodes:
         raise GraphError(f"concatenate at {place(made_at())}: give one node or more")
+    nodes = as_nodes(nodes)
     return Concatenate(axes_of(nodes[0], axis)[0])(*nodes)
 
 
@@ -271,5 +272,6 @@ def rows(x: Node) -> Iterator[Node]:
 
 
 Node.__matmul__ = lambda x, y: Matmul()(x, as_node(y, x))
+Node.__rmatmul__ = lambda x, y: Matmul()(as_node(y, x), x)
 Node.__getitem__ = take
 Node.__iter__ = rows

@@ -18,18 +18,18 @@ KINDS = {"raised": RankRaised, "died": RankDied, "deadlock": Deadlock, "mismatch
 
 
 def account(ended: Ended) -> tuple[Traffic, Timeline]:
-    """Both ends of every message brought together: the k-th that a rank sent another is the k-th that this received."""
+    """Both ends of every message brought together: a channel's k-th from one rank to another is its k-th received."""
     ledgers = {rank: report.ledger or Ledger() for rank, report in ended.reports.items()}
     began = min(ledger.began for ledger in ledgers.values())
     messages, events = MessageLog(), EventLog()
-    arrivals: dict[tuple[int, int], list[float]] = defaultdict(list)
+    arrivals: dict[tuple[int, int, int], list[float]] = defaultdict(list)
     for rank, ledger in ledgers.items():
         for entry in ledger.receives:
-            arrivals[entry.peer, rank].append(entry.end - began)
+            arrivals[entry.peer, rank, entry.channel].append(entry.end - began)
     for rank, ledger in sorted(ledgers.items()):
         for entry in ledger.sends:
             place = messages.add(rank, entry.peer, entry.bytes, entry.tag, entry.start - began)
-            there = arrivals[rank, entry.peer]
+            there = arrivals[rank, entry.peer, entry.channel]
             through = there[entry.number] if entry.number < len(there) else math.nan
             messages.arrived(place, through)
         for source, start, end in ledger.waits:

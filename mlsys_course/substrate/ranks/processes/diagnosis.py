@@ -1,5 +1,6 @@
 """What is wrong with ranks that do not come to an end, from what their ledgers say."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 from ..shared.communicator import mismatch
@@ -9,10 +10,10 @@ from .ledger import Ledger, Snapshot
 def mismatched(now: Mapping[int, Snapshot]) -> str:
     """The first message that does not fit the receive it goes to, in words; empty if there is none."""
     for rank, mine in sorted(now.items()):
-        for source, (asked, wanted) in sorted(mine.asked.items()):
+        for (source, channel), (asked, wanted) in sorted(mine.asked.items()):
             if source not in now:
                 continue
-            sent, offered = now[source].sent.get(rank, (0, []))
+            sent, offered = now[source].sent.get((rank, channel), (0, []))
             for n in range(max(asked - len(wanted), sent - len(offered)), min(asked, sent)):
                 got, want = offered[n - sent + len(offered)], wanted[n - asked + len(wanted)]
                 if got != want:
@@ -32,9 +33,9 @@ def deadlocked(before: Mapping[int, Snapshot], now: Mapping[int, Snapshot], retu
         return ""
     if any(found is None or before[rank].waits != found for rank, found in waits.items()):
         return ""
-    sources = {rank: (found[0], found[1]) for rank, found in waits.items() if found}
-    for rank, (source, earlier) in sources.items():
-        if source not in now or now[source].sent.get(rank, (0, []))[0] > earlier:
+    sources = {rank: found[:3] for rank, found in waits.items() if found}
+    for rank, (source, channel, earlier) in sources.items():
+        if source not in now or now[source].sent.get((rank, channel), (0, []))[0] > earlier:
             return ""  # it is on its way
     rank = min(sources, key=lambda rank: (sources[rank][0] not in returned, rank))
     source = sources[rank][0]
@@ -45,10 +46,13 @@ def deadlocked(before: Mapping[int, Snapshot], now: Mapping[int, Snapshot], retu
 def never_fitted(ledgers: Mapping[int, Ledger]) -> str:
     """``mismatched`` of whole ledgers: NCCL matches messages by order alone, so ranks may return with wrong numbers."""
     for rank, mine in sorted(ledgers.items()):
-        sent = {source: [e.described for e in theirs.sends if e.peer == rank] for source, theirs in ledgers.items()}
-        place = dict.fromkeys(sent, 0)
+        sent: dict[tuple[int, int], list[str]] = defaultdict(list)
+        for source, theirs in ledgers.items():
+            for entry in theirs.sends:
+                if entry.peer == rank:
+                    sent[source, entry.channel].append(entry.described)
         for entry in mine.receives:
-            n, place[entry.peer] = place[entry.peer], place[entry.peer] + 1
-            if n < len(sent[entry.peer]) and sent[entry.peer][n] != entry.described:
-                return mismatch(rank, entry.peer, sent[entry.peer][n], entry.described)
+            offered = sent[entry.peer, entry.channel]
+            if entry.number < len(offered) and offered[entry.number] != entry.described:
+                return mismatch(rank, entry.peer, offered[entry.number], entry.described)
     return ""

@@ -1,7 +1,8 @@
 """Messages between processes, through ``torch.distributed``'s own point-to-point calls, with every one metered.
 
-A message's dtype and shape go with it as gloo's tag, so one that does not fit its buffer is never written into it. What
-was asked for and what was sent is kept in a ledger. Whoever watches the ranks compares both sides' (``watch.py``).
+A message's channel, dtype and shape go with it as gloo's tag, so one that does not fit its buffer is never written into
+it. What was asked for and what was sent is kept in a ledger. Whoever watches the ranks compares both sides'
+(``supervisor.py``).
 """
 
 import functools
@@ -48,10 +49,15 @@ class Underway(Handle):
 class ProcessCommunicator(Communicator):
     """A rank that is a process. ``reason`` is asked why, once ``torch.distributed`` says that messages cannot come."""
 
+    concurrent = True
+
     def __init__(self, rank: int, world_size: int, device: torch.device, ledger: Ledger, reason: Callable[[], str]):
         super().__init__(rank, world_size)
         self.device, self.ledger, self._reason = device, ledger, reason
         self._sent_copies: queue.SimpleQueue[tuple[dist.Work, Tensor]] | None = None
+
+    def channel(self) -> Communicator:
+        return self._another()
 
     def send(self, tensor: Tensor, to: int) -> None:
         """Send a copy of ``tensor``; a thread keeps it until it is through."""
@@ -71,8 +77,8 @@ class ProcessCommunicator(Communicator):
         self._check("receive from", source, buffer)
         target = buffer.detach()
         landing = target if target.is_contiguous() else torch.empty_like(target, memory_format=torch.contiguous_format)
-        entry = self.ledger.asked(source, described(buffer))
-        work = self._start(dist.irecv, _wire(landing), source, _tag(buffer.dtype, buffer.shape))
+        entry = self.ledger.asked(source, described(buffer), self.number)
+        work = self._start(dist.irecv, _wire(landing), source, _tag(self.number, buffer.dtype, buffer.shape))
 
         def finish() -> None:
             with self.ledger.waiting(entry):
@@ -82,10 +88,13 @@ class ProcessCommunicator(Communicator):
 
         return Underway(finish, lambda: self._keep(work, landing), buffer)
 
+    def finish(self) -> None:
+        """The rank's function has returned; here all that it asked for has begun."""
+
     def _start_send(self, tensor: Tensor, to: int) -> tuple[dist.Work, Entry]:
         whole = tensor.contiguous()
-        entry = self.ledger.sent(to, described(tensor), bytes_of(tensor), self.tag)
-        return self._start(dist.isend, _wire(whole), to, _tag(tensor.dtype, tensor.shape)), entry
+        entry = self.ledger.sent(to, described(tensor), bytes_of(tensor), self.tag, self.number)
+        return self._start(dist.isend, _wire(whole), to, _tag(self.number, tensor.dtype, tensor.shape)), entry
 
     def _start(self, call: Callable, wire: Tensor, other: int, tag: int) -> dist.Work:
         try:
@@ -146,6 +155,6 @@ def _wire(tensor: Tensor) -> Tensor:
 
 
 @functools.lru_cache(1024)
-def _tag(dtype: torch.dtype, shape: torch.Size) -> int:
-    """A number for dtype and shape: gloo matches a message with a receive of the same tag only."""
-    return zlib.crc32(f"{dtype} {tuple(shape)}".encode()) & 0x3FFFFFFF
+def _tag(channel: int, dtype: torch.dtype, shape: torch.Size) -> int:
+    """A number for channel, dtype and shape: gloo matches a message with a receive of the same tag only."""
+    return zlib.crc32(f"{channel} {dtype} {tuple(shape)}".encode()) & 0x3FFFFFFF

@@ -13,7 +13,7 @@ RECENT = 64  # messages to or from each rank that a snapshot tells of
 
 @dataclass
 class Entry:
-    """A message, as one of its ends knows it: the ``number``-th to or from its ``peer``, counted from 0.
+    """A message, as one of its ends knows it: the ``number``-th to or from its ``peer`` on its channel, from 0 on.
 
     ``end`` is when the sender's or the receiver's ``wait`` returned.
     """
@@ -24,19 +24,20 @@ class Entry:
     bytes: int
     tag: str
     start: float
+    channel: int = 0
     end: float = math.nan
 
 
 @dataclass
 class Snapshot:
-    """Of a moment. ``waits`` is (source, how many messages from it came before, a number that each wait has alone).
+    """Of a moment. ``waits`` is (source, channel, how many messages came there before, a number of this wait alone).
 
-    ``sent`` and ``asked``: by the other rank, how many, and dtype and shape of the last of them.
+    ``sent`` and ``asked``: by the other rank and channel, how many, and dtype and shape of the last of them.
     """
 
-    waits: tuple[int, int, int] | None
-    sent: dict[int, tuple[int, list[str]]]
-    asked: dict[int, tuple[int, list[str]]]
+    waits: tuple[int, int, int, int] | None
+    sent: dict[tuple[int, int], tuple[int, list[str]]]
+    asked: dict[tuple[int, int], tuple[int, list[str]]]
 
 
 @dataclass
@@ -51,27 +52,26 @@ class Ledger:
     returned: float = math.nan
 
     def __post_init__(self):
-        self._to: dict[int, list[Entry]] = defaultdict(list)
-        self._from: dict[int, list[Entry]] = defaultdict(list)
-        self._now: tuple[int, int, int] | None = None
+        self._to: dict[tuple[int, int], list[Entry]] = defaultdict(list)  # by peer and channel
+        self._from: dict[tuple[int, int], list[Entry]] = defaultdict(list)
+        self._now: tuple[int, int, int, int] | None = None
         self._users: set[int] = set()
         self._lock = threading.Lock()
 
-    def sent(self, to: int, described: str, size: int, tag: str) -> Entry:
+    def sent(self, to: int, described: str, size: int, tag: str, channel: int = 0) -> Entry:
         """A message is on its way."""
-        return self._add(self.sends, self._to, to, described, size, tag)
+        return self._add(self.sends, self._to[to, channel], to, described, size, tag, channel)
 
-    def asked(self, source: int, described: str) -> Entry:
+    def asked(self, source: int, described: str, channel: int = 0) -> Entry:
         """A buffer is promised to the next message from ``source``."""
-        return self._add(self.receives, self._from, source, described, 0, "")
+        return self._add(self.receives, self._from[source, channel], source, described, 0, "", channel)
 
-    def _add(
-        self, entries: list[Entry], by_peer: dict[int, list[Entry]], peer: int, described: str, size: int, tag: str
-    ):
+    def _add(self, entries: list[Entry], before: list[Entry], peer: int, described: str, size: int, tag: str,
+             channel: int):  # fmt: skip
         with self._lock:
             self._users.add(threading.get_ident())
-            entry = Entry(peer, len(by_peer[peer]), described, size, tag, time.perf_counter())
-            by_peer[peer].append(entry)
+            entry = Entry(peer, len(before), described, size, tag, time.perf_counter(), channel)
+            before.append(entry)
             entries.append(entry)
             return entry
 
@@ -80,7 +80,7 @@ class Ledger:
         """This rank does nothing but wait for a message that it asked for."""
         self._users.add(threading.get_ident())
         start = time.perf_counter()
-        self._now = (entry.peer, entry.number, len(self.waits))
+        self._now = (entry.peer, entry.channel, entry.number, len(self.waits))
         yield
         self._now = None  # not where the wait failed: this is what it waited for
         self.waits.append((entry.peer, start, time.perf_counter()))
@@ -97,6 +97,6 @@ class Ledger:
         """A rank that several threads speak for may go on while one of them waits, so it is not said to wait."""
         with self._lock:
             waits = self._now if len(self._users) <= 1 else None
-            sent = {rank: (len(all_), [e.described for e in all_[-RECENT:]]) for rank, all_ in self._to.items()}
-            asked = {rank: (len(all_), [e.described for e in all_[-RECENT:]]) for rank, all_ in self._from.items()}
+            sent = {way: (len(all_), [e.described for e in all_[-RECENT:]]) for way, all_ in self._to.items()}
+            asked = {way: (len(all_), [e.described for e in all_[-RECENT:]]) for way, all_ in self._from.items()}
             return Snapshot(waits, sent, asked)

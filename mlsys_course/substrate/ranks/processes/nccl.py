@@ -2,7 +2,8 @@
 
 NCCL runs what is launched in the order of launching, on one stream. A send that was launched before a receive could so
 keep it from beginning while the peer's does the same to it. Hence what is asked for between two waits is launched as
-one group, at the second of them or at ``flush``. To wait is not to stop this process: the current CUDA stream does.
+one group, at the second of them or at ``flush``. A channel has a process group, and so a stream, of its own. To wait is
+not to stop this process: the current CUDA stream does.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..shared.communicator import Communicator
 from .distributed import ProcessCommunicator
 
 
@@ -45,8 +47,17 @@ class NcclCommunicator(ProcessCommunicator):
 
     def __init__(self, *args: Any):
         super().__init__(*args)
+        self._group: dist.ProcessGroup | None = None  # the one of all ranks
+        self._channels: list[NcclCommunicator] = []
         self._next = Group(self)
         self._begun: list[Group] = []
+
+    def channel(self) -> Communicator:
+        other = self._another()
+        other._group = dist.new_group()  # pyright: ignore[reportAttributeAccessIssue]: a rank of all is in it
+        other._next, other._begun = Group(other), []
+        self._channels.append(other)
+        return other
 
     def begin(self, group: Group) -> None:
         """Launch ``group``, unless that was done; its tensors are held until the card is through with them."""
@@ -58,8 +69,13 @@ class NcclCommunicator(ProcessCommunicator):
     def flush(self) -> None:
         self.begin(self._next)
 
+    def finish(self) -> None:
+        """What was asked for and never waited for begins, on all channels."""
+        for one in (self, *self._channels):
+            one.flush()
+
     def _start(self, call: Callable, wire: Tensor, other: int, tag: int) -> Any:
-        self._next.operations.append(dist.P2POp(call, wire, other))
+        self._next.operations.append(dist.P2POp(call, wire, other, self._group))
         return self._next
 
     def _keep(self, work: Any, tensor: Tensor) -> None:

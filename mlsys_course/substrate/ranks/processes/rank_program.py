@@ -222,6 +222,6 @@ def set_up(job: Job, line: Line) -> ProcessCommunicator:
 
 def finish(comm: ProcessCommunicator) -> None:
     """Until what was asked of a card is done, the function has not returned."""
-    comm.flush()
+    comm.finish()
     if comm.device.type == "cuda":
         torch.cuda.synchronize(comm.device)

@@ -1,10 +1,13 @@
 """What a rank holds in its hand: its number, and messages to and from the others."""
 
+import copy
+import itertools
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -52,15 +55,46 @@ class Communicator(ABC):
     """
 
     device = torch.device("cpu")  # where messages live: a card of its own for each rank on NCCL
+    concurrent = False  # whether a second thread of this rank may use a channel beside it
 
     def __init__(self, rank: int, world_size: int):
         self.rank, self.world_size = rank, world_size
-        self.tag = ""  # of the span that this rank is in
+        self.number = 0  # of its channel
+        self._numbers, self._tags = itertools.count(1), [""]  # all channels of a rank share these
         self.spare: list[Tensor] = []  # memory that one collective leaves for the next
         self._pending: dict[int, deque[_Promise]] = defaultdict(deque)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(rank={self.rank}, world_size={self.world_size})"
+
+    @property
+    def tag(self) -> str:
+        """Of the span that this rank is in."""
+        return self._tags[0]
+
+    @tag.setter
+    def tag(self, label: str) -> None:
+        self._tags[0] = label
+
+    def channel(self) -> "Communicator":
+        """A communicator among the same ranks whose messages never meet this one's: both may be busy at once.
+
+        Every rank calls it, and where several are made, in the same order. Messages of all channels are metered. Ranks
+        that have one channel only give themselves.
+        """
+        return self
+
+    def _another(self) -> Self:
+        """``channel``, for a kind of ranks whose messages carry the ``number``."""
+        other = copy.copy(self)
+        other.number, other.spare, other._pending = next(self._numbers), [], defaultdict(deque)
+        return other
+
+    def working(self, change: int) -> None:  # noqa: B027
+        """So many more of this rank's threads go on, or fewer: one that waits for another is none. At first it is 1.
+
+        A rank whose threads all wait for messages is stuck; one that has another thread may still send.
+        """
 
     def send(self, tensor: Tensor, to: int) -> None:
         """Send a copy of ``tensor``. Raises ValueError for a rank that cannot be sent to."""

@@ -17,15 +17,23 @@ from .traffic import Traffic, bytes_of
 class ThreadCommunicator(Communicator):
     """Messages through a switchboard in memory."""
 
+    concurrent = True
+
     def __init__(self, board: Switchboard, rank: int):
         super().__init__(rank, board.world_size)
         self._board = board
 
+    def channel(self) -> Communicator:
+        return self._another()
+
+    def working(self, change: int) -> None:
+        self._board.working(self.rank, change)
+
     def _post(self, tensor: Tensor, to: int) -> None:
-        self._board.post(self.rank, to, tensor.clone(), bytes_of(tensor))
+        self._board.post(self.rank, to, tensor.clone(), bytes_of(tensor), self.number)
 
     def _take(self, source: int, buffer: Tensor) -> Tensor:
-        return self._board.take(self.rank, source)
+        return self._board.take(self.rank, source, channel=self.number)
 
 
 @dataclass

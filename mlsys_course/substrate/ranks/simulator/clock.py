@@ -18,7 +18,7 @@ from ..shared.traffic import MessageLog
 from .cluster import Cluster, Port
 
 # Operations are plain tuples that begin with their kind: a run has millions, and a tuple costs a tenth of an object.
-SEND = 0  # to, bytes, tag: a message goes off
+SEND = 0  # to, bytes, tag, offset: a message goes off, from a source that its receiver knows as rank + offset
 SENT = 1  # number: wait until one's own so-manieth message has left, counted from 0
 RECEIVE = 2  # source: wait for the next message from there
 COMPUTE = 3  # seconds, label: be busy
@@ -37,7 +37,7 @@ class Clock:
         self.messages, self.events = MessageLog(), EventLog()
         self.time = [0.0] * world_size
         self.failed = set[int]()
-        self.waits: dict[int, int] = {}  # rank -> the source of the message that it waits for on the clock
+        self.waits: dict[int, int] = {}  # rank -> the source, on its channel, of what it waits for on the clock
         self._draw = random.Random(seed)
         self._turn = self._draw.sample(range(world_size), world_size)
         self._idle = set[int]()
@@ -88,7 +88,7 @@ class Clock:
             operation = program.popleft()
             kind, what = operation[0], operation[1]
             if kind == SEND:
-                self._send(rank, now, what, operation[2], operation[3])
+                self._send(rank, now, what, operation[2], operation[3], operation[4])
                 continue
             if kind == SENT:
                 then = self._left[rank][what]
@@ -105,7 +105,7 @@ class Clock:
             if then > now:
                 return then
 
-    def _send(self, rank: int, now: float, receiver: int, size: int, tag: str) -> None:
+    def _send(self, rank: int, now: float, receiver: int, size: int, tag: str, offset: int) -> None:
         """Each port serves it after what was sent before; it has left when the last one has served it."""
         latency, bandwidth, ports = self._paths[rank].get(receiver) or self._path(rank, receiver)
         left, free = now + size / bandwidth, self._free
@@ -116,11 +116,11 @@ class Clock:
                 left = served
         self._left[rank].append(left)
         place = self.messages.add(rank, receiver, size, tag, now)
-        if self.waits.get(receiver) == rank:  # it need not be woken to learn when: that is known now
+        if self.waits.get(receiver) == rank + offset:  # it need not be woken to learn when: that is known now
             del self.waits[receiver]
             self._wake(receiver, self._receive(receiver, self.time[receiver], rank, left + latency, place))
         else:
-            self._arrivals[receiver][rank].append((left + latency, place))
+            self._arrivals[receiver][rank + offset].append((left + latency, place))
 
     def _path(self, sender: int, receiver: int) -> tuple[float, float, list[tuple[int, float]]]:
         """Latency, bandwidth, and the shared ports by number."""
@@ -139,7 +139,7 @@ class Clock:
             self.messages.arrived(place, now)
             return now
         self.messages.arrived(place, arrival)
-        self.events.add(rank, "wait", now, arrival, "", source)
+        self.events.add(rank, "wait", now, arrival, "", source % len(self.time))
         return arrival
 
     def _other(self, rank: int, now: float, operation: Operation) -> float:

@@ -25,14 +25,20 @@ MOST_AHEAD = 10_000  # operations that a rank may be ahead of the clock, so that
 class SimulatedCommunicator(Communicator):
     """A rank of a simulation. What it does is noted; when that happens, the clock says.
 
+    On channel n, rank r is known to receivers as r + n * world_size.
     A rank runs ahead of the clock until it needs a message that no rank has sent yet, or asks for the time.
     """
 
     def __init__(self, simulation: "Simulation", rank: int):
         super().__init__(rank, simulation.world_size)
-        self._simulation, self._number = simulation, 0
+        self._simulation, self._sent, self._offset = simulation, [0], 0  # all channels count into one
         self._note, self._scale = simulation.clock.program[rank].append, simulation.scale
         self._send_data, self._take_data = simulation.post, simulation.take
+
+    def channel(self) -> Communicator:
+        other = self._another()
+        other._offset = other.number * self.world_size
+        return other
 
     def compute(self, seconds: float = 0.0, *, flops: float = 0.0, label: str = "compute") -> None:
         """Let ``seconds`` pass, and the time that ``flops`` operations take on this cluster."""
@@ -52,15 +58,15 @@ class SimulatedCommunicator(Communicator):
         """``send``; ``wait`` takes until the message has left, when real networks let the tensor be written to."""
         self._check("send to", to, tensor)
         self._post(tensor, to)
-        return _Leaving(self._note, self._number - 1)
+        return _Leaving(self._note, self._sent[0] - 1)
 
     def _post(self, tensor: Tensor, to: int) -> None:
-        self._number += 1
-        self._note((SEND, to, (tensor.nbytes or bytes_of(tensor)) * self._scale, self.tag))
-        self._send_data(self.rank, to, (tensor.detach() if tensor.requires_grad else tensor).clone())
+        self._sent[0] += 1
+        self._note((SEND, to, (tensor.nbytes or bytes_of(tensor)) * self._scale, self.tag, self._offset))
+        self._send_data(self.rank + self._offset, to, (tensor.detach() if tensor.requires_grad else tensor).clone())
 
     def _take(self, source: int, buffer: Tensor) -> Tensor:
-        return self._take_data(self.rank, source)
+        return self._take_data(self.rank, source + self._offset)
 
 
 class _Leaving(Handle):
@@ -104,7 +110,7 @@ class Simulation:
         self.world_size, self.cluster, self.scale = world_size, cluster, scale
         self.results: list[Any] = [None] * world_size
         self.errors: dict[int, BaseException] = {}
-        self.data_waits: dict[int, int] = {}  # rank -> the source of data that nobody has sent
+        self.data_waits: dict[int, int] = {}  # rank -> the source, on its channel, of data that nobody has sent
         self._boxes: list[dict[int, deque[Tensor]]] = [defaultdict(deque) for _ in range(world_size)]  # by receiver
         self._turn = deque(range(world_size))  # ranks that can run
         self._holds = set[int]()  # ranks that go on when the clock has played what they noted
@@ -231,7 +237,7 @@ def _stuck(simulation: Simulation) -> Deadlock | RankDied | None:
     """Who waits for what in vain; the words are those of ``Switchboard``."""
     clock = simulation.clock
     waits = {**clock.waits, **{r: s for r, s in simulation.data_waits.items() if r not in clock.waits}}
-    waits = {rank: source for rank, source in waits.items() if rank not in clock.failed}
+    waits = {rank: source % simulation.world_size for rank, source in waits.items() if rank not in clock.failed}
     failures = simulation.cluster.fails
     if not waits:
         if not clock.failed:
