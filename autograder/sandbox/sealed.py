@@ -109,7 +109,7 @@ class Examination:
         if call.ranks:
             outcome = Relay(members[: len(call.ranks)], call, parts, deadline).run()
         else:
-            outcome = self._ask_one(members[0], call, parts, deadline)
+            outcome = replace(self._ask_one(members[0], call, parts, deadline), seen=[parts.actions])
         costs = {**outcome.costs, "part_calls": float(parts.count)}
         return replace(outcome, seconds=time.monotonic() - start, costs=costs)
 

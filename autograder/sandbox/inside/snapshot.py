@@ -42,7 +42,9 @@ def warm_up(lab: Path, *, gradients: bool) -> None:
         return {"y": y, "h": case["h"] @ case["h"], "gradient": x.grad if gradients else y}
 
     for _ in range(WARMING):
-        outcome = run_case(Driver("warm", work), work, decode(encode(inputs)), parts={}, forbidden=["torch.nothing"])
+        outcome = run_case(
+            Driver("warm", work), work, decode(encode(inputs)), parts={}, forbidden=["torch.nothing"], raw=True
+        )
         encode(outcome.outputs)
 
 
@@ -106,6 +108,7 @@ def _call(driver: Driver | None, candidate: Candidate, inputs: Mapping[str, Any]
         unchanged=hello["unchanged"],
         messages=False,
         comm=comm,
+        raw=True,
     )
 
 

@@ -9,7 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
-from .traffic import Message, Traffic
+from .traffic import Action, Message, Traffic
 
 LOOK_SECONDS = 0.05  # between two looks of a rank that waits
 
@@ -19,7 +19,10 @@ class Released(RuntimeError):
 
 
 class Switchboard:
-    """``stuck`` says, once it is so, who waits for what in vain; ``released`` are the ranks that were told."""
+    """``stuck`` says, once it is so, who waits for what in vain; ``released`` are the ranks that were told.
+
+    ``actions`` are what each rank did, in its program's order.
+    """
 
     def __init__(self, world_size: int):
         self.world_size = world_size
@@ -27,6 +30,7 @@ class Switchboard:
         self._boxes: dict[tuple[int, int], deque[Any]] = defaultdict(deque)  # by sender and receiver
         self._waits: dict[int, int] = {}  # receiver -> the rank that it waits for
         self._left: set[int] = set()
+        self.actions: list[list[Action]] = [[] for _ in range(world_size)]
         self._sent: list[list[Message]] = [[] for _ in range(world_size)]
         self._waiting_bytes = 0
         self._over = False
@@ -46,6 +50,7 @@ class Switchboard:
         """Put a message of ``size`` bytes into a mailbox, and count it."""
         with self._changed:
             self._sent[sender].append(Message(sender, receiver, size))
+            self.actions[sender].append(("send", receiver, size))
             if receiver in self._left or self._over:
                 return
             self._boxes[sender, receiver].append((message, size))
@@ -70,6 +75,7 @@ class Switchboard:
                 raise Released(self.stuck or "the run is over")
             message, size = box.popleft()
             self._waiting_bytes -= size
+            self.actions[receiver].append(("recv", source))
             return message
 
     def leave(self, rank: int) -> None:
