@@ -41,7 +41,7 @@ def configure(c: Config) -> Config:
         "nbgrader.preprocessors.AssignLatePenalties",
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
-    c.AssignLatePenalties.plugin_class = "autograder.grade.late.CoursePolicy"
+    c.AssignLatePenalties.plugin_class = "autograder.grade.late_plugin.CoursePolicy"
     # Generate: our build writes the student's notebook; nbgrader saves its cells to the gradebook.
     c.GenerateAssignment.preprocessors = [
         "autograder.grade.execute.BuiltEdition",

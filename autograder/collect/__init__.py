@@ -1,5 +1,5 @@
 """``mlsys collect``: what students hand in becomes the folders that grading reads."""
 
-from .intake import Collected, collect, find_receipt
+from .sorting import Collected, collect, find_receipt
 
 __all__ = ["Collected", "collect", "find_receipt"]

@@ -8,9 +8,9 @@ from nbgrader.api import Gradebook
 from traitlets import default
 
 from ..course import load_course
+from .course_folder import pages_of, read_recorded
 from .grades import grades_of
 from .pages import Pages
-from .source import pages_of, read_recorded
 
 
 class FeedbackExporter(Exporter):

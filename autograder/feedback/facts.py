@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlsys_course.desk.check import Verdict
-from mlsys_course.desk.check.report import rows
+from mlsys_course.desk.check.verdict_table import rows
 
 NOTHING_EARNED = ("forbidden", "missing", "unreadable")
 MOST_WORDS = 3  # different things said of one part

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ..course import Course
 from ..files import write_whole
-from ..grade.intake import SECRET, read_regular
-from .source import FeedbackError
+from ..grade.handed_in import SECRET, read_regular
+from .course_folder import FeedbackError
 
 if TYPE_CHECKING:
     from ..grade.record import Recorder

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from mlsys_course.desk.check import Verdict
-from mlsys_course.desk.check.report import headline, sealed_words
 from mlsys_course.desk.check.verdict import Result
+from mlsys_course.desk.check.verdict_table import headline, sealed_words
 
 from ..sandbox import Cell, Run
-from .intake import HandedIn
+from .handed_in import HandedIn
 
 WIDTH = 72  # of a cell's first line
 

@@ -10,12 +10,12 @@ from nbformat import NotebookNode
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 
 from mlsys_course.desk.check import Verdict
-from mlsys_course.desk.check.report import to_html, to_text
+from mlsys_course.desk.check.verdict_table import to_html, to_text
 
 from ..build.notebook import duplicate
 from ..feedback.facts import facts_of
 from .cells import code_cells, grade_id
-from .intake import read_parts, read_regular
+from .handed_in import read_parts, read_regular
 from .passive import passive, passive_text
 from .repair import MOST_BYTES, repair
 from .session import Graded, Session, with_notes

@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 from traitlets.config import Config
 
 from ..term import LatePolicy
-from .late import CoursePolicy
+from .late_plugin import CoursePolicy
 
 BUSY_SECONDS = 60  # formgrader writes to the same file
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .intake import SECRET, read_parts, read_regular
+from .handed_in import SECRET, read_parts, read_regular
 
 QUARANTINE = Path(".mlsys") / "quarantine"
 log = logging.getLogger("mlsys.quarantine")

@@ -30,7 +30,7 @@ from ..feedback import Pages, grades_of, hand_out, pages_of, read_recorded
 from ..nbgrader_config import CONFIG_FILE, COURSE_FOLDER_CONFIG, folder_config, gradebook_url
 from ..term import Plan
 from .gradebook import Book, Entry
-from .intake import HandedIn
+from .handed_in import HandedIn
 from .lock import only_one
 
 PLACES = ("submitted", "autograded", "logs")  # staged/<x>/<part> goes to <part>/<student>/<lab>

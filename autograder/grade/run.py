@@ -25,7 +25,7 @@ from .changes import change
 from .evidence import evidence
 from .execute import use_session, with_results
 from .gradebook import Entry
-from .intake import HandedIn, Submission, submissions
+from .handed_in import HandedIn, Submission, submissions
 from .record import Recorder, digest_of
 from .repair import repair
 from .report import write_report

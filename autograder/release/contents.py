@@ -13,8 +13,8 @@ from mlsys_course import __version__
 from ..build.edition import stage_edition
 from ..course import Course
 from ..exercise import max_score
+from .readme import environment, pinned, readme
 from .wheel import wheel_of
-from .words import environment, pinned, readme
 
 FORMAT = 1  # of edition.json
 LEFT_OUT = {"__pycache__", ".ipynb_checkpoints"}

@@ -10,9 +10,9 @@ from mlsys_course.desk.check import Specification
 from mlsys_course.desk.check.edition import load_specification
 
 from .contract import Cell, Limits, Run, SandboxUnavailable, Trusted
+from .drawn_order import is_measured
 from .gpu import asked_for, find_cards, share_mib
 from .group import ranks_of
-from .order import is_measured
 from .process import WarmProcess
 from .protections import CARD_MEMORY, card_seen, measured, none_of_them
 from .submission import Submission

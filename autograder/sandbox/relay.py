@@ -24,7 +24,7 @@ from .contract import Call, Ended
 from .inside.channel import BadFrame, Channel, Closed, Late
 from .inside.rank import DTYPES, MOST_MESSAGE
 from .parked import Parked
-from .parts import PartCalls
+from .part_calls import PartCalls
 
 MOST_FRAMES, MOST_WAITING = 20_000, 32 << 20  # frames of one rank; bytes in all mailboxes
 MOST_DIMENSIONS, MOST_SIZE, MOST_HEADER = 16, 1 << 32, 1 << 16

@@ -11,7 +11,7 @@ from . import said
 from .contract import AGAIN, Call, Ended, Trusted, calls_by_key
 from .inside.channel import BadFrame, Closed, Late
 from .parked import Parked
-from .parts import PartCalls
+from .part_calls import PartCalls
 from .relay import Relay
 
 PROBLEMS = {

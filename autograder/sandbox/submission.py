@@ -8,9 +8,9 @@ from mlsys_course.desk.check import Outcome, Specification
 
 from .attempt import Attempt
 from .contract import Cell, CellRun, Ended, Limits, Run, RunStatus, Trusted
+from .drawn_order import drawn_order, is_measured
 from .group import Group, only_graded
 from .inside.channel import Channel
-from .order import drawn_order, is_measured
 from .parked import Parked
 from .process import Sandbox, WarmProcess
 from .sealed import Examination

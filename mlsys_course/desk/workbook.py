@@ -19,7 +19,7 @@ RESULTS = (
 )
 CELL_SECONDS = 300  # a cell may take so long
 STUCK_SECONDS = 10  # after an interrupt, until Python must answer again
-ALL_PASS = re.compile(r"^(\w+): (all cases pass|recorded)\b")  # a check's first line, as check/report.py writes it
+ALL_PASS = re.compile(r"^(\w+): (all cases pass|recorded)\b")  # a check's first line, by check/verdict_table.py
 SAID = re.compile(r"^(\w+): .*?(?:, ([\d.]+) of ([\d.]+) points)?$")
 
 

@@ -11,7 +11,7 @@ from autograder.course import Course
 from autograder.demo.student import Student
 from autograder.grade.session import Graded, Session
 from mlsys_course.desk.check.cell import verdict_on
-from mlsys_course.desk.check.report import to_text
+from mlsys_course.desk.check.verdict_table import to_text
 
 ID = "ring_all_reduce"
 PATCHES = """

@@ -8,7 +8,7 @@ import torch
 from autograder.cases import specification
 from autograder.draw import Draw
 from mlsys_course.desk.check.compare import compare
-from mlsys_course.desk.check.report import to_text
+from mlsys_course.desk.check.verdict_table import to_text
 
 from .right_answers import CountingReplica
 from .test_lab09_cases import ITEMS, LAB

@@ -36,7 +36,7 @@ KILLS = [
         "a message by a process that has gone",
         first="""
 import os
-import inside.notebook as notebook
+import inside.notebook_run as notebook
 usual = notebook.Channel.send
 def send(self, head, blob=b'', seconds=None):
     if head.get('kind') == 'parked' and 'spent' in head:

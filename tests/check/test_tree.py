@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from mlsys_course.desk.check.compare import compare
 from mlsys_course.desk.check.outcome import Outcome
-from mlsys_course.desk.check.report import power_of_ten, sealed_words
 from mlsys_course.desk.check.tree import NAMES, TreeError, _file, decode, encode, plain
 from mlsys_course.desk.check.verdict import Result
+from mlsys_course.desk.check.verdict_table import power_of_ten, sealed_words
 
 numbers = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 trees = st.recursive(

@@ -7,6 +7,7 @@ import torch
 
 from mlsys_course.accounting import gpus, links
 from mlsys_course.substrate import data
+from tests.packages import RATINGS, needs
 
 
 def test_digits_are_scikit_learns():
@@ -18,6 +19,7 @@ def test_digits_are_scikit_learns():
     assert torch.equal(digits, torch.tensor(expected.target))
 
 
+@needs(RATINGS)
 def test_ratings_are_vaders():
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
@@ -28,7 +30,9 @@ def test_ratings_are_vaders():
     assert off == ["lmfao"]  # the file's own slip
 
 
-@pytest.mark.parametrize(("loader", "digest"), [("ratings", "LEXICON"), ("digits", "DIGITS")])
+@pytest.mark.parametrize(
+    ("loader", "digest"), [pytest.param("ratings", "LEXICON", marks=needs(RATINGS)), ("digits", "DIGITS")]
+)
 def test_another_file_is_refused(loader, digest, monkeypatch):
     module = sys.modules[f"mlsys_course.substrate.data.{loader}"]
     monkeypatch.setattr(module, digest, "0" * 16)

@@ -18,6 +18,7 @@ from mlsys_course.foundations import (
     train,
 )
 from mlsys_course.substrate import data
+from tests.packages import RATINGS, needs
 
 WIDTHS = [(4, 3), (3, 5, 4, 2), (2, 2, 2, 1), (4, 4, 4, 4), (3, 6, 5, 4, 3, 2)]
 
@@ -119,6 +120,7 @@ def test_a_list_is_several_inputs_and_all_else_is_one():
     assert run("one two") == [{"words": 2}] and run(["a", "b c"]) == [{"words": 1}, {"words": 2}] and run([]) == []
 
 
+@needs(RATINGS)
 def test_the_lectures_sentence_is_positive(device):
     classifier = sentiment_classifier(device=device)
     (answer,) = classifier("I've been waiting for a machine learning system course my whole life.")

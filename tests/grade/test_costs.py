@@ -7,7 +7,7 @@ from autograder.demo.student import Student
 from autograder.grade.run import solution_notebook
 from autograder.grade.session import Session
 from mlsys_course.desk.check.meter import run_measured
-from mlsys_course.desk.check.report import to_html, to_text
+from mlsys_course.desk.check.verdict_table import to_html, to_text
 
 LAB, EXERCISE = "lab10_memory", "chunked_cross_entropy"
 AT_ONCE = """

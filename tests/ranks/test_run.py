@@ -25,6 +25,7 @@ from mlsys_course.substrate.ranks import (
 )  # fmt: skip
 from mlsys_course.substrate.ranks.processes import starters
 from mlsys_course.substrate.ranks.processes.nccl import NcclCommunicator
+from tests.conftest import ROOT
 
 LIMIT = 15.0  # seconds for what ought to take two, on a machine with other work
 
@@ -301,7 +302,7 @@ def test_ranks_end_with_the_notebook_even_if_that_is_killed_and_leave_no_folder(
     (tmp_path / "script.py").write_text(SCRIPT)
     temporary = tmp_path / "a-temporary-folder-with-a-name-so-long-that-no-socket-may-lie-in-it-whatever-comes-before"
     temporary.mkdir()
-    environ = {**os.environ, "TMPDIR": str(temporary)}
+    environ = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(tmp_path / "script.py"), way]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as script:
         assert script.stdout

@@ -3,7 +3,7 @@
 from itertools import permutations
 
 from autograder.sandbox import Call
-from autograder.sandbox.order import drawn_order
+from autograder.sandbox.drawn_order import drawn_order
 
 PARTS = {"block": ("heads", "norm"), "heads": ("attention",), "loop": ("loop",)}
 

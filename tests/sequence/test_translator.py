@@ -8,6 +8,7 @@ from mlsys_course.sequence import Translator, TranslatorConfig, train
 from mlsys_course.sequence.translator import LOOKS
 from mlsys_course.substrate import data
 from mlsys_course.substrate.data import END, PADDING, START
+from tests.packages import VERSES, skip_without
 
 V = 20
 SOURCE = torch.tensor([[5, 6, 7, 8, END], [9, 10, END, PADDING, PADDING]])
@@ -81,6 +82,7 @@ def test_dtypes_and_devices(dtype, device, translator):
 @pytest.fixture(scope="module")
 def numbered():
     """Short verses as numbers: to learn from, and others."""
+    skip_without(*VERSES)
     parts = data.verse_pairs(max_words=12, held_out=200)
     vocabulary = data.Vocabulary.of((sentence for pair in parts[0] for sentence in pair), 500)
     return [[([*vocabulary.numbers(a), END], vocabulary.numbers(b)) for a, b in part] for part in parts]

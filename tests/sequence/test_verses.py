@@ -18,12 +18,14 @@ from mlsys_course.substrate.data import (
     padded,
     plain_words,
 )
+from tests.packages import VERSES, needs, skip_without
 
 READER = sys.modules["mlsys_course.substrate.data.verses"]  # the package's ``verses`` is the function
 
 
 @pytest.fixture(scope="module")
 def verses():
+    skip_without(*VERSES)
     return data.verses()
 
 
@@ -48,6 +50,7 @@ def test_texts_are_clean(verses):
     assert plain_words("Don't sin-offering; (3) God`s Æneas!") == ["don't", "sin-offering", "god", "s", "æneas"]
 
 
+@needs(*VERSES)
 def test_pairs_are_short_split_and_apart():
     learn, held_out = data.verse_pairs(max_words=10, held_out=100)
     assert len(held_out) == 100 and len(learn) > 500
@@ -92,6 +95,7 @@ def test_padded(device):
             padded(wrong)
 
 
+@needs(*VERSES)
 def test_bleu_is_that_of_sacrebleu():
     _, held_out = data.verse_pairs(max_words=12, held_out=60)
     sources, references = ([pair[side] for pair in held_out] for side in (0, 1))

@@ -12,7 +12,7 @@ import pytest
 
 from autograder.collect import collect, find_receipt
 from autograder.collect.parcel import ParcelError, read_parcel
-from autograder.grade.intake import submissions
+from autograder.grade.handed_in import submissions
 from mlsys_course.desk.receipt import NAME, checksum
 from mlsys_course.desk.release import pack
 from mlsys_course.desk.submit import prepare, submit

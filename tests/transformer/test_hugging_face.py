@@ -23,6 +23,7 @@ from mlsys_course.transformer import (
     llama,
     t5,
 )
+from tests.packages import MINILM, needs
 
 transformers = pytest.importorskip("transformers")
 V, C, H, L, T = 60, 24, 4, 3, 14
@@ -134,12 +135,10 @@ def test_hidden_states_of_every_layer(pair, tokens):
             assert_close(a, b, **close)
 
 
+@needs(MINILM)
 def test_published_weights():
     """all-MiniLM-L6-v2, a BERT without a head, as its package has it."""
-    try:
-        minilm = data.minilm()
-    except data.DataMissing as missing:
-        pytest.skip(str(missing))
+    minilm = data.minilm()
     theirs = transformers.BertModel.from_pretrained(minilm.weights.parent).eval()
     config = replace(bert(len(minilm.vocabulary), 384, 6, 12), head_transform=False, head_bias=False)
     ours = Encoder(config)

@@ -152,7 +152,7 @@ class Warm:
         environment = {"CUDA_VISIBLE_DEVICES": str(slot % cards), "CUDA_CACHE_DISABLE": "1"} if cards else {}
 
         def work(channels: list[int]) -> None:
-            from .notebook import run_notebook
+            from .notebook_run import run_notebook
 
             run_notebook(self.shell, lab, home, channels, environment)
 

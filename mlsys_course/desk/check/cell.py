@@ -16,9 +16,9 @@ from .edition import load_drivers, load_specification
 from .guard import forbidden_in
 from .meter import run_measured
 from .reach import reach
-from .report import to_html, to_text
 from .tree import Tree, map_tensors
 from .verdict import Specification, Verdict, judge, option
+from .verdict_table import to_html, to_text
 
 RESULTS = "MLSYS_CHECK_RESULTS"  # a file that `mlsys check` names, to read what each cell found
 
