@@ -83,7 +83,7 @@ def _imported(config: dict[str, Any]) -> Any:
     for name in IMPORTS:
         importlib.import_module(name)
     shell_module = importlib.import_module(".shell", PACKAGE)
-    importlib.import_module(".notebook", PACKAGE)
+    importlib.import_module(".notebook_run", PACKAGE)
     shell = shell_module.make_shell()
     # A process that ever ran backward has children that cannot run it on a card.
     shell_module.warm_up(shell, gradients=not config["replay"])
