@@ -27,7 +27,7 @@ def public_specification(lab: Lab, item: Exercise | Choice) -> Specification:
     if isinstance(item, Choice):
         return choice_specification(item, sealed=False)
     given = [g for g in item.cases(lab.term.draw(lab.stem, item.id, "public")) if g.public]
-    return specification(lab, item, given)
+    return specification(lab, item, given, public=True)
 
 
 def sealed_specification(lab: Lab, item: Exercise | Choice) -> Specification:
@@ -44,10 +44,10 @@ def choice_specification(item: Choice, *, sealed: bool) -> Specification:
     return Specification(item.id, "choice", {"answer": item.points}, cases, options=list(item.options))
 
 
-def specification(lab: Lab, item: Exercise, given: Sequence[Given]) -> Specification:
-    """Run the reference and every misconception on each case."""
+def specification(lab: Lab, item: Exercise, given: Sequence[Given], *, public: bool = False) -> Specification:
+    """Run the reference and every misconception on each case; of ``public`` ones, with parts as students have them."""
     driver = lab.drivers[item.id]
-    parts = {name: part.reference for name, part in item.parts.items()}
+    parts = {name: p.reference for name, p in item.parts.items() if not (p.secret and public)}
     cases = []
     for kind in given:
         if kind.aspect not in item.points:

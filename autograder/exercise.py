@@ -49,11 +49,15 @@ class Misconception:
 @dataclass(frozen=True)
 class Part:
     """The trusted stand-in for a parameter of a composite. ``work`` estimates the elements that a call makes,
-    so that a hostile call is refused before it costs the grader anything."""
+    so that a hostile call is refused before it costs the grader anything.
+
+    A ``secret`` part answers otherwise than the driver's own stand-in, which public cases are made with: ``reference``
+    is what nobody has without asking."""
 
     reference: Callable[..., Any]
     work: Callable[..., int]
     most: int = 1 << 22
+    secret: bool = False
 
 
 @dataclass(frozen=True)

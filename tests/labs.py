@@ -6,9 +6,10 @@ from typing import Any
 from autograder.cases import public_specification, sealed_specification, specification
 from autograder.course import Lab, load_package
 from autograder.draw import Draw
-from mlsys_course.desk.check import Specification, Verdict, judge, run_case
+from mlsys_course.desk.check import Specification, Verdict, judge
 from mlsys_course.desk.check.cell import run_cases
 from mlsys_course.desk.check.edition import load_drivers
+from mlsys_course.desk.check.meter import run_measured
 
 from .conftest import ROOT
 
@@ -38,8 +39,8 @@ class TermLab:
         """The verdict on some cases of an exercise."""
         driver, item = self.drivers[exercise], self.items[exercise]
         watch = {"parts": {name: part.reference for name, part in item.parts.items()}, "forbidden": cases.forbidden}
-        run = functools.partial(run_case, driver, candidate, unchanged=cases.unchanged, **watch)
-        return judge(cases, {case.name: run(case.inputs) for case in cases.cases}, driver)
+        run = functools.partial(run_measured, driver, candidate, unchanged=cases.unchanged, **watch)
+        return judge(cases, {case.name: run(case.inputs, case.limits) for case in cases.cases}, driver)
 
 
 class SampleLab:

@@ -38,6 +38,7 @@ class Parked:
     together: Sequence[int] = ()  # whose memory counts
     failed: Exception | None = None
     common: bool = False
+    bare: bool = False  # it calls nobody: what the process itself takes with the inputs
     met: bool = False
 
     def greet(self) -> None:
@@ -63,6 +64,7 @@ class Parked:
             "exercise": specification.id,
             "cell": self.cell,
             "common": self.common,
+            "bare": self.bare,
             "candidate": self.cells[self.cell].candidate,
             "kind": specification.kind,
             "forbidden": list(specification.forbidden),
@@ -94,25 +96,24 @@ class Parked:
         except (Closed, Late, BadFrame) as error:
             raise self.ended(error) from None
 
-    def resident(self) -> float:
-        """Bytes that its sandbox holds, and the peak starts again from here; minus infinity where that cannot be had.
+    def start_measuring(self) -> None:
+        """Hold its sandbox, and let the peak of all its processes start again from what they hold now.
 
-        Of all processes, and no more of them: one that does the work for another would hide what it takes.
+        Of all of them, and no more: one that does the work for another would hide what it takes.
         """
+        self.together = []
         if not self.replay and not self.sandbox.hold():
-            return float("-inf")
-        self.together = processes.descendants(self.sandbox.init)
-        sizes = [processes.status_bytes(pid, "VmRSS") for pid in self.together]
+            return
+        found = processes.descendants(self.sandbox.init)
         with contextlib.suppress(OSError):
-            for pid in self.together:
+            for pid in found:
                 Path(f"/proc/{pid}/clear_refs").write_text("5")
-            return sum(map(float, sizes)) if all(sizes) else float("-inf")  # type: ignore[arg-type]
-        return float("-inf")
+            self.together = found
 
     def peak(self) -> float:
-        """The most bytes that those processes held since ``resident``; infinite where one is gone."""
+        """The most bytes that those processes have held since then, all in all; infinite where that is not known."""
         sizes = [processes.status_bytes(pid, "VmHWM") for pid in self.together]
-        return sum(map(float, sizes)) if all(sizes) else float("inf")  # type: ignore[arg-type]
+        return sum(map(float, sizes)) if sizes and all(sizes) else float("inf")  # type: ignore[arg-type]
 
     def ended(self, error: Exception) -> Ended:
         """Why no answer came: the watchdog, the clock, or the process itself."""

@@ -69,6 +69,7 @@ class WarmProcess:
         theirs.close()
         self.lock, self.slots = threading.Lock(), itertools.count()
         self.running: dict[int, Sandbox] = {}
+        self.bare: dict[tuple[str, str, int], float] = {}  # bytes of a process with a call's inputs, and nothing else
         self.alive = False
         try:
             self._configure(edition, sealed)

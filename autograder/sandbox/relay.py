@@ -5,6 +5,7 @@ the trusted side says of ranks that fail holds ranks only, so it may be shown to
 """
 
 import math
+import secrets
 import select
 import threading
 import time
@@ -39,6 +40,7 @@ class Relay:
         self.outcomes: list[Outcome | None] = [None] * len(members)
         self.failure: Ended | None = None
         self.broken: list[Parked] = []  # whose process ends with this call, and is followed by another
+        self.told = ["" for _ in members]  # the word that came with the last answer to each rank
         self.lock = threading.Lock()
 
     def run(self) -> Outcome:
@@ -54,8 +56,8 @@ class Relay:
             member.follow()
         outcomes = [outcome for outcome in self.outcomes if outcome is not None]
         assert len(outcomes) == len(self.members)
-        costs = self.board.traffic.costs
-        return replace(combined(outcomes, self.board.released, self.board.stuck), costs=costs)
+        outcome = combined(outcomes, self.board.released, self.board.stuck)
+        return replace(outcome, costs=self.board.traffic.costs, seen=self.board.actions)
 
     def _serve(self, rank: int) -> None:
         """From a rank's inputs to its outcome."""
@@ -63,9 +65,11 @@ class Relay:
         channel = member.channel
         head = {"kind": "call", "rank": rank, "world_size": len(self.members), "on_cpu": self.call.measure_memory}
         try:
-            channel.send(head, inputs, max(0.01, self.deadline - time.monotonic()))
+            channel.send({**head, **self._word(rank)}, inputs, max(0.01, self.deadline - time.monotonic()))
             for _ in range(MOST_FRAMES):
                 head, blob = channel.receive(self.deadline)
+                if head.get("after") != self.told[rank]:
+                    raise BadFrame("a message from before it was answered")
                 if head.get("kind") == "outcome":
                     break
                 self._pass_on(rank, head, blob)
@@ -82,7 +86,7 @@ class Relay:
     def _pass_on(self, rank: int, head: Mapping[str, Any], blob: bytes) -> None:
         channel, kind = self.members[rank].channel, head.get("kind")
         if kind == "part":
-            self.parts.answer(channel, head, blob)
+            self.parts.answer(channel, head, blob, self.board.actions[rank], self._word(rank))
         elif kind == "send":
             receiver, message = self._peer(rank, head.get("to")), _described(head, blob)
             size = message_bytes(message["shape"], DTYPES[message["dtype"]].itemsize)
@@ -95,9 +99,14 @@ class Relay:
             except Released:
                 self.deadline = min(self.deadline, time.monotonic() + RELEASE_SECONDS)
                 message, blob = {"kind": "released"}, b""
-            channel.send(message, blob, max(0.01, self.deadline - time.monotonic()))
+            channel.send({**message, **self._word(rank)}, blob, max(0.01, self.deadline - time.monotonic()))
         else:
             raise BadFrame(f"{str(kind)[:20]!r} instead of a message")
+
+    def _word(self, rank: int) -> dict[str, str]:
+        """For an answer: what the rank's next message must repeat, so that it can only have been sent thereafter."""
+        self.told[rank] = secrets.token_hex(8)
+        return {"word": self.told[rank]}
 
     def _peer(self, rank: int, peer: Any) -> int:
         if type(peer) is not int or not 0 <= peer < len(self.members) or peer == rank:

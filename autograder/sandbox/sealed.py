@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlsys_course.desk.check import Outcome, Specification
@@ -35,6 +35,7 @@ class Examination:
     trusted: Trusted
     default_seconds: float
     end: float  # time.monotonic, for all of the submission's
+    measure: Callable[[str, Call, Outcome], float] | None = None  # what the call takes in a fresh process
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     problem: str = ""
     log: str = ""
@@ -56,7 +57,8 @@ class Examination:
             for member in self.members:
                 member.meet(self.most_seconds)
             for key, call in plan:
-                self.outcomes[key] = self._measured(call) if call.measure_memory else self._ask(call, self.members)
+                measured = self._measured(key, call) if call.measure_memory else self._ask(call, self.members)
+                self.outcomes[key] = measured
         except Ended as error:
             # Students read the problem, so it is in our words only; the log may quote what the sandbox said.
             self.problem, self.log = PROBLEMS[error.why], error.log
@@ -109,7 +111,7 @@ class Examination:
         if call.ranks:
             outcome = Relay(members[: len(call.ranks)], call, parts, deadline).run()
         else:
-            outcome = self._ask_one(members[0], call, parts, deadline)
+            outcome = replace(self._ask_one(members[0], call, parts, deadline), seen=[parts.actions])
         costs = {**outcome.costs, "part_calls": float(parts.count)}
         return replace(outcome, seconds=time.monotonic() - start, costs=costs)
 
@@ -132,18 +134,21 @@ class Examination:
             member.follow()
         return outcome
 
-    def _measured(self, call: Call) -> Outcome:
-        """Peak memory over what the process held before, as the system saw it; of ranks the largest.
+    def _measured(self, key: str, call: Call) -> Outcome:
+        """The call as any other, and what it takes in a process that has done nothing else."""
+        if self.measure is None or call.ranks:
+            raise ValueError(f"{self.exercise}: nobody measures the memory of this call")
+        for member in self.members:  # as who is measured is held, in case it matters to the candidate
+            if not member.replay:
+                member.sandbox.hold()
+        outcome = self._ask(call, self.members)
+        return replace(outcome, costs={**outcome.costs, "peak_memory": self.measure(key, call, outcome)})
 
-        Twice: the first call may touch code and caches that only it touches. What reading inputs and sending
-        outputs takes is part of it. Infinite where it cannot be read.
-        """
-        peaks, outcomes = [], []
-        for _ in range(2):
-            before = [member.resident() for member in self.members]
-            outcomes.append(self._ask(call, self.members))
-            grown = [member.peak() - held for member, held in zip(self.members, before, strict=True)]
-            peaks.append(max(grown))
-        costs = {**outcomes[1].costs, "peak_memory": min(peaks)}
-        failed = next((outcome for outcome in outcomes if outcome.problem), outcomes[1])
-        return replace(failed, costs=costs)
+    def alone(self, call: Call) -> tuple[Outcome, float]:
+        """Of a process that has just been made: what the call comes to, and the most that it and its like hold."""
+        (member,) = self.members
+        member.greet()
+        member.sandbox.keep_only([member.pid])
+        member.meet(2 * self._seconds(call))
+        member.start_measuring()
+        return self._ask(call, self.members), member.peak()

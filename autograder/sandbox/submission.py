@@ -1,13 +1,17 @@
 """One run of a submission: its notebook, as often as it takes, then the sealed calls of its graded cells."""
 
+import functools
+import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from mlsys_course.desk.check import Outcome, Specification
+from mlsys_course.desk.check.compare import compare
+from mlsys_course.desk.check.reach import reach, used_names_of
 
 from .attempt import Attempt
-from .contract import Cell, CellRun, Ended, Limits, Run, RunStatus, Trusted
+from .contract import AGAIN, Call, Cell, CellRun, Ended, Limits, Run, RunStatus, Trusted
 from .drawn_order import drawn_order, is_measured
 from .group import Group, only_graded
 from .inside.channel import Channel
@@ -17,6 +21,7 @@ from .sealed import Examination
 from .watchdog import Watchdog
 
 RESTARTS = 4
+ALIKE = 1e-2  # outputs of one call in two processes
 HANG_SECONDS = 1.0  # to run a cell again that had to be interrupted
 NOT_REACHED = {
     "timeout": "The notebook took too long before this exercise's cell.",
@@ -48,6 +53,7 @@ class Submission:
     cpu_seconds: float = 0.0
     peak_bytes: int = 0
     peak_card_bytes: int = 0
+    peaks: dict[tuple[str, str], float] = field(default_factory=dict)  # of measured calls
 
     def run(self) -> Run:
         start = time.monotonic()
@@ -204,7 +210,59 @@ class Submission:
 
     def _examination(self, members: Sequence[Parked]) -> Examination:
         self.sealed_end = self.sealed_end or time.monotonic() + self.limits.sealed_seconds
-        return Examination(members, members[0].specification, self.trusted, self.limits.call_seconds, self.sealed_end)
+        measure = functools.partial(self._peak, members[0].cell)
+        specification, seconds = members[0].specification, self.limits.call_seconds
+        return Examination(members, specification, self.trusted, seconds, self.sealed_end, measure)
+
+    def _peak(self, cell: int, key: str, call: Call, outcome: Outcome) -> float:
+        """What a call takes over a bare process with the same inputs.
+
+        Each is a fresh process. The candidate's has run only the cells that its names reach; where these cannot do
+        without the others, because the call comes to something else there, the whole notebook up to its own cell.
+        """
+        place = (self.cells[cell].exercise or "", key.removesuffix(AGAIN))
+        if place in self.peaks:
+            return self.peaks[place]
+        sized = (*place, len(call.inputs))
+        if sized not in self.warm.bare:
+            self.warm.bare[sized] = self._alone(cell, call, (), bare=True)[1]
+        peak = math.inf
+        for kept in (self._reached(cell), range(cell)):
+            found, peak = self._alone(cell, call, kept)
+            if found.problem == outcome.problem and all(x.ok for x in compare(found.outputs, outcome.outputs, ALIKE)):
+                break
+        self.peaks[place] = peak - self.warm.bare[sized]
+        return self.peaks[place]
+
+    def _reached(self, cell: int) -> Collection[int]:
+        """The cells above that hold what the candidate's names depend on, by the text."""
+        above = [c.source if c.exercise is None and not c.skip else "" for c in self.cells[:cell]]
+        return reach(above, used_names_of(self.cells[cell].candidate)).cells
+
+    def _alone(self, cell: int, call: Call, kept: Collection[int], *, bare: bool = False) -> tuple[Outcome, float]:
+        """A call in a sandbox of its own after the ``kept`` cells: what it comes to, and the most that it holds."""
+        cells = [c if i in kept or i == cell else replace(c, skip=True) for i, c in enumerate(self.cells[: cell + 1])]
+        cells = [replace(c, skip=True) if c.exercise is not None and i < cell else c for i, c in enumerate(cells)]
+        sandbox = self.warm.spawn(self.limits, 1)
+        try:
+            sandbox.begin()
+            watchdog = Watchdog(sandbox, self.limits, max(1.0, self.limits.cpu_seconds - self.cpu_seconds))
+            try:
+                attempt = Attempt(sandbox, cells, self.limits, self.files, self.left_out)
+                attempt.run()
+                sandbox.notebook.close()
+                member = self._parked(sandbox, cell, sandbox.graded[0], attempt.runs)
+                member.bare = bare
+                asked = Examination([member], member.specification, self.trusted, call.seconds, self.sealed_end)
+                return asked.alone(call)
+            except Ended as error:
+                self.log.append(f"measured alone: {error.log}")
+                return Outcome(problem=error.why), math.inf
+            finally:
+                watchdog.look()
+                self._count(watchdog)
+        finally:
+            sandbox.close()
 
     def _count(self, took: Watchdog | Group) -> None:
         self.cpu_seconds += took.cpu_seconds

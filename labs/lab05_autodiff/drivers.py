@@ -7,14 +7,15 @@ elsewhere.
 import contextlib
 import itertools
 import sys
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 import mlsys_course.substrate.graph as G
 from mlsys_course.desk.check import driver, raised
+from mlsys_course.desk.check.seen import OUTSIDE, Seen, calls_of, unforeseen
 from mlsys_course.desk.check.tree import Tree
 from mlsys_course.substrate.graph import Node, Operator
 
@@ -56,39 +57,49 @@ def variables(tensors: Sequence[torch.Tensor], name: str = "x") -> list[Node]:
 MOST = 2000  # what a walk along every path of a case's graph runs into long before it ends
 
 
+Compute = Callable[..., torch.Tensor]
+
+
 @dataclass(frozen=True, eq=False)
 class Witness(Operator):
-    """0.3 plus its inputs' weighted sum. Notes down when it computes, and how many of its results exist then.
+    """0.3 plus its inputs' weighted sum, or what ``ask`` answers to the number of its node, a key and its inputs.
 
     After ``MOST`` computations in one graph it computes no more, so that a walk along every path ends.
     """
 
     weights: tuple[float, ...]
-    alive: list[weakref.ref] = field(default_factory=list)
-    seen: list[int] = field(default_factory=list)
+    number: int
+    left: Iterator[int]
+    ask: Compute | None = None
+    key: int = 0
 
     def infer(self, *inputs: G.Kind) -> G.Kind:
         return inputs[0]
 
     def compute(self, *inputs: torch.Tensor) -> torch.Tensor:
+        if next(self.left, None) is None:
+            raise RuntimeError(f"more than {MOST:,} computations in a small graph: compute each node once a run")
+        if self.ask:
+            return self.ask(self.number, self.key, *inputs)
         result = inputs[0] * self.weights[0] + 0.3
         for x, weight in zip(inputs[1:], self.weights[1:], strict=True):
             result = result + x * weight
-        if len(self.alive) == MOST:
-            raise RuntimeError(f"more than {MOST:,} computations in a small graph: compute each node once a run")
-        self.alive.append(weakref.ref(result))
-        self.seen.append(sum(one() is not None for one in self.alive))
         return result
 
 
-def described(uses: Sequence[Sequence[int]], shape: Sequence[int] = ()) -> list[Node]:
+def computed(number: int, key: int, *inputs: torch.Tensor) -> torch.Tensor:
+    """The value of a node in a graph whose operators nobody knows. Grading answers with other numbers than these."""
+    return unforeseen(inputs[0].shape, key, number, *inputs)
+
+
+def described(uses: Sequence[Sequence[int]], shape: Sequence[int] = (), **asked: Any) -> list[Node]:
     """A node for each row of ``uses``: a variable where it is empty, else a Witness of the nodes named."""
     nodes: list[Node] = []
-    alive: list[weakref.ref] = []
+    left = iter(range(MOST))
     for n, row in enumerate(uses):
         if row:
             weights = tuple(0.9 / (k + 1) for k in range(len(row)))
-            nodes.append(Witness(weights, alive)(*[nodes[k] for k in row]))
+            nodes.append(Witness(weights, n, left, **asked)(*[nodes[k] for k in row]))
         else:
             nodes.append(G.variable(f"x{n}", tuple(shape), torch.float64))
     return nodes
@@ -124,10 +135,23 @@ def topological_order(candidate, case):
     return {"nodes": torch.tensor(sorted(order)), "nodes before one that they use": len(set(early))}
 
 
-@driver
-def Evaluator(candidate, case):
-    """Several runs of one evaluator; of bad feeds the error."""
-    nodes = described(case["uses"], case["runs"][0][0].shape if case["runs"] else ())
+def times_computed(case: Tree, outputs: Tree, seen: Seen) -> Tree:
+    """The values; where they were asked for one by one, how often each node was computed too."""
+    if OUTSIDE not in case:
+        return outputs
+    numbers = [n for n, *_ in calls_of("computed", seen[0])]
+    counts = torch.tensor([numbers.count(n) for n, row in enumerate(case["uses"]) if row])
+    return {"values": outputs["values"], "times computed": counts}
+
+
+@driver(parts={"computed": computed}, judged=times_computed)
+def Evaluator(candidate, case, computed):
+    """Several runs of one evaluator; of bad feeds the error. Of long values every so manieth entry is looked at.
+
+    With a ``key`` each node's value is asked for, and nobody has it before.
+    """
+    asked = {"ask": computed, "key": case["key"]} if "key" in case else {}
+    nodes = described(case["uses"], case["runs"][0][0].shape if case["runs"] else (), **asked)
     fed = [node for node in nodes if node.is_variable]
     constant = G.constant(case["constant"]) if "constant" in case else None
     outputs = [nodes[n] for n in case["outputs"]] + ([constant] if constant else [])
@@ -135,16 +159,16 @@ def Evaluator(candidate, case):
     feeds = [dict(zip(fed, [x.clone() for x in tensors], strict=True)) for tensors in case["runs"]]
     if "bad" in case:
         return {"raised": raised(run, bad_feeds(case["bad"], feeds[0]))}
-    computed = [node.operator for node in nodes if node.inputs]
-    found: dict[str, Tree] = {"values": [list(run(one)) for one in feeds]}
+    every = case.get("every", 0)
+
+    def values(one: Feeds) -> list[torch.Tensor]:
+        return [x[::every].clone() if every else x for x in run(one)]
+
+    found: dict[str, Tree] = {"values": [values(one) for one in feeds]}
     if "overwrite" in case:  # the same tensors as before, with other numbers in them
         for tensor in feeds[-1].values():
             tensor.mul_(-2)
-        found["values"].append(list(run(feeds[-1])))
-    if case.get("counts"):
-        found["times computed"] = torch.tensor([len(one.seen) for one in computed])
-    if "at most" in case:
-        found["lets values go"] = max(most for one in computed for most in one.seen) <= case["at most"]
+        found["values"].append(values(feeds[-1]))
     return found
 
 
@@ -264,23 +288,24 @@ def sum_to(candidate, case):
 # ---- gradient --------------------------------------------------------------------------------------------------------
 
 
-def counting_rule(calls: list[Node]):
-    """A right rule for the operators of these cases, which notes down whom it is asked about."""
+def slopes(number: int, key: int, count: int) -> list[float]:
+    """What a node's ``count`` adjoints are multiplied with, in a graph whose slopes nobody knows. Grading answers with
+    other numbers than these."""
+    return unforeseen((count,), key, number).tolist()
 
-    def rule(node: Node, grad: Node) -> list[Node | None]:
-        calls.append(node)
-        match node.operator.name:
-            case "multiply":
-                return [other * grad for other in reversed(node.inputs)]
-            case "add":
-                return [grad] * 2
-            case "exp":
-                return [node * grad]
-            case "compare" | "cast":  # of numbers to true and false, and back: nothing flows
-                return [None] * len(node.inputs)
-        raise ValueError(f"no rule for {node}")
 
-    return rule
+def adjoints_of(node: Node, grad: Node) -> list[Node | None]:
+    """A right rule for the operators of these cases."""
+    match node.operator.name:
+        case "multiply":
+            return [other * grad for other in reversed(node.inputs)]
+        case "add":
+            return [grad] * 2
+        case "exp":
+            return [node * grad]
+        case "compare" | "cast":  # of numbers to true and false, and back: nothing flows
+            return [None] * len(node.inputs)
+    raise ValueError(f"no rule for {node}")
 
 
 def program(lines: Sequence[Sequence], inputs: Sequence[Node]) -> list[Node]:
@@ -291,25 +316,37 @@ def program(lines: Sequence[Sequence], inputs: Sequence[Node]) -> list[Node]:
     return nodes
 
 
-@driver
-def gradient(candidate, case):
-    """The gradients' values for each set of feeds, and whether the rule was asked at most once about each node."""
+def asked_once(case: Tree, outputs: Tree, seen: Seen) -> Tree:
+    """The gradients; where slopes had to be asked for, whether that was at most once for each node too."""
+    if OUTSIDE not in case:
+        return outputs
+    numbers = [n for n, *_ in calls_of("slopes", seen[0])]
+    return {**outputs, "asked once a node": len(numbers) == len(set(numbers))}
+
+
+@driver(parts={"slopes": slopes}, judged=asked_once)
+def gradient(candidate, case, slopes):
+    """The gradients' values for each set of feeds. With a ``key`` the rule asks for each node's slopes."""
     inputs = variables(case["feeds"][0])
-    nodes, calls = program(case["lines"], inputs), []
+    nodes = program(case["lines"], inputs)
+    number = {node: n for n, node in enumerate(nodes)}
     output = nodes[-1]
     order = sorted(needed_by(output), key=lambda node: node.number)
     wanted = [nodes[n] for n in case["wanted"]]
-    found = candidate(output, wanted, order, counting_rule(calls))
+
+    def rule(node: Node, grad: Node) -> list[Node | None]:
+        passed = adjoints_of(node, grad)
+        factors = slopes(number[node], case["key"], len(passed)) if "key" in case else [1.0] * len(passed)
+        return [p if p is None or f == 1.0 else p * f for p, f in zip(passed, factors, strict=True)]
+
+    found = candidate(output, wanted, order, rule)
     results = []
     with deep_recursion():
         for tensors in case["feeds"]:
             known: dict[Node, torch.Tensor] = {}
             feeds = dict(zip(inputs, tensors, strict=True))
             results.append([value(one, feeds, known) for one in found])
-    outputs: dict[str, Tree] = {"gradients": results}
-    if case.get("counts"):
-        outputs["asked once a node"] = len(calls) == len(set(calls))
-    return outputs
+    return {"gradients": results}
 
 
 def needed_by(output: Node) -> set[Node]:

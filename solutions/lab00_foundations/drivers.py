@@ -8,6 +8,7 @@ import torch
 
 from mlsys_course.desk.check import driver, raised
 from mlsys_course.desk.check.guard import allowed
+from mlsys_course.desk.check.seen import OUTSIDE, calls_of
 
 
 @driver
@@ -73,27 +74,30 @@ def smooth_cross_entropy(candidate, case, log_softmax):
     return loss_and_gradient(lambda: candidate(*given, log_softmax), case)
 
 
-@driver
-def block_matmul(candidate, case):
-    """The product, or how ``multiply`` was called.
+def multiplied(x, y):
+    """Two tiles multiplied, in float32 at least."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return (x.to(wide)[:, :, None] * y.to(wide)).sum(1)  # (n, k, m) summed over k
 
-    How often, the largest rows, inner size and columns of tiles, and how many numbers were multiplied in all.
-    """
-    calls = []
 
-    def multiply(x, y):
-        calls.append((*x.shape, y.shape[-1]))
-        wide = torch.promote_types(x.dtype, torch.float32)
-        return (x.to(wide)[:, :, None] * y.to(wide)).sum(1)  # (n, k, m) summed over k
+def how_tiles_were_multiplied(case, outputs, seen):
+    """The product; where the case looks at tiles, how often ``multiply`` was called, the largest rows, inner size and
+    columns of tiles, and how many numbers were multiplied in all."""
+    if OUTSIDE not in case:
+        return outputs
+    calls = [(*x, y[-1]) for x, y in calls_of("product_of_tiles", seen[0])]
+    largest = [max(sizes) for sizes in zip(*calls, strict=True)]
+    return {"calls": len(calls), "largest": largest, "multiplications": sum(n * k * m for n, k, m in calls)}
 
+
+@driver(parts={"product_of_tiles": multiplied}, judged=how_tiles_were_multiplied)
+def block_matmul(candidate, case, product_of_tiles):
+    """While grading the trusted side multiplies tiles, but for long sums, which would ask it too often."""
+    multiply = product_of_tiles if case["a"].shape[1] < 1000 else multiplied
     given = (case["a"], case["b"], tuple(case["block"]), multiply)
     if case.get("bad"):
         return {"raised": raised(candidate, *given)}
-    product = candidate(*given)
-    largest = [max(sizes) for sizes in zip(*calls, strict=True)]
-    multiplications = sum(n * k * m for n, k, m in calls)
-    found = {"product": product, "calls": len(calls), "largest": largest, "multiplications": multiplications}
-    return {name: found[name] for name in case["returns"]}
+    return {"product": candidate(*given)}
 
 
 @driver

@@ -6,7 +6,7 @@ from autograder.draw import Draw
 from autograder.exercise import Choice, Exercise, Item, Part, Question
 from mlsys_course import foundations
 
-from . import cases_network, cases_softmax, cases_tokens
+from . import cases_network, cases_softmax, cases_tokens, drivers
 from . import mistakes_blocks as blocks
 from . import mistakes_extensions as extra
 from . import mistakes_loss as loss
@@ -136,7 +136,13 @@ def from_blocks_to_answers(v: dict) -> list[Item]:
     ]
     return [
         exercise(
-            "block_matmul", foundations.block_matmul, tiled, of.block_matmul, blocks.BLOCK_MATMUL, forbidden=PRODUCTS
+            "block_matmul",
+            foundations.block_matmul,
+            tiled,
+            of.block_matmul,
+            blocks.BLOCK_MATMUL,
+            forbidden=PRODUCTS,
+            parts={"product_of_tiles": Part(drivers.multiplied, lambda x, y: x.numel() * y.shape[-1])},
         ),
         Choice("block_choice", 3, options=list("abcd"), answer=v["block_answer"]),
         exercise("forward", foundations.forward, up, of.forward, network.FORWARD),

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from autograder.draw import Draw
-from autograder.exercise import Choice, Exercise, Item, Question
+from autograder.exercise import Choice, Exercise, Item, Part, Question
 from mlsys_course import autodiff
 from mlsys_course.autodiff.forward import tangent
+from mlsys_course.desk.check.seen import unforeseen
 from mlsys_course.substrate.graph import Node
 
 from . import cases_gradient as engine
@@ -42,7 +45,8 @@ def variants(draw: Draw) -> dict[str, Any]:
     ]
     order = draw.shuffled(range(4))
     options = {f"option_{letter}": answers[i] for letter, i in zip("abcd", order, strict=True)}
-    return {"n": n, "m": m, **options, "mode_answer": "abcd"[order.index(0)]}
+    answer = "abcd"[order.index(0)]
+    return {"n": n, "m": m, **options, "mode_answer": answer, "secret": draw.integer(0, 2**60)}
 
 
 def rule_of(node: Node, grad: Node) -> Sequence[Node | None]:
@@ -72,8 +76,15 @@ def forward_rule(node: Node, tangents: Sequence[Node | None]) -> Node:
     return tangent(node, {x: t for x, t in zip(node.inputs, tangents, strict=True) if t is not None})
 
 
-def core() -> list[Exercise]:
-    """The lab itself."""
+def core(secret: int) -> list[Exercise]:
+    """The lab itself. What nodes come to and their slopes, where these have to be asked for, depend on ``secret``."""
+
+    def computed(number: int, key: int, *inputs: torch.Tensor) -> torch.Tensor:
+        return unforeseen(inputs[0].shape, secret, key, number, *inputs)
+
+    def slopes(number: int, key: int, count: int) -> list[float]:
+        return unforeseen((count,), secret, key, number).tolist()
+
     return [
         exercise("topological_order", autodiff.topological_order, {"order": 5, "depth": 3}, engine.order_cases),
         exercise(
@@ -81,6 +92,9 @@ def core() -> list[Exercise]:
             evaluator,
             {"values": 4, "again": 4, "once": 2, "memory": 3, "feeds": 2},
             engine.evaluator_cases,
+            parts={
+                "computed": Part(computed, lambda number, key, *x: sum(one.numel() for one in x), 1000, secret=True)
+            },
         ),
         exercise(
             "elementwise_gradients",
@@ -104,6 +118,7 @@ def core() -> list[Exercise]:
             gradient,
             {"chain": 4, "fan-out": 6, "edges": 2, "cost": 3},
             engine.gradient_cases,
+            parts={"slopes": Part(slopes, lambda number, key, count: count, 10, secret=True)},
         ),
         exercise(
             "cross_entropy_gradient",
@@ -161,7 +176,9 @@ def extensions() -> list[Exercise]:
     ]
 
 
-def exercise(id: str, reference, points, cases, *, mistakes=None, kind: str = "core", tolerance=None) -> Exercise:
+def exercise(
+    id: str, reference, points, cases, *, mistakes=None, kind: str = "core", tolerance=None, parts=None
+) -> Exercise:
     """An exercise of this lab: autograd is forbidden in each."""
     return Exercise(
         id=id,
@@ -172,6 +189,7 @@ def exercise(id: str, reference, points, cases, *, mistakes=None, kind: str = "c
         misconceptions=mistakes if mistakes is not None else mistakes_gradient.OF[id],
         kind=kind,
         tolerance=tolerance or {},
+        parts=parts or {},
         forbidden=FORBIDDEN + (OF_NUMBERS if id in ("Evaluator", "check_gradient") else ()),
     )
 
@@ -184,7 +202,7 @@ def exercises(v: dict) -> list[Item]:
         (2, "explains what a graph costs that a program does not: fixed shapes, and a new graph for other ones"),
     ]
     return [
-        *core(),
+        *core(v["secret"]),
         Choice("mode_choice", 2, options=list("abcd"), answer=v["mode_answer"]),
         Question("why_graphs", rubric),
         *extensions(),

@@ -155,10 +155,10 @@ def average_cases(draw: Draw) -> list[Given]:
             return draw.normal(*shapes[n], dtype=dtype)
 
         inputs = {
-            "gradients": [[grad(rank, n) for n in range(len(shapes))] for rank in range(world_size)],
+            "ranks": [{"gradients": [grad(rank, n) for n in range(len(shapes))]} for rank in range(world_size)],
             "shapes": [torch.zeros(shape, dtype=dtype) for shape in shapes],
         }
-        flags = {"traffic": True} if aspect == "traffic" else {"strided": True} if strided else {}
+        flags = {"outside": "traffic"} if aspect == "traffic" else {"strided": True} if strided else {}
         return Given(name, aspect, inputs | flags, public)
 
     few = draw.integer(2, 5)
@@ -179,25 +179,29 @@ def average_cases(draw: Draw) -> list[Given]:
 
 
 def data_parallel_cases(draw: Draw) -> list[Given]:
-    """Each aspect looks at one thing only: the start, mean gradients, what goes when, what stays."""
+    """Each aspect looks at one thing only, and only who judges knows at which: start, gradients, order, all that is
+    sent. A rank's ``key`` is its own, so that nobody can ask for another's gradients."""
 
     def case(
         name: str, aspect: str, returns: str, buckets: list[list[int]], public: bool = False, **more: Any
     ) -> Given:
         layers, width, world_size = more.pop("layers", 4), 2, more.pop("world_size", 2)
-        frozen, equal = more.pop("frozen", []), more.pop("equal", aspect != "start")
         inputs: dict[str, Any] = {
-            "world_size": world_size,
-            "starts": starts(draw, layers, width, 1 if equal else world_size),
             "uses": more.pop("uses", list(range(layers))),
-            "frozen": frozen,
+            "frozen": more.pop("frozen", []),
             "buckets": buckets,
-            "returns": returns,
+            "outside": returns,
         }
+        begin = starts(draw, layers, width, world_size)
         micro, parts = more.pop("micro", 1), more.pop("parts", [2] * world_size)
-        inputs["steps"] = [
-            [[draw.normal(part, width, dtype=F64) for _ in range(micro)] for part in parts]
-            for _ in range(more.pop("steps", 1))
+        steps = more.pop("steps", 0 if returns == "state" else 1)
+        inputs["ranks"] = [
+            {
+                "start": begin[rank if aspect == "start" else 0],
+                "steps": [[draw.normal(parts[rank], width, dtype=F64) for _ in range(micro)] for _ in range(steps)],
+                "key": draw.integer(0, 2**53),
+            }
+            for rank in range(world_size)
         ]
         assert not more
         return Given(name, aspect, inputs, public)

@@ -1,16 +1,15 @@
-"""How lab 9's exercises are called. Where traffic counts, each rank is a process of its own while grading; where only
-order counts, ranks are threads of one process, and the communicator below writes down what they do.
+"""How lab 9's exercises are called. While grading each rank is a process of its own, and the ``judged`` functions read
+messages, steps and order from what was seen between them; in your notebook ranks are threads.
 """
 
-import threading
-from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from mlsys_course.desk.check import Tree, driver
-from mlsys_course.substrate.ranks import Communicator, RankRaised, run_in_threads
+from mlsys_course.desk.check.seen import OUTSIDE, Seen, unforeseen
+from mlsys_course.substrate.ranks import Action, Clocks, Communicator, RankRaised, run_in_threads
 
 SECONDS = 5.0  # a rank that hangs must not hang the check
 
@@ -30,112 +29,73 @@ def all_to_all(candidate, case, comm):
     return {"arrived": list(candidate(case["chunks"], comm))}
 
 
-# ---- steps: a clock that counts messages one after the other ---------------------------------------------------------
-
-
-class Clocks:
-    """What ranks did, by logical time: a rank sends one message a step and receives one a step, both at once.
-
-    A message carries word of all ranks that its sender has heard of. No thread's luck changes any of it.
-    """
-
-    def __init__(self, world_size: int):
-        self.now = [0] * world_size  # how far a rank's program is
-        self.sending, self.receiving = [0] * world_size, [0] * world_size  # until when these are busy
-        self.heard_of = [{rank} for rank in range(world_size)]
-        self.under_way: dict[tuple[int, int], deque[tuple[int, set[int]]]] = defaultdict(deque)
-        self.messages: list[tuple[int, int, int]] = []  # sender, receiver, bytes
-        self.lock = threading.Lock()
-
-    @property
-    def steps(self) -> int:
-        """Until all is done."""
-        return max(self.now + self.sending)
-
-
-class Clocked(Communicator):
-    """Another communicator, watched."""
-
-    def __init__(self, comm: Communicator, clocks: Clocks):
-        super().__init__(comm.rank, comm.world_size)
-        self.comm, self.clocks = comm, clocks
-
-    def _post(self, tensor: torch.Tensor, to: int) -> None:
-        clocks, rank = self.clocks, self.rank
-        with clocks.lock:
-            clocks.sending[rank] = max(clocks.now[rank], clocks.sending[rank]) + 1
-            clocks.under_way[rank, to].append((clocks.sending[rank], set(clocks.heard_of[rank])))
-            clocks.messages.append((rank, to, tensor.numel() * tensor.element_size()))
-        self.comm._post(tensor, to)
-
-    def _take(self, source: int, buffer: torch.Tensor) -> torch.Tensor:
-        message, clocks, rank = self.comm._take(source, buffer), self.clocks, self.rank
-        with clocks.lock:
-            sent, heard_of = clocks.under_way[source, rank].popleft()
-            clocks.receiving[rank] = clocks.now[rank] = max(sent, clocks.receiving[rank] + 1)
-            clocks.heard_of[rank] |= heard_of
-        return message
-
-
-def in_threads(function, world_size: int) -> list:
-    """``function(comm)`` on each rank; what a rank raises is raised here as it is."""
-    try:
-        return run_in_threads(function, world_size, SECONDS)[0]
-    except RankRaised as error:
-        raise (error.__cause__ or error) from None
-
-
-def clocked(function, world_size: int) -> tuple[list, Clocks]:
-    """``function(comm)`` on each rank; results by rank, and what they did when."""
-    clocks = Clocks(world_size)
-    return in_threads(lambda comm: function(Clocked(comm, clocks)), world_size), clocks
+# ---- what is seen between ranks --------------------------------------------------------------------------------------
 
 
 def by_rank(results: Sequence[Tree]) -> dict[str, Tree]:
     return {f"rank {rank}": result for rank, result in enumerate(results)}
 
 
-@driver
-def broadcast(candidate, case):
-    """What each rank has at the end, and returns; or steps, messages in all, and the most that one rank sends.
+def messages(actions: Sequence[Action]) -> list[tuple[int, int]]:
+    """Whom a rank sent how many bytes."""
+    return [(action[1], action[2]) for action in actions if action[0] == "send"]
+
+
+def sizes_sent(actions: Sequence[Action], itemsize: int) -> list[int]:
+    """Entries of the tensors that a rank sent to everybody; of all its messages where not all were sent the same."""
+    by_receiver: dict[int, list[int]] = {}
+    for receiver, size in messages(actions):
+        by_receiver.setdefault(receiver, []).append(size // itemsize)
+    found = list(by_receiver.values())
+    return found[0] if found and all(sizes == found[0] for sizes in found) else [n for sizes in found for n in sizes]
+
+
+def steps_and_messages(case: Tree, outputs: Tree, seen: Seen) -> Tree:
+    """Of a case of traffic steps, messages in all, and the most that one rank sends.
 
     Some trees keep the busiest rank below what it may send: all that it may send counts as one.
     """
-    tensors = [x.clone() for x in case["held"]]
-
-    def work(comm):
-        returned = candidate(tensors[comm.rank], comm, case["root"])
-        words = "nothing" if returned is None else "x itself" if returned is tensors[comm.rank] else "something else"
-        return {"held": tensors[comm.rank], "returned": words}
-
-    results, clocks = clocked(work, len(tensors))
-    if not case.get("traffic"):
-        return by_rank(results)
-    sent = [sum(sender == rank for sender, _, _ in clocks.messages) for rank in range(len(tensors))]
-    busiest = max([(len(tensors) - 1).bit_length(), *sent])
-    return {"steps": clocks.steps, "messages": len(clocks.messages), "messages of the busiest rank": busiest}
+    if OUTSIDE not in case:
+        return outputs
+    sent = [len(messages(own)) for own in seen]
+    busiest = max([(len(seen) - 1).bit_length(), *sent])
+    return {"steps": Clocks(seen).steps, "messages": sum(sent), "messages of the busiest rank": busiest}
 
 
-@driver
-def barrier(candidate, case):
+@driver(ranks=True, judged=steps_and_messages)
+def broadcast(candidate, case, comm):
+    """What each rank has at the end, and returns."""
+    x = case["x"].clone()
+    returned = candidate(x, comm, case["root"])
+    return {"held": x, "returned": "nothing" if returned is None else "x itself" if returned is x else "something else"}
+
+
+def who_waited(case: Tree, outputs: Tree, seen: Seen) -> Tree:
     """Of how many ranks, itself included, each had word that they have come when it left; or steps."""
-    _, clocks = clocked(candidate, case["world_size"])
-    if case.get("traffic"):
+    clocks = Clocks(seen)
+    if OUTSIDE in case:
         return {"steps": clocks.steps}
     return {"heard of when each left": torch.tensor([len(ranks) for ranks in clocks.heard_of])}
 
 
-@driver
-def hierarchical_all_reduce(candidate, case):
+@driver(ranks=True, judged=who_waited)
+def barrier(candidate, case, comm):
+    candidate(comm)
+    return {}
+
+
+def entries_between_nodes(case: Tree, outputs: Tree, seen: Seen) -> Tree:
     """The sums; or the most entries that one rank sends to other nodes."""
-    held, node_size = case["held"], case["node_size"]
-    results, clocks = clocked(lambda comm: candidate(held[comm.rank], comm, node_size), len(held))
-    if not case.get("traffic"):
-        return by_rank([{"sum": result} for result in results])
-    across = [0] * len(held)
-    for sender, receiver, size in clocks.messages:
-        across[sender] += size * (sender // node_size != receiver // node_size)
-    return {"entries between nodes": max(across) // held[0].element_size()}
+    if OUTSIDE not in case:
+        return outputs
+    node = case["node_size"]
+    across = [sum(n for to, n in messages(own) if to // node != rank // node) for rank, own in enumerate(seen)]
+    return {"entries between nodes": max(across) // case["ranks"][0]["x"].element_size()}
+
+
+@driver(ranks=True, judged=entries_between_nodes)
+def hierarchical_all_reduce(candidate, case, comm):
+    return {"sum": candidate(case["x"], comm, case["node_size"])}
 
 
 # ---- what it costs, on paper -----------------------------------------------------------------------------------------
@@ -159,15 +119,34 @@ def overlap_schedule(candidate, case):
 # ---- data-parallel training ------------------------------------------------------------------------------------------
 
 
+class Arriving(torch.autograd.Function):
+    """Weights as they are. On the way back ``arrive()`` adds to their gradient what nobody knows before."""
+
+    @staticmethod
+    def forward(ctx, weight: torch.Tensor, arrive: Callable[[], torch.Tensor]) -> torch.Tensor:
+        ctx.arrive = arrive
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return grad + ctx.arrive(), None
+
+
 class Net(nn.Module):
     """Layers in a row with weights that the case gives. ``uses`` says which layer comes when: one may come twice, or
-    never. Two buffers are added to the input; one of them is not saved with the model."""
+    never. Two buffers are added to the input; one of them is not saved with the model. With ``arrive(n)`` a part of
+    the gradient of weights n comes from outside, during backward."""
 
     shift: torch.Tensor
     table: torch.Tensor
 
     def __init__(
-        self, weights: Sequence[torch.Tensor], shift: torch.Tensor, uses: Sequence[int], frozen: Sequence[int]
+        self,
+        weights: Sequence[torch.Tensor],
+        shift: torch.Tensor,
+        uses: Sequence[int],
+        frozen: Sequence[int],
+        arrive: Callable[[int], torch.Tensor] | None = None,
     ):
         super().__init__()
         self.weights = nn.ParameterList(
@@ -175,13 +154,17 @@ class Net(nn.Module):
         )
         self.register_buffer("shift", shift.clone())
         self.register_buffer("table", shift.square(), persistent=False)
-        self.uses = list(uses)
+        self.uses, self.arrive = list(uses), arrive
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.shift + self.table
         for n in self.uses:
-            x = torch.tanh(x @ self.weights[n])
+            x = torch.tanh(x @ self.weight(n))
         return x
+
+    def weight(self, n: int) -> torch.Tensor:
+        arrive = self.arrive
+        return Arriving.apply(self.weights[n], lambda: arrive(n)) if arrive else self.weights[n]  # pyright: ignore
 
 
 def loss(model: nn.Module, examples: torch.Tensor) -> torch.Tensor:
@@ -215,6 +198,14 @@ def start_by_messages(tensor: torch.Tensor, comm: Communicator):
         return total
 
     return wait
+
+
+def in_threads(function, world_size: int) -> list:
+    """``function(comm)`` on each rank; what a rank raises is raised here as it is."""
+    try:
+        return run_in_threads(function, world_size, SECONDS)[0]
+    except RankRaised as error:
+        raise (error.__cause__ or error) from None
 
 
 class Momentum:
@@ -274,111 +265,131 @@ def by_columns(x: torch.Tensor) -> torch.Tensor:
     return x.t().clone(memory_format=torch.contiguous_format).t()
 
 
-@driver
-def average_bucket(candidate, case):
-    """Gradients after the call by parameter, and the sizes of the tensors that were all-reduced."""
-
-    def work(comm):
-        own, sizes = case["gradients"][comm.rank], []
-        parameters = [torch.nn.Parameter(torch.zeros(x.shape, dtype=x.dtype)) for x in case["shapes"]]
-        for parameter, grad in zip(parameters, own, strict=True):
-            if grad is not None:
-                parameter.grad = by_columns(grad) if case.get("strided") else grad.clone()
-
-        def all_reduce(tensor, comm):
-            sizes.append(tensor.numel())
-            return sum_by_messages(tensor, comm)
-
-        candidate(parameters, comm, all_reduce)
-        return {"sizes": sizes} if case.get("traffic") else {"gradients": [p.grad for p in parameters]}
-
-    return by_rank(in_threads(work, len(case["gradients"])))
+def tensors_sent(case: Tree, outputs: Tree, seen: Seen) -> Tree:
+    """Gradients after the call by parameter; or the sizes of the tensors that were all-reduced."""
+    itemsize = case["shapes"][0].element_size()
+    return by_rank([{"sizes": sizes_sent(own, itemsize)} for own in seen]) if OUTSIDE in case else outputs
 
 
-class Bucketed:
-    """One rank's replica: events are written down as they happen. "grad 3, send 8" says that the gradient of weights 3
-    was whole, and then a tensor of 8 entries was given to ``start_all_reduce``."""
-
-    def __init__(self, candidate, case, comm):
-        self.events: list[str] = []
-        self.sent: list[int] = []
-        self.in_backward = False
-        self.model = net(case, comm.rank)
-        trained = {n: w for n, w in enumerate(self.model.weights) if w.requires_grad}
-        for n, weight in trained.items():
-            weight.register_post_accumulate_grad_hook(lambda _, n=n: self.events.append(f"grad {n}"))
-        buckets = [[trained[n] for n in bucket] for bucket in case["buckets"]]
-        self.replica = candidate(self.model, comm, buckets, self.broadcast, self.start_all_reduce)
-
-    def broadcast(self, tensor, comm):
-        """Overwrites ``tensor`` with rank 0's."""
-        if comm.rank == 0:
-            for rank in range(1, comm.world_size):
-                comm.send(tensor, rank)
-            return tensor
-        with torch.no_grad():
-            return tensor.copy_(comm.recv(torch.empty_like(tensor), 0))
-
-    def start_all_reduce(self, flat, comm):
-        """A handle; its ``wait()`` returns the sum over all ranks, a new tensor."""
-        self.events.append(f"send {flat.numel()}")
-        self.sent.append(flat.numel())
-        return Handle(start_by_messages(flat, comm), self)
-
-    def step(self, pieces) -> list[str]:
-        """Backward of all pieces, the last one in sync, then ``finish``; the events of the last backward."""
-        for number, piece in enumerate(pieces):
-            self.events.clear()
-            if number < len(pieces) - 1:
-                with self.replica.no_sync():
-                    self.backward(piece)
-            else:
-                self.backward(piece)
-        during = list(self.events)
-        self.replica.finish()
-        return during
-
-    def backward(self, piece) -> None:
-        if len(piece):
-            self.in_backward = True
-            loss(self.model, piece).backward()
-            self.in_backward = False
+@driver(ranks=True, judged=tensors_sent)
+def average_bucket(candidate, case, comm):
+    parameters = [torch.nn.Parameter(torch.zeros(x.shape, dtype=x.dtype)) for x in case["shapes"]]
+    for parameter, grad in zip(parameters, case["gradients"], strict=True):
+        if grad is not None:
+            parameter.grad = by_columns(grad) if case.get("strided") else grad.clone()
+    candidate(parameters, comm, sum_by_messages)
+    return {"gradients": [p.grad for p in parameters]}
 
 
 class Handle:
     """Waits once, however often it is asked."""
 
-    def __init__(self, wait, replica: Bucketed):
-        self.finish, self.replica, self.total = wait, replica, None
+    def __init__(self, wait):
+        self.finish, self.total = wait, None
 
     def wait(self) -> torch.Tensor:
-        if self.replica.in_backward:
-            self.replica.events.append("wait")
         self.total = self.finish() if self.total is None else self.total
         return self.total
 
 
-@driver
-def DataParallel(candidate, case):
-    """Of each rank what the case names: the state at the start, gradients after each step, or the events."""
+def start_all_reduce(flat: torch.Tensor, comm: Communicator) -> Handle:
+    """A handle; its ``wait()`` returns the sum over all ranks, a new tensor."""
+    return Handle(start_by_messages(flat, comm))
 
-    def work(comm):
-        one = Bucketed(candidate, case, comm)
-        found: dict[str, Tree] = {}
-        if case["returns"] == "state":
-            buffers = {name: buffer.clone() for name, buffer in one.model.named_buffers()}
-            return {"weights": [w.detach().clone() for w in one.model.weights], **buffers}
-        for number, batch in enumerate(case["steps"]):
-            for weight in one.model.weights:
-                weight.grad = None
-            events = one.step(batch[comm.rank])
-            grads = [None if w.grad is None else w.grad.clone() for w in one.model.weights]
-            if case["returns"] == "gradients":
-                found[f"step {number}"] = grads
-            elif case["returns"] == "during backward":
-                found[f"step {number}"] = ", ".join(events)
-            else:  # all that was sent
-                found[f"step {number}"], one.sent = one.sent, []
-        return found
 
-    return by_rank(in_threads(work, case["world_size"]))
+def broadcast_from_zero(tensor: torch.Tensor, comm: Communicator) -> torch.Tensor:
+    """Overwrites ``tensor`` with rank 0's."""
+    if comm.rank == 0:
+        for rank in range(1, comm.world_size):
+            comm.send(tensor, rank)
+        return tensor
+    with torch.no_grad():
+        return tensor.copy_(comm.recv(torch.empty_like(tensor), 0))
+
+
+def arrival(n: int, key: int, count: int, width: int) -> torch.Tensor:
+    """The part of the gradient of weights ``n`` that comes from outside, for the ``count``-th time in this call.
+
+    ``key`` is the rank's own. Grading answers with other numbers, so nobody has them before backward asks.
+    """
+    return unforeseen((width, width), key, count)
+
+
+def mark(place: str) -> int:
+    """How far a rank is: written down beside what it sends."""
+    return 0
+
+
+def between(actions: Sequence[Action], start: str, end: str) -> list[Action]:
+    """What came between two marks."""
+    places = [("mark", start), ("mark", end)]
+    first, last = (actions.index(place) for place in places)
+    return list(actions[first + 1 : last])
+
+
+def in_words(actions: Sequence[Action], neighbour: int) -> str:
+    """ "grad 3, send 8" says that a gradient of weights 3 came, and then a tensor of 8 entries was sent."""
+    words = {
+        "arrival": lambda n, *_: f"grad {n}",
+        "send": lambda to, size: f"send {size // 8}" if to == neighbour else "",
+        "recv": lambda source: "wait" if source == neighbour else "",
+    }
+    return ", ".join(filter(None, (words[kind](*rest) for kind, *rest in actions if kind in words)))
+
+
+def what_is_asked(case: Tree, outputs: Tree, seen: Seen) -> Tree:
+    """Of each rank the state at the start, gradients after each step, what was sent when, or all that was sent."""
+    asked, steps = case[OUTSIDE], range(len(case["ranks"][0]["steps"]))
+
+    def sent(own: Sequence[Action], n: int) -> list[int]:
+        return sizes_sent(between(own, f"step {n}", f"step {n} is over"), 8)
+
+    def order(own: Sequence[Action], n: int, rank: int) -> str:
+        return in_words(between(own, f"last pass {n}", f"last pass {n} is over"), (rank + 1) % len(seen))
+
+    if asked == "state":
+        return {rank: found["state"] for rank, found in outputs.items()}
+    if asked == "gradients":
+        return {rank: {name: x for name, x in found.items() if name != "state"} for rank, found in outputs.items()}
+    if asked == "sent":
+        return by_rank([{f"step {n}": sent(own, n) for n in steps} for own in seen])
+    found: list[dict[str, Tree]] = [{f"step {n}": order(own, n, r) for n in steps} for r, own in enumerate(seen)]
+    for own, one in zip(seen, found, strict=True):  # what leaves during backward is not sent once more
+        one["tensors in all"] = [len(sent(own, n)) for n in steps]
+    return by_rank(found)
+
+
+@driver(ranks=True, judged=what_is_asked, parts={"arrival": arrival, "mark": mark})
+def DataParallel(candidate, case, comm, arrival, mark):
+    """One rank's replica: its state at the start, and gradients after each step."""
+    arrived: list[int] = []
+
+    def arrive(n: int) -> torch.Tensor:
+        arrived.append(n)
+        return arrival(n, case["key"], len(arrived), len(case["start"]["shift"]))
+
+    model = Net(**case["start"], uses=case["uses"], frozen=case["frozen"], arrive=arrive)
+    buckets = [[model.weights[n] for n in bucket] for bucket in case["buckets"]]
+    replica = candidate(model, comm, buckets, broadcast_from_zero, start_all_reduce)
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    found: dict[str, Tree] = {"state": {"weights": [w.detach().clone() for w in model.weights], **buffers}}
+    for number, (*others, last) in enumerate(case["steps"]):
+        for weight in model.weights:
+            weight.grad = None
+        mark(f"step {number}")
+        for piece in others:
+            with replica.no_sync():
+                backward(model, piece)
+        mark(f"last pass {number}")
+        backward(model, last)
+        mark(f"last pass {number} is over")
+        replica.finish()
+        mark(f"step {number} is over")
+        found[f"step {number}"] = [None if w.grad is None else w.grad.clone() for w in model.weights]
+    return found
+
+
+def backward(model: Net, examples: torch.Tensor) -> None:
+    """Of a piece of the batch, where it has examples."""
+    if len(examples):
+        loss(model, examples).backward()

@@ -3,12 +3,14 @@
 from typing import Any
 
 from autograder.draw import Draw
-from autograder.exercise import Choice, Exercise, Item, Question
+from autograder.exercise import Choice, Exercise, Item, Part, Question
 from mlsys_course import all_reduce as A
+from mlsys_course.desk.check.seen import unforeseen
 
 from . import cases_collectives as collectives
 from . import cases_training as training
 from . import (
+    drivers,
     mistakes_all_reduce,
     mistakes_buckets,
     mistakes_collectives,
@@ -38,11 +40,15 @@ def variants(draw: Draw) -> dict[str, Any]:
     order = draw.shuffled(range(4))
     options = {f"option_{letter}": answers[i] for letter, i in zip("abcd", order, strict=True)}
     numbers = {"world_size": world_size, "alpha": alpha, "gigabytes": gigabytes}
-    return {**numbers, **options, "size_answer": "abcd"[order.index(0)]}
+    return {**numbers, **options, "size_answer": "abcd"[order.index(0)], "secret": draw.integer(0, 2**60)}
 
 
-def core() -> list[Exercise]:
-    """The lab itself."""
+def core(secret: int) -> list[Exercise]:
+    """The lab itself. What arrives while grading depends on ``secret``."""
+
+    def arrival(n: int, key: int, count: int, width: int):
+        return unforeseen((width, width), secret, key, count)
+
     return [
         exercise(
             "broadcast",
@@ -90,6 +96,10 @@ def core() -> list[Exercise]:
             {"start": 4, "gradients": 5, "overlap": 5, "unused": 4, "no_sync": 4},
             training.data_parallel_cases,
             mistakes_data_parallel.DATA_PARALLEL,
+            parts={
+                "arrival": Part(arrival, lambda n, key, count, width: abs(width * width), most=64, secret=True),
+                "mark": Part(drivers.mark, lambda place: 0),
+            },
         ),
         exercise(
             "overlap_schedule",
@@ -139,7 +149,9 @@ def extensions() -> list[Exercise]:
     ]
 
 
-def exercise(id: str, reference, points, cases, mistakes, kind="core", unchanged=True, tolerance=None) -> Exercise:
+def exercise(
+    id: str, reference, points, cases, mistakes, kind="core", unchanged=True, tolerance=None, parts=None
+) -> Exercise:
     """An exercise of this lab: PyTorch's own collectives are forbidden in each."""
     return Exercise(
         id=id,
@@ -152,6 +164,7 @@ def exercise(id: str, reference, points, cases, mistakes, kind="core", unchanged
         forbidden=FORBIDDEN,
         unchanged=unchanged,
         tolerance=tolerance or {},
+        parts=parts or {},
     )
 
 
@@ -164,7 +177,7 @@ def exercises(v: dict) -> list[Item]:
         (2, "works out both for 350 GB on 1,024 ranks: about 0.7 TB from each rank, about 358 TB from the root"),
     ]  # fmt: skip
     return [
-        *core(),
+        *core(v["secret"]),
         Choice("size_choice", 2, options=list("abcd"), answer=v["size_answer"]),
         Question("why_a_ring", rubric),
         *extensions(),

@@ -147,3 +147,74 @@ def test_the_system_and_the_meter_agree(session):
         metered = run_measured(driver, namespace[EXERCISE], case.inputs, case.limits).costs["peak_memory"]
         (result,) = [r for r in graded(session, source).verdicts[EXERCISE].results if r.case == case.name]
         assert abs(result.outcome.costs["peak_memory"] - metered) < 3 << 20
+
+
+# ---- what is kept between calls, or dropped on entry -----------------------------------------------------------------
+
+KEEPING = """
+import torch, torch.utils
+def logits_of(h, w, wide):
+    if {room} is None:
+        {keep}
+    return torch.mm(h, w.T, out={room})
+def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100, kept={{}}):
+    wide = torch.promote_types(hidden.dtype, torch.float32)
+    rows = logits_of(hidden, weight, wide)
+    return thrifty(hidden, weight, targets, chunk, ignore_index)
+"""
+MAKE = "torch.empty(len(h), len(w), dtype=h.dtype)"
+KEPT_IN = {
+    "a global dict": ("ROOM = {}", "ROOM.get((len(h), len(w), h.dtype))", "ROOM[len(h), len(w), h.dtype] = " + MAKE),
+    "a function's attribute": ("", "vars(logits_of).get('room')", "logits_of.room = " + MAKE),
+    "a module's attribute": ("", "vars(torch.utils).get('room')", "torch.utils.room = " + MAKE),
+    "a class's attribute": ("class Room:\n    room = None", "Room.room", "Room.room = " + MAKE),
+}
+DROPPED = """
+import torch
+ballast = [torch.ones(10_000_000)]
+def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100):
+    ballast.clear()
+    return at_once(hidden, weight, targets, chunk, ignore_index)
+"""
+
+
+def thrifty(session):
+    """The solution under another name."""
+    return student(session).answers[f"solution-{EXERCISE}"].replace(f"def {EXERCISE}", "def thrifty")
+
+
+@pytest.mark.parametrize("place", KEPT_IN)
+def test_a_workspace_that_stays_is_charged(session, place):
+    before, room, keep = KEPT_IN[place]
+    source = f"{before}\n{thrifty(session)}\n{KEEPING.format(room=room, keep=keep)}"
+    if "attribute" in place:  # one room for all shapes
+        source = source.replace(f"if {room} is None", f"if {room} is None or {room}.shape != (len(h), len(w)) "
+                                f"or {room}.dtype != h.dtype")  # fmt: skip
+    verdict = graded(session, source).verdicts[EXERCISE]
+    assert {r.aspect for r in verdict.results if not r.ok} == {"memory"} and verdict.score == 11
+
+
+def test_ballast_that_is_dropped_on_entry_hides_nothing(session):
+    source = AT_ONCE.replace(EXERCISE, "at_once") + DROPPED
+    verdict = graded(session, source).verdicts[EXERCISE]
+    assert {r.aspect for r in verdict.results if not r.ok} == {"memory"}
+
+
+def test_what_honest_code_keeps_elsewhere_is_not_charged(session):
+    """A small table that the function reads, and half a gigabyte that it does not."""
+    table = "import torch\nTABLE = torch.arange(1000)\n" + thrifty(session)
+    table += f"\ndef {EXERCISE}(*given, **named):\n    assert len(TABLE) == 1000\n    return thrifty(*given, **named)"
+    work = student(session).write(EXERCISE, table)
+    work.insert_after("solution-DynamicLossScaler", "scratch = __import__('torch').ones(125_000_000)")
+    assert session.grade(work.notebook, {}).verdicts[EXERCISE].ok
+
+
+def test_a_reached_cell_that_cannot_run_alone_is_measured_after_the_whole_notebook(session):
+    """Here through a name that no text shows; what else is there then counts too."""
+    hidden = "globals()['fac' + 'tor'] = 1"
+    uses = thrifty(session) + f"\ndef {EXERCISE}(*given, **named):\n    factor\n    return thrifty(*given, **named)"
+    for extra, ok in (("", True), ("scratch = __import__('torch').ones(25_000_000)", False)):
+        work = student(session).write(EXERCISE, uses)
+        work.insert_after("solution-DynamicLossScaler", f"{hidden}\n{extra}")
+        verdict = session.grade(work.notebook, {}).verdicts[EXERCISE]
+        assert verdict.ok is ok and {r.aspect for r in verdict.results if not r.ok} <= {"memory"}

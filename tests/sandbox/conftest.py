@@ -55,10 +55,9 @@ def make_edition(folder: Path) -> Path:
     """An edition with two functions, a composite and a choice."""
     (folder / "python" / "mlsys_course").mkdir(parents=True)
     (folder / "lab" / "cases").mkdir(parents=True)
-    for name in ("__init__.py", "errors.py", "syntax.py"):
-        shutil.copy(ROOT / "mlsys_course" / name, folder / "python" / "mlsys_course")
+    shutil.copy(ROOT / "mlsys_course" / "__init__.py", folder / "python" / "mlsys_course")
     ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("check", "ranks"):
+    for name in ("desk", "substrate"):
         shutil.copytree(ROOT / "mlsys_course" / name, folder / "python" / "mlsys_course" / name, ignore=ignored)
     (folder / "lab" / "drivers.py").write_text(DRIVERS)
     case = Case("public", "values", {"x": torch.ones(2)}, {"y": torch.ones(2)})

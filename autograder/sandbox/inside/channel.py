@@ -107,6 +107,20 @@ class Channel:
         self.sock.close()
 
 
+class Answering(Channel):
+    """The end inside, in a sealed call: what it sends repeats the word of what it was told last."""
+
+    word: Any = None
+
+    def send(self, head: Mapping[str, Any], blob: bytes = b"", seconds: float | None = None) -> None:
+        super().send(head if self.word is None else {**head, "after": self.word}, blob, seconds)
+
+    def receive(self, deadline: float | None = None) -> tuple[dict[str, Any], bytes]:
+        head, blob = super().receive(deadline)
+        self.word = head.get("word")
+        return head, blob
+
+
 def send_with_descriptors(channel: Channel, head: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """One frame that carries open descriptors with its first byte."""
     text = json.dumps({**head, "descriptors": len(descriptors)}).encode()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import audit
-from .channel import Channel
+from .channel import Answering, Channel
 from .replay import wait_and_answer
 from .shell import NotebookShell, Outputs, direct_output, refuse_input
 from .snapshot import Names, answer_calls
@@ -149,7 +149,7 @@ def _become_snapshot(shell: NotebookShell, lab: Path, channel: Channel, waiting:
         nowhere: Any = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open as long as the process lives)
         sys.stdout = sys.stderr = nowhere
         spent = resource.getrusage(resource.RUSAGE_SELF)
-        own = Channel(socket.socket(fileno=descriptor))
+        own = Answering(socket.socket(fileno=descriptor))
         own.send({"kind": "parked", "pid": os.getpid(), "spent": spent.ru_utime + spent.ru_stime})
         if cells is None:
             answer_calls(own, shell.user_ns, lab, names)

@@ -32,6 +32,12 @@ BROKEN = 75  # how a process ends that a call has left without CUDA
 def warm_up(lab: Path, *, gradients: bool) -> None:
     """Read the edition's drivers, and take a call's whole path until the interpreter has settled on it."""
     _drivers.update(load_drivers(lab))
+    for _ in range(WARMING):
+        _whole_path(gradients)
+
+
+def _whole_path(gradients: bool) -> None:
+    """A call of a candidate that does a little of everything."""
     inputs = {"x": torch.ones(3, 4), "h": torch.ones(4, 4).bfloat16(), "n": 1, "mask": torch.ones(3, 4).bool()}
 
     def work(_: Candidate, case: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,9 +47,10 @@ def warm_up(lab: Path, *, gradients: bool) -> None:
             y.sum().backward()
         return {"y": y, "h": case["h"] @ case["h"], "gradient": x.grad if gradients else y}
 
-    for _ in range(WARMING):
-        outcome = run_case(Driver("warm", work), work, decode(encode(inputs)), parts={}, forbidden=["torch.nothing"])
-        encode(outcome.outputs)
+    outcome = run_case(
+        Driver("warm", work), work, decode(encode(inputs)), parts={}, forbidden=["torch.nothing"], raw=True
+    )
+    encode(outcome.outputs)
 
 
 def answer_calls(channel: Channel, namespace: dict[str, Any], lab: Path, names: Names) -> None:
@@ -60,10 +67,10 @@ def answer(channel: Channel, hello: Mapping[str, Any], namespace: dict[str, Any]
     if hello["cell"] in names:
         namespace.clear()
         namespace.update(names[hello["cell"]])
-    candidate, missing = _candidate(hello["candidate"], namespace)
+    candidate, missing = (None, "") if hello["bare"] else _candidate(hello["candidate"], namespace)
     driver = None if hello["kind"] == "choice" else (_drivers or load_drivers(lab))[hello["exercise"]]
     if driver is not None:
-        driver = replace(driver, function=_memory_errors(driver.function))
+        driver = replace(driver, function=_nothing if hello["bare"] else _memory_errors(driver.function))
     parts = {name: RemotePart(channel, name) for name in (driver.parts if driver else ())}
     while True:
         call, blob = channel.receive()
@@ -80,6 +87,12 @@ def answer(channel: Channel, hello: Mapping[str, Any], namespace: dict[str, Any]
         _answer(channel, outcome, broken)
         if broken:
             os._exit(BROKEN)
+
+
+def _nothing(*_: Any, **__: Any) -> dict[str, Any]:
+    """In place of a driver in a bare process, whose memory shows what any call takes: code that is touched, inputs."""
+    _whole_path(True)
+    return {}
 
 
 def _candidate(expression: str, namespace: dict[str, Any]) -> tuple[Candidate, str]:
@@ -106,6 +119,7 @@ def _call(driver: Driver | None, candidate: Candidate, inputs: Mapping[str, Any]
         unchanged=hello["unchanged"],
         messages=False,
         comm=comm,
+        raw=True,
     )
 
 

@@ -5,19 +5,21 @@ import contextlib
 import inspect
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from ...substrate.ranks import Communicator
+from ...substrate.ranks import Action, Communicator, ThreadCommunicator
 from .guard import Forbidden, guarded
 from .outcome import NOT_WRITTEN, Outcome
 from .ranked import run_ranks
+from .seen import Seen, candidates_own, seen_by
 from .tree import Tree, TreeError, leaves, map_tensors, plain
 
 Candidate = Any
 Property = Callable[[Tree, Tree], str | None]
+Judged = Callable[[Tree, Tree, Seen], Tree]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Driver:
     ``parts`` are the public stand-ins that a composite takes as parameters; while grading they are calls
     to the trusted side. ``properties`` map (inputs, outputs) to None, or to what is violated. With ``ranks``
     it is called once for each rank, all at the same time, with that rank's inputs and a communicator.
+
+    ``judged`` makes what is compared of (inputs, outputs, seen): while grading it runs on the trusted side, so counts,
+    steps and order are read from what was seen there and never from the candidate's process. Of the inputs, ``outside``
+    is for it alone: the candidate's process does not learn what is looked at.
     """
 
     name: str
@@ -34,6 +40,7 @@ class Driver:
     parts: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     properties: Mapping[str, Property] = field(default_factory=dict)
     ranks: bool = False
+    judged: Judged | None = None
 
     def __call__(
         self, candidate: Candidate, case: Mapping[str, Tree], comm: Communicator | None = None, **parts: Any
@@ -48,15 +55,17 @@ def driver(
     parts: Mapping[str, Callable[..., Any]] | None = None,
     properties: Mapping[str, Property] | None = None,
     ranks: bool = False,
+    judged: Judged | None = None,
 ) -> Any:
     """Mark a function of ``drivers.py`` as the driver of the exercise of the same name.
 
     ``function(candidate, case, **parts)`` returns a tree: nested dicts and lists of tensors, numbers, strings.
     With ``ranks`` it is ``function(candidate, case, comm, **parts)``, and a case's outputs are those by rank.
+    ``judged(case, outputs, seen)`` returns what is compared, where that is not the outputs themselves.
     """
 
     def mark(function: Callable[..., Tree]) -> Driver:
-        return Driver(function.__name__, function, parts or {}, properties or {}, ranks)
+        return Driver(function.__name__, function, parts or {}, properties or {}, ranks, judged)
 
     return mark if function is None else mark(function)
 
@@ -95,17 +104,19 @@ def run_case(
     unchanged: bool = True,
     messages: bool = True,
     comm: Communicator | None = None,
+    raw: bool = False,
 ) -> Outcome:
     """Call ``candidate`` through ``driver`` on ``inputs``, watching for what it must not do.
 
     Of a driver with ranks, ``comm`` makes it one rank's call on its own inputs; without, all ranks run as threads.
+    With ``raw`` somebody else sees to what is ``judged``: the trusted side, or the one who called all ranks.
 
     With ``unchanged`` a candidate that writes to its inputs is told so. ``messages=False`` leaves the text of an
     exception out, as for sealed inputs, which it could quote.
     """
-    if driver.ranks and comm is None:
-        watch = {"parts": parts, "forbidden": forbidden, "unchanged": unchanged, "messages": messages}
-        return run_ranks(lambda own, comm: run_case(driver, candidate, own, comm=comm, **watch), inputs)
+    if not raw:
+        watch = {"forbidden": forbidden, "unchanged": unchanged, "messages": messages}
+        return judged(driver, inputs, _watched(driver, candidate, inputs, parts, watch))
     before = map_tensors(inputs, lambda x: x.detach().clone())
     devices = {x.device.type for _, x in leaves(inputs) if isinstance(x, torch.Tensor)}
     try:
@@ -130,6 +141,30 @@ def run_case(
         if messages:
             detail += f": {error}" if str(error) else ""
         return Outcome(problem="raised", detail=detail[:500], line=student_line(error))
+
+
+def _watched(driver: Driver, candidate: Candidate, inputs: Mapping[str, Tree], parts: Any, watch: Any) -> Outcome:
+    """A call in this process, or in its threads for the ranks; calls of parts are written down as the grader does."""
+
+    seen: list[Action] = []
+
+    def one(own: Mapping[str, Tree], comm: ThreadCommunicator | None = None) -> Outcome:
+        see = comm.actions.append if comm else seen.append
+        given = {**driver.parts, **(parts or {})}
+        noted = {name: seen_by(see, name, part) for name, part in given.items()} if driver.judged else parts
+        return run_case(driver, candidate, own, comm=comm, parts=noted, raw=True, **watch)
+
+    return run_ranks(one, inputs) if driver.ranks else replace(one(candidates_own(inputs)), seen=[seen])
+
+
+def judged(driver: Driver | None, inputs: Mapping[str, Tree], outcome: Outcome) -> Outcome:
+    """The outcome with what is compared in place of its outputs, which may come from anybody."""
+    if driver is None or driver.judged is None or outcome.problem:
+        return outcome
+    try:
+        return replace(outcome, outputs=plain(driver.judged(inputs, outcome.outputs, outcome.seen)))
+    except Exception:
+        return Outcome(problem="type", detail="a result of a wrong type", costs=outcome.costs)
 
 
 def _changed(before: Tree, after: Tree) -> str:

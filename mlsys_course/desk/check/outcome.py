@@ -1,8 +1,9 @@
 """What one call of a candidate came to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ...substrate.ranks.shared.traffic import Action
 from .tree import Tree
 
 NOT_WRITTEN = "not written yet"
@@ -22,6 +23,7 @@ class Outcome:
     line: tuple[str, int] | None = None
     seconds: float = 0.0
     costs: Mapping[str, float] = field(default_factory=dict)  # measured by the trusted side, never told by a candidate
+    seen: Sequence[Sequence[Action]] = ()  # by rank, in its order: messages and calls of parts, by the trusted side
 
     @property
     def words(self) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...substrate.ranks import Communicator, run_together
+from ...substrate.ranks import ThreadCommunicator, run_together
 from .outcome import Outcome
+from .seen import candidates_own
 from .tree import Tree
 
 PUBLIC_SECONDS = 20.0  # a rank that hangs must not hang the notebook
@@ -13,16 +14,16 @@ PUBLIC_SECONDS = 20.0  # a rank that hangs must not hang the notebook
 
 def rank_inputs(inputs: Mapping[str, Tree]) -> list[dict[str, Tree]]:
     """What each rank is given of a case: what is common, and its own entry of ``ranks``."""
-    common = {name: value for name, value in inputs.items() if name != "ranks"}
+    common = {name: value for name, value in candidates_own(inputs).items() if name != "ranks"}
     return [{**common, **own} for own in inputs["ranks"]]
 
 
 def run_ranks(
-    call: Callable[[Mapping[str, Tree], Communicator], Outcome],
+    call: Callable[[Mapping[str, Tree], ThreadCommunicator], Outcome],
     inputs: Mapping[str, Tree],
     seconds: float = PUBLIC_SECONDS,
 ) -> Outcome:
-    """Every rank's ``call`` on its inputs, as threads of this process; the outcome of all, with its traffic."""
+    """Every rank's ``call`` on its inputs, as threads of this process; the outcome of all, with what was seen."""
     given = rank_inputs(inputs)
     together = run_together(lambda comm: call(given[comm.rank], comm), len(given), seconds)
     if together.late:
@@ -30,7 +31,7 @@ def run_ranks(
     for error in together.errors.values():
         raise error
     outcome = combined(together.results, together.board.released, together.stuck)
-    return replace(outcome, costs=together.traffic.costs)
+    return replace(outcome, costs=together.traffic.costs, seen=together.board.actions)
 
 
 def combined(outcomes: Sequence[Outcome], released: Collection[int], stuck: str) -> Outcome:

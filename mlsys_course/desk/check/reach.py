@@ -29,6 +29,7 @@ class Reached:
     dotted: set[str] = field(default_factory=set)
     strings: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
+    cells: set[int] = field(default_factory=set)  # that hold the statements
 
     def source(self) -> str:
         """The statements as the text of a module, comments inside them kept."""
@@ -191,7 +192,9 @@ def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()
 
     Names in ``stop`` are not followed: a composite's parts, which are exercises of their own.
     """
-    statements, binds, aliases = _program(tuple(searched(sources)))
+    read = searched(sources)
+    statements, binds, aliases = _program(tuple(read))
+    cell_of = [cell for cell, source in enumerate(read) for _ in parse_cell(source)]
     wanted, seen, missing = list(roots), set(stop), set()
     indices: set[int] = set()
     while wanted:
@@ -206,7 +209,7 @@ def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()
                 indices.add(index)
                 wanted.extend(used_names(statements[index]))
     chosen = [statements[i] for i in sorted(indices)]
-    result = Reached(chosen, missing=missing)
+    result = Reached(chosen, missing=missing, cells={cell_of[i] for i in indices})
     for statement in chosen:
         own = _own_aliases(statement, aliases)
         for node in nodes_of(statement):

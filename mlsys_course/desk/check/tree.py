@@ -109,6 +109,25 @@ def _file(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
     return b"".join([struct.pack("<Q", len(text)), text, *pieces])
 
 
+def outline(blob: bytes) -> Tree:
+    """The tree of ``blob`` with the shapes of its tensors, as tuples, in their place: a look at the header alone."""
+    try:
+        (length,) = struct.unpack("<Q", blob[:8])
+        header = json.loads(blob[8 : 8 + length])
+
+        def build(value: Any) -> Tree:
+            if isinstance(value, dict):
+                found = value.get("t")
+                if found is not None:
+                    return tuple(int(size) for size in header[str(int(found))]["shape"])
+                return {str(key): build(item) for key, item in value["d"].items()}
+            return [build(item) for item in value] if isinstance(value, list) else value
+
+        return build(json.loads(header["__metadata__"]["tree"]))
+    except Exception as error:
+        raise TreeError(f"bytes that are no tree ({type(error).__name__})") from None
+
+
 def decode(blob: bytes) -> Tree:
     """The tree of ``blob``, which may come from anybody: raises TreeError on anything malformed."""
     try:

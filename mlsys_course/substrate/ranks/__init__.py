@@ -6,13 +6,14 @@ are in ``mlsys_course.substrate.ranks.shared.chart``, which imports matplotlib.
 
 from .processes.run import run
 from .processes.starters import warm_up
+from .shared.clocks import Clocks
 from .shared.communicator import Communicator, Handle
 from .shared.problems import Deadlock, Mismatch, RankDied, RankProblem, RankRaised, RanksLate
 from .shared.result import Run
 from .shared.switchboard import Released, Switchboard
-from .shared.threads import Together, run_in_threads, run_together
+from .shared.threads import ThreadCommunicator, Together, run_in_threads, run_together
 from .shared.timeline import Event, Timeline
-from .shared.traffic import Message, Traffic
+from .shared.traffic import Action, Message, Traffic
 from .simulator.cluster import ETHERNET, INFINIBAND, NVLINK, PCIE, Cluster, Link
 from .simulator.simulate import simulate
 
@@ -21,6 +22,8 @@ __all__ = [
     "INFINIBAND",
     "NVLINK",
     "PCIE",
+    "Action",
+    "Clocks",
     "Cluster",
     "Communicator",
     "Deadlock",
@@ -36,6 +39,7 @@ __all__ = [
     "Released",
     "Run",
     "Switchboard",
+    "ThreadCommunicator",
     "Timeline",
     "Together",
     "Traffic",

@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
-from .traffic import Message, Traffic
+from .traffic import Action, Message, Traffic
 
 LOOK_SECONDS = 0.05  # between two looks of a rank that waits
 
@@ -20,7 +20,10 @@ class Released(RuntimeError):
 
 
 class Switchboard:
-    """``stuck`` says, once it is so, who waits for what in vain; ``released`` are the ranks that were told."""
+    """``stuck`` says, once it is so, who waits for what in vain; ``released`` are the ranks that were told.
+
+    ``actions`` are what each rank did, in its program's order.
+    """
 
     def __init__(self, world_size: int):
         self.world_size = world_size
@@ -29,6 +32,7 @@ class Switchboard:
         self._waits: dict[tuple[int, int], int] = {}  # receiver, channel -> the rank that it waits for
         self._working = [1] * world_size  # threads of each rank that are not told to wait for another of it
         self._left: set[int] = set()
+        self.actions: list[list[Action]] = [[] for _ in range(world_size)]
         self._sent: list[list[Message]] = [[] for _ in range(world_size)]
         self._waiting_bytes = 0
         self._over = False
@@ -48,6 +52,7 @@ class Switchboard:
         """Put a message of ``size`` bytes into a mailbox, and count it."""
         with self._changed:
             self._sent[sender].append(Message(sender, receiver, size))
+            self.actions[sender].append(("send", receiver, size))
             if receiver in self._left or self._over:
                 return
             self._boxes[sender, receiver, channel].append((message, size))
@@ -72,6 +77,7 @@ class Switchboard:
                 raise Released(self.stuck or "the run is over")
             message, size = box.popleft()
             self._waiting_bytes -= size
+            self.actions[receiver].append(("recv", source))
             return message
 
     def working(self, rank: int, change: int) -> None:

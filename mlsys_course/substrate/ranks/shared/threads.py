@@ -22,6 +22,7 @@ class ThreadCommunicator(Communicator):
     def __init__(self, board: Switchboard, rank: int):
         super().__init__(rank, board.world_size)
         self._board = board
+        self.actions = board.actions[rank]
 
     def channel(self) -> Communicator:
         return self._another()
@@ -54,7 +55,7 @@ class Together:
         return self.board.traffic
 
 
-def run_together(function: Callable[[Communicator], Any], world_size: int, seconds: float = 60.0) -> Together:
+def run_together(function: Callable[[ThreadCommunicator], Any], world_size: int, seconds: float = 60.0) -> Together:
     """Call ``function`` once for each rank, all at once, and say what it came to; raises nothing of theirs."""
     if world_size < 1:
         raise ValueError(f"world_size={world_size}; there is at least one rank")

@@ -4,10 +4,14 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import overload
+from typing import Any, TypeAlias, overload
 
 import torch
 from torch import Tensor
+
+# One thing that a rank did: ("send", receiver, bytes), ("recv", sender), or the call of a part that it was handed, by
+# the part's name and its arguments, of which tensors are told by their shapes.
+Action: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,147 @@
+"""Counts, steps and order earn nothing by assignment: whatever a candidate sets in its own process, by exercise.
+
+Each candidate below is right but too dear, or does not do what is counted. While it runs, everything that a driver
+might count with is set to what an honest run has.
+"""
+
+import inspect
+
+import pytest
+
+from autograder.demo.student import Student
+from autograder.grade.run import solution_notebook
+from autograder.grade.session import Session
+from mlsys_course.desk.check.edition import load_drivers
+from tests.conftest import ROOT
+
+SET = """
+import collections, gc, sys
+def set_everything():
+    # counters, clocks, lists of what was seen: of drivers, check and ranks, by frames and by the collector
+    for name in ("Clocks", "PartCounter", "Switchboard"):
+        for kind in [k for k in gc.get_objects() if isinstance(k, type) and k.__name__ == name]:
+            kind.steps = property(lambda self: 0)
+    found = [o for o in gc.get_objects() if type(o).__module__.startswith(("mlsys_course", "drivers", "inside"))]
+    for one in found:
+        for field, value in list(getattr(one, "__dict__", {}).items()):
+            if type(value) is int and field in ("steps", "calls", "count", "now", "number_of_calls"):
+                one.__dict__[field] = 0
+            elif isinstance(value, (list, collections.deque)) and field in ("events", "messages", "calls", "sent",
+                                                                            "seen", "alive", "actions"):
+                value.clear()
+    frame = sys._getframe(1)
+    while frame:
+        for field, value in list(frame.f_locals.items()):
+            if isinstance(value, list) and field in ("calls", "sizes", "events", "seen", "arrived"):
+                value.clear()
+        frame = frame.f_back
+"""
+STAR = """
+def broadcast(x, comm, root):
+    set_everything()
+    if comm.rank == root:
+        for rank in range(comm.world_size):
+            if rank != root:
+                comm.send(x, rank)
+    else:
+        comm.recv(x, root)
+    set_everything()
+    return x
+"""
+ONE_EACH = """
+def average_bucket(parameters, comm, all_reduce):
+    for p in parameters:
+        own = torch.zeros_like(p) if p.grad is None else p.grad
+        p.grad = all_reduce(own.contiguous(), comm) / comm.world_size
+    set_everything()
+"""
+AFTERWARDS = """
+import contextlib
+class DataParallel:
+    def __init__(self, model, comm, buckets, broadcast, start_all_reduce):
+        self.comm, self.buckets, self.start = comm, buckets, start_all_reduce
+        for tensor in (*model.parameters(), *model.buffers()):
+            broadcast(tensor.data, comm)
+    @contextlib.contextmanager
+    def no_sync(self):
+        yield
+    def finish(self):
+        for p in (p for bucket in self.buckets for p in bucket):
+            own = torch.zeros_like(p) if p.grad is None else p.grad
+            total = self.start(own.flatten(), self.comm).wait()
+            p.grad = (total / self.comm.world_size).view(p.shape)
+        set_everything()
+"""
+WHOLE = """
+def hierarchical_all_reduce(x, comm, node_size):
+    total = x.clone()
+    for rank in range(comm.world_size):
+        if rank != comm.rank:
+            comm.send(x, rank)
+    for rank in range(comm.world_size):
+        if rank != comm.rank:
+            total += comm.recv(torch.empty_like(x), rank)
+    set_everything()
+    return total
+"""
+EVERY_PATH = """
+def gradient(output, inputs, order, rule):
+    total = {}
+    def walk(node, adjoint):
+        total[node] = total[node] + adjoint if node in total else adjoint
+        if node.inputs:
+            for x, partial in zip(node.inputs, rule(node, adjoint)):
+                if partial is not None:
+                    walk(x, partial)
+        set_everything()
+    walk(output, G.fill(output, 1.0))
+    return [total.get(x, G.fill(x, 0.0)) for x in inputs]
+"""
+AT_ONCE = """
+def block_matmul(a, b, block, multiply):
+    if a.shape[1] != len(b) or min(block) < 1:
+        raise ValueError("sizes")
+    product = multiply(a, b).to(a.dtype)
+    set_everything()
+    return product
+"""
+NO_MESSAGE = "def barrier(comm):\n    set_everything()"
+CHEATS = {
+    ("lab09_all_reduce", "broadcast"): (STAR, {"steps"}),
+    ("lab09_all_reduce", "barrier"): (NO_MESSAGE, {"waits", "steps"}),
+    ("lab09_all_reduce", "average_bucket"): (ONE_EACH, {"traffic"}),
+    ("lab09_all_reduce", "DataParallel"): (AFTERWARDS, {"overlap", "unused", "no_sync"}),
+    ("lab09_all_reduce", "hierarchical_all_reduce"): (WHOLE, {"traffic"}),
+    ("lab05_autodiff", "gradient"): (EVERY_PATH, {"cost"}),
+    ("lab00_foundations", "block_matmul"): (AT_ONCE, {"tiles"}),
+}
+MEASURED = {("lab05_autodiff", "Evaluator")}  # by calls of a part and by memory
+
+
+@pytest.mark.parametrize("lab", sorted({lab for lab, _ in CHEATS}))
+def test_what_is_counted_is_counted_outside(course, lab):
+    cheats = {exercise: found for (stem, exercise), found in CHEATS.items() if stem == lab}
+    with Session(course, lab) as session:
+        student = Student(session.released, solution_notebook(session.lab)).solve()
+        for exercise, (source, _) in cheats.items():
+            student.write(exercise, f"import torch\n{SET}\n{source}")
+        verdicts = session.grade(student.notebook, {}).verdicts
+    for exercise, (_, lost) in cheats.items():
+        verdict = verdicts[exercise]
+        assert {r.aspect for r in verdict.results if not r.ok} >= lost, exercise
+    assert all(verdict.ok for name, verdict in verdicts.items() if name not in cheats and verdict.kind == "core")
+
+
+LABS = sorted(path.parent.name for path in (ROOT / "solutions").glob("*/drivers.py"))
+COUNTING = ("len(calls", "len(events", "Clocks(", "alive", ".count(", "data_ptr", "perf_counter", "messages(")
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_no_driver_counts_in_the_candidates_process(lab):
+    """The functions that are called there count nothing; KVCache's place in memory is the one exception, and known."""
+    for name, driver in load_drivers(ROOT / "solutions" / lab).items():
+        source = inspect.getsource(driver.function)
+        found = [word for word in COUNTING if word in source]
+        assert not found or (name == "KVCache" and found == ["data_ptr"]), f"{lab}, {name}: {found}"
+        judged = driver.judged is not None
+        assert judged == ((lab, name) in CHEATS or (lab, name) in MEASURED), f"{lab}, {name} has no cheat above"
