@@ -28,8 +28,8 @@ def configure(c: Config) -> Config:
     c.CourseDirectory.course_id = ""
     c.Autograde.exporter_class = "autograder.grade.execute.RepairingExporter"
     c.Autograde.pre_convert_hook = "autograder.grade.quarantine.before_autograde"
+    # No ClearOutput: the exporter keeps what was handed in, with nothing active in it.
     c.Autograde.sanitize_preprocessors = [
-        "nbgrader.preprocessors.ClearOutput",
         "nbgrader.preprocessors.DeduplicateIds",
         "nbgrader.preprocessors.OverwriteKernelspec",
         "nbgrader.preprocessors.OverwriteCells",

@@ -7,7 +7,7 @@ from nbformat import NotebookNode
 
 from mlsys_course.desk.workbook import grade_id
 
-MOST_ERROR, MOST_LINE = 300, 200  # characters of a message, of a line
+MOST_LINE = 200  # characters
 NO_FACTS: dict[str, Any] = {"kind": "open", "status": "", "hints": [], "note": "", "line": None, "parts": []}
 
 
@@ -33,9 +33,8 @@ class Recorded:
         return next((o.metadata.mlsys for o in self._outputs(name) if "mlsys" in o.get("metadata", {})), NO_FACTS)
 
     def error(self, name: str) -> str:
-        """What a student's own cell stopped with when it ran, before any sealed input was near."""
-        errors = [output for output in self._outputs(name) if output.get("output_type") == "error"]
-        return f"{errors[0].ename}: {errors[0].evalue}".split("\n")[0][:MOST_ERROR] if errors else ""
+        """What a student's own cell stopped with when it ran, in our words."""
+        return self._named[name].metadata.get("mlsys", {}).get("stopped", "") if name in self._named else ""
 
     def stopped(self, own: str, place: list | None) -> tuple[int, str]:
         """The line of an exercise's own cell where its code stopped; or 0, and the text of a line of another cell."""

@@ -1,6 +1,7 @@
 """What happened to a submission, for the assistant who must answer a student: one text file each, for staff only."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from mlsys_course.desk.check import Verdict
 from mlsys_course.desk.check.verdict import Result
@@ -10,6 +11,7 @@ from ..sandbox import Cell, Run
 from .handed_in import HandedIn
 
 WIDTH = 72  # of a cell's first line
+MOST_SHOWN, MOST_LINES, MOST_CELL = 400, 2000, 40  # characters of a line; lines of all cells, and of one
 
 
 def evidence(
@@ -30,17 +32,40 @@ def evidence(
         "Left behind at intake": handed.refused or ([handed.problem] if handed.problem else []),
         "Stopped by the sandbox, or tried in it": run.log,
         "Cells": list(_cells(cells, run)),
+        "What cells showed when they ran here (students are not shown this)": list(_shown(run)),
         "Exercises": [line for verdict in verdicts.values() for line in _exercise(verdict)],
     }
     for title, body in sections.items():
-        lines += ["", title, *(f"  {line}" for line in body or ["nothing"])]
+        lines += ["", title, *(f"  {printable(line)}" for line in body or ["nothing"])]
     return "\n".join(lines) + "\n"
 
 
 def _cells(cells: Sequence[Cell], run: Run) -> Iterator[str]:
     for number, (cell, came) in enumerate(zip(cells, run.cells, strict=False)):
-        first = next((line for line in cell.source.splitlines() if line.strip()), "")[:WIDTH]
+        first = printable(next((line for line in cell.source.splitlines() if line.strip()), "")[:WIDTH])
         yield f"{number:3}  {came.status:8} {came.seconds:6.2f} s  {first}"
+
+
+def _shown(run: Run) -> Iterator[str]:
+    """The outputs' text, of each cell its first lines."""
+    left = MOST_LINES
+    for number, came in enumerate(run.cells):
+        lines = [line for output in came.outputs for line in _text(output).splitlines()][: min(left, MOST_CELL)]
+        left -= len(lines)
+        yield from (f"{number:3}  {printable(line)[:MOST_SHOWN]}" for line in lines)
+
+
+def _text(output: Mapping[str, Any]) -> str:
+    """An output as text; of a picture that it is one."""
+    data = output.get("data", {})
+    error = ": ".join(filter(None, [output.get("ename"), output.get("evalue")]))
+    pictures = "".join(f"[{kind}]\n" for kind in data if kind.startswith("image/"))
+    return output.get("text", "") or error or pictures + data.get("text/plain", "")
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey, or a reader could not see."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _exercise(verdict: Verdict) -> Iterator[str]:

@@ -17,7 +17,8 @@ from ..feedback.facts import facts_of
 from ..files import read_regular
 from ..scoring.cells import code_cells, grade_id
 from .handed_in import read_parts
-from .passive import passive, passive_text
+from .own_words import stopped
+from .passive import passive_text
 from .repair import MOST_BYTES, repair
 from .session import Graded, Session, with_notes
 
@@ -72,7 +73,10 @@ class SealedExecute(Execute):
 
 
 def with_results(nb: NotebookNode, graded: Graded, verdicts: Mapping[str, Verdict], session: Session) -> NotebookNode:
-    """The notebook as it is recorded: our results in graded cells, what ran in the others, nothing active."""
+    """The notebook as it is recorded: our results in graded cells, in the others what was handed in, nothing active.
+
+    Of the grading run nothing that it could choose, since feedback is made from this notebook; staff's log has it.
+    """
     runs = iter(graded.run.cells)
     ids = [cell.get("id", "") for cell in code_cells(nb)]
     for number, cell in enumerate(code_cells(nb), 1):
@@ -83,7 +87,7 @@ def with_results(nb: NotebookNode, graded: Graded, verdicts: Mapping[str, Verdic
             points = session.scorer.specifications[name].points
             cell.outputs = result_outputs(verdicts[name], number, facts_of(verdicts[name], points, ids))
         else:
-            cell.outputs = [safe for o in (run.outputs if run else []) if (safe := passive(o)) is not None]
+            cell.metadata["mlsys"] = {"stopped": stopped(cell.source, run)}
     ours = {cell.source for cell in session.released.cells}
     for cell in nb.cells:
         if cell.cell_type != "code" and cell.source not in ours:

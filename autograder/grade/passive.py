@@ -3,10 +3,15 @@
 import base64
 import io
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
+from ..sandbox.said import outputs
+
+MOST_CHARACTERS = 4 << 20  # of one cell's outputs
 MOST_PIXELS = 40_000_000
 ACTIVE = (
     r"<(?=[a-zA-Z/!?])",  # a tag
@@ -28,6 +33,36 @@ def passive_text(source: str) -> str:
     for active in ACTIVE:
         source = re.sub(active, lambda match: match[0] + ZERO_WIDTH_SPACE, source)
     return source
+
+
+def shown(handed: Any) -> list[NotebookNode]:
+    """What a cell showed on the student's own machine, of whatever stands in a file; what is no output is left out."""
+    kept: list[NotebookNode] = []
+    left = MOST_CHARACTERS
+    for output in outputs([_whole(output) for output in handed] if isinstance(handed, list) else []):
+        found = passive(output)
+        left -= len(str(found))
+        if found is not None and left >= 0:
+            kept.append(found)
+    return kept
+
+
+def _whole(value: Any) -> Any:
+    """An output with its texts in one piece, as files have them by lines; not a traceback, which is a list of lines."""
+    if not isinstance(value, Mapping):
+        return value
+    whole = {str(key): _joined(item) if key == "text" else item for key, item in value.items()}
+    data = whole.get("data")
+    if isinstance(data, Mapping):
+        texts = {str(kind): _joined(item) for kind, item in data.items()}
+        whole["data"] = {kind: text for kind, text in texts.items() if isinstance(text, str)}
+    if whole.get("output_type") == "execute_result":
+        whole["execution_count"] = 0  # ours are counted anew
+    return {"name": "stdout", "metadata": {}, **whole}
+
+
+def _joined(text: Any) -> Any:
+    return "".join(map(str, text)) if isinstance(text, list) else text
 
 
 def passive(output: dict) -> NotebookNode | None:

@@ -18,6 +18,7 @@ from mlsys_course.desk.receipt import NOTEBOOK_BYTES
 
 from ..build.notebook import duplicate
 from ..scoring.cells import grade_id
+from .passive import shown
 
 MOST_BYTES = NOTEBOOK_BYTES
 TYPES = ("code", "markdown", "raw")
@@ -91,7 +92,8 @@ def _plain_cell(cell: Any) -> dict[str, Any] | None:
     nbgrader = metadata.get("nbgrader") if isinstance(metadata, Mapping) else None
     name = nbgrader.get("grade_id") if isinstance(nbgrader, Mapping) else ""
     text = source.encode("utf-8", errors="replace").decode().replace("\0", "").replace("\r\n", "\n")
-    return {"cell_type": str(cell["cell_type"]), "source": text, "grade_id": name if isinstance(name, str) else ""}
+    plain = {"cell_type": str(cell["cell_type"]), "source": text, "grade_id": name if isinstance(name, str) else ""}
+    return {**plain, "outputs": shown(cell.get("outputs"))}
 
 
 def _claims(cells: list[dict], known: Mapping[str, NotebookNode], notes: dict[str, str]) -> dict[int, str]:
@@ -119,7 +121,7 @@ def _mend(cell: dict, original: NotebookNode | None, cell_id: str, notes: dict[s
     # nbformat's own functions validate each cell, for a millisecond; this one is made of checked parts.
     node = NotebookNode(id=cell_id, cell_type=kind, metadata=NotebookNode(), source=cell["source"])
     if kind == "code":
-        node.update(outputs=[], execution_count=None)
+        node.update(outputs=cell["outputs"], execution_count=None)
     if original is None:
         return node
     node.id, node.metadata = original.id, copy.deepcopy(original.metadata)

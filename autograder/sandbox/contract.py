@@ -12,6 +12,12 @@ class SandboxUnavailable(CourseProblem):
     """This machine lacks a piece that sealed grading needs; the message says which, and what to do."""
 
 
+BUFFER = 64 << 10  # the most bytes that wait unread behind a descriptor: a pipe's; TCP's are set to fewer
+TERMINALS = 2 * 640 << 10  # and behind a sandbox's terminals
+FEWEST_DESCRIPTORS = 8  # to run at all, where memory is limited to a few hundred MiB
+UNSEEN = 20  # such bytes are in no process's resident set, so all of them together are one part in so many
+
+
 @dataclass(frozen=True)
 class Limits:
     """Of one submission. Memory, CPU and processes are summed over all its processes, temporary files included."""
@@ -27,16 +33,23 @@ class Limits:
     scratch_mib: int = 64
     output_mib: int = 4
 
+    @property
+    def descriptors(self) -> int:
+        """Of each process: so many that unread bytes in the kernel cannot matter. One more is its channel to us."""
+        room = (self.memory_mib << 20) // UNSEEN - TERMINALS
+        return max(FEWEST_DESCRIPTORS, room // (self.processes * BUFFER) - 1)
+
     def resources(self) -> dict[str, int]:
         """The limits that the kernel holds each process to, beside the watchdog's sums. Names of resource.RLIMIT_*."""
         return {
             "NPROC": self.processes,
             "CPU": int(self.cpu_seconds) + 5,
             "FSIZE": self.scratch_mib << 20,
-            "NOFILE": 512,
+            "NOFILE": self.descriptors,
             "CORE": 0,
             "MEMLOCK": 0,
             "MSGQUEUE": 0,
+            "SIGPENDING": 1024,
         }
 
 

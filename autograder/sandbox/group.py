@@ -10,7 +10,7 @@ from .inside.channel import Channel
 from .process import Sandbox, WarmProcess
 from .watchdog import Watchdog
 
-MOST_RANKS, FEWEST_PROCESSES = 8, 32  # a notebook may start ranks as threads
+MOST_RANKS, FEWEST_PROCESSES = 8, 24  # a notebook may start ranks as threads
 
 
 def ranks_of(trusted: Trusted, exercises: Collection[str]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from .contract import Limits, SandboxUnavailable
+from .contract import BUFFER, Limits, SandboxUnavailable
 from .gpu import Cards
 from .handles import NO_HANDLES, close_handle, process_handle, send_signal
 from .inside import processes
@@ -41,6 +41,7 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "65536",  # so that freed memory goes back, and peaks can be told
 }
 # Autograd starts a thread for each card that it sees, and does not survive the fork then.
+CUDA_RESOURCES = {"NOFILE": 512}  # it opens dozens
 WITHOUT_CARDS = {"CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -113,10 +114,11 @@ class WarmProcess:
     def spawn(self, limits: Limits, graded: int) -> "Sandbox":
         """Start a sandbox with a channel for the notebook and one for each graded cell."""
         pairs = [socket.socketpair() for _ in range(1 + graded)]
-        for ours, _ in pairs:
+        for ours, theirs in pairs:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER // 2)  # the kernel doubles it
             if sys.platform == "linux":
                 ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        resources = limits.resources()
+        resources = limits.resources() | (CUDA_RESOURCES if self.cards else {})
         slot = next(self.slots)
         sandbox = Sandbox(
             self, slot, limits, [Channel(ours, most_header=4 * limits.output_mib << 20) for ours, _ in pairs]

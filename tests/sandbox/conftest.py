@@ -53,12 +53,12 @@ RIGHT = {
 
 def make_edition(folder: Path) -> Path:
     """An edition with two functions, a composite and a choice."""
-    (folder / "python" / "mlsys_course").mkdir(parents=True)
+    package = folder / "python" / "mlsys_course"
+    package.mkdir(parents=True)
     (folder / "lab" / "cases").mkdir(parents=True)
-    shutil.copy(ROOT / "mlsys_course" / "__init__.py", folder / "python" / "mlsys_course")
-    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copy(ROOT / "mlsys_course" / "__init__.py", package)
     for name in ("desk", "substrate"):
-        shutil.copytree(ROOT / "mlsys_course" / name, folder / "python" / "mlsys_course" / name, ignore=ignored)
+        shutil.copytree(ROOT / "mlsys_course" / name, package / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "lab" / "drivers.py").write_text(DRIVERS)
     case = Case("public", "values", {"x": torch.ones(2)}, {"y": torch.ones(2)})
     specifications = [

@@ -20,6 +20,9 @@ from .processes import hold_all_below
 FIRST_UID, UIDS = 200_000, 60_000  # as root: a uid for each sandbox, so that RLIMIT_NPROC counts it alone
 HOME = "/home/student"
 AWAITED = (signal.SIGCHLD, signal.SIGUSR1)  # by process 1: the second is the trusted side's wish to hold all others
+# Bytes that wait to be read and to be sent: least, at first, at most; connections that nobody has accepted yet.
+NETWORK = {"ipv4/tcp_rmem": "4096 16384 16384", "ipv4/tcp_wmem": "4096 16384 16384", "core/somaxconn": "1"}
+TERMINALS = 2  # each may hold 640 KiB that are not read
 CHANNELS = 200  # descriptors from here on are ours: the notebook's, then one for each graded cell
 
 
@@ -108,7 +111,7 @@ def _init(limits: Mapping[str, Any], channels: list[int], how: Confinement,
         with contextlib.suppress(OSError):  # now, since the fresh /proc cannot be written
             Path("/proc/self/oom_score_adj").write_text("1000")
         if how.sealed:
-            _loopback_up()
+            _own_network()
             _own_folders(limits["scratch_mib"], how.cards)
         kernel.set_limits(limits["resources"])
         if how.sealed:
@@ -153,9 +156,12 @@ def _notebook(channels: list[int], how: Confinement, work: Callable[[list[int]],
     os._exit(1)
 
 
-def _loopback_up() -> None:
+def _own_network() -> None:
+    """A loopback, up and running, whose sockets hold little that is not read."""
+    for name, value in NETWORK.items():
+        Path("/proc/sys/net", name).write_text(value)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        fcntl.ioctl(sock, 0x8914, struct.pack("16sh", b"lo", 1 | 64))  # SIOCSIFFLAGS: up and running
+        fcntl.ioctl(sock, 0x8914, struct.pack("16sh", b"lo", 1 | 64))  # SIOCSIFFLAGS
 
 
 def _own_folders(scratch_mib: int, cards: bool) -> None:
@@ -176,10 +182,28 @@ def _own_folders(scratch_mib: int, cards: bool) -> None:
         os.makedirs(point, exist_ok=True)
         kernel.mount(f"/proc/self/fd/{descriptor}", point, None, kernel.BIND | kernel.RECURSIVE)
         os.close(descriptor)
-    kernel.mount("devpts", "/dev/pts", "devpts", kernel.NO_SUID | kernel.NO_EXEC, "newinstance,ptmxmode=0666,mode=620")
-    # Read-only: who writes to /proc/self/clear_refs sets the peak of its memory back. But CUDA names threads there.
-    kernel.mount("proc", "/proc", "proc", safe | kernel.NO_EXEC | (0 if cards else kernel.READ_ONLY))
+    kernel.mount(
+        "devpts",
+        "/dev/pts",
+        "devpts",
+        kernel.NO_SUID | kernel.NO_EXEC,
+        f"newinstance,max={TERMINALS},ptmxmode=0666,mode=620",
+    )
+    _own_proc(safe | kernel.NO_EXEC, cards)
     kernel.set_host_name("sandbox")
+
+
+def _own_proc(flags: int, cards: bool) -> None:
+    """Read-only, since who writes to /proc/self/clear_refs sets the peak of its memory back; and of processes alone,
+    since how busy the machine is tells of neighbours. But CUDA names threads there, and reads of drivers.
+    """
+    if cards:
+        kernel.mount("proc", "/proc", "proc", flags)
+        return
+    try:
+        kernel.mount("proc", "/proc", "proc", flags | kernel.READ_ONLY, "subset=pid")
+    except OSError:  # before Linux 5.8
+        kernel.mount("proc", "/proc", "proc", flags | kernel.READ_ONLY)
 
 
 def _outermost_mounts(*folders: str) -> list[str]:

@@ -2,13 +2,13 @@
 
 import contextlib
 import ctypes
-import errno
 import os
 import resource
 import struct
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from .seccomp import seccomp_program as seccomp_program
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -128,76 +128,6 @@ def set_limits(limits: Mapping[str, int]) -> None:
         most = value if hard == resource.RLIM_INFINITY else min(value, hard)
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(kind, (most, most))
-
-
-# Roads out, roads to other processes, and memory that the watchdog could not see (memfd, System V, mqueue).
-DENIED = """
-ptrace process_vm_readv process_vm_writev process_madvise pidfd_getfd kcmp
-mount umount2 pivot_root chroot unshare setns fsopen fsconfig fsmount fspick move_mount open_tree mount_setattr
-open_by_handle_at name_to_handle_at mknod mknodat quotactl swapon swapoff acct
-bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register fanotify_init
-keyctl add_key request_key kexec_load kexec_file_load init_module finit_module delete_module
-reboot settimeofday clock_settime clock_adjtime adjtimex syslog vhangup personality lookup_dcookie nfsservctl
-memfd_create memfd_secret shmget shmat shmctl shmdt msgget semget mq_open
-"""
-UNIX, INET, INET6, NETLINK = 1, 2, 10, 16  # the only families of sockets: gloo needs the last one
-MASKED, EQUAL, GREATER = 7, 4, 6
-
-
-class _Comparison(ctypes.Structure):
-    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
-
-
-def seccomp_library() -> ctypes.CDLL:
-    """libseccomp; raises OSError where it is not installed."""
-    library = ctypes.CDLL("libseccomp.so.2")
-    library.seccomp_init.restype = ctypes.c_void_p
-    library.seccomp_release.argtypes = [ctypes.c_void_p]
-    library.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    library.seccomp_rule_add_array.argtypes = [
-        ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(_Comparison)
-    ]  # fmt: skip
-    return library
-
-
-def seccomp_program(*, shared_piece: int = 0) -> bytes:
-    """The filter as the kernel's own instructions: built once, loaded in each sandbox.
-
-    ``shared_piece``, in bytes, is for CUDA, which cannot start without anonymous shared memory: as much in a piece, of
-    which the watchdog then counts each in full.
-    """
-    library = seccomp_library()
-    context = library.seccomp_init(0x7FFF0000)  # allow
-
-    def refuse(name: str, code: int, *comparisons: tuple[int, int, int, int]) -> None:
-        number = library.seccomp_syscall_resolve_name(name.encode())
-        if number < 0:  # not on this machine
-            return
-        array = (_Comparison * max(1, len(comparisons)))(*(_Comparison(*c) for c in comparisons))
-        result = library.seccomp_rule_add_array(context, 0x00050000 | code, number, len(comparisons), array)
-        if result:
-            raise OSError(-result, f"seccomp rule for {name}")
-
-    for name in DENIED.split():
-        refuse(name, errno.EPERM)
-    refuse("clone3", errno.ENOSYS)  # its flags lie in memory, out of the filter's sight; libc then uses clone
-    for flag in (NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWCGROUP):
-        refuse("clone", errno.EPERM, (0, MASKED, flag, flag))
-    # A lease on a file that all sandboxes read would make a neighbour's open() wait.
-    refuse("fcntl", errno.EPERM, (1, MASKED, 0xFFFFFFFF, 1024))
-    for request in (0x5412, 0x541C):  # TIOCSTI, TIOCLINUX: typing into a terminal
-        refuse("ioctl", errno.EPERM, (1, MASKED, 0xFFFFFFFF, request))
-    # Anonymous shared memory stays when no process maps it, so that nobody's resident set would show it.
-    refuse("mmap", errno.EPERM, (3, MASKED, 0x21, 0x21), (1, GREATER, shared_piece, 0))
-    for family in set(range(46)) - {UNIX, INET, INET6, NETLINK}:
-        refuse("socket", errno.EAFNOSUPPORT, (0, EQUAL, family, 0))
-    with tempfile.TemporaryFile() as file:
-        result = library.seccomp_export_bpf(context, file.fileno())
-        library.seccomp_release(context)
-        if result:
-            raise OSError(-result, "seccomp_export_bpf")
-        file.seek(0)
-        return file.read()
 
 
 class _Program(ctypes.Structure):

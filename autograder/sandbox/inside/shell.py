@@ -3,6 +3,7 @@
 import builtins
 import io
 import json
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -203,3 +204,20 @@ def refuse_input() -> None:
 
     replacement: Callable[..., str] = no_input
     builtins.input = replacement
+
+
+def pair_over_loopback() -> None:
+    """Where there are no socket pairs, as in a sealed sandbox, make them of TCP: event loops and duplex pipes ask."""
+    try:
+        for end in socket.socketpair():
+            end.close()
+    except OSError:
+        socket.socketpair = _loopback_pair
+
+
+def _loopback_pair(*_: object, **__: object) -> tuple[socket.socket, socket.socket]:
+    """Two sockets of this process that are connected to each other."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+    return ours, theirs
