@@ -43,6 +43,7 @@ AUTOGRAD = (
 )
 LOSSES = ("torch.nn.functional.cross_entropy", "torch.nn.functional.nll_loss")
 BASIC = ("elementwise", "reductions", "indexing", "creation")
+WITH_PRODUCTS = (*BASIC, "products")
 LOG_SOFTMAX = {"log_softmax": Part(foundations.log_softmax, lambda x, dim=-1: x.numel())}
 
 
@@ -113,7 +114,7 @@ def from_ids_to_loss() -> list[Item]:
         of_scores.cross_entropy,
         loss.CROSS_ENTROPY,
         forbidden=LOSSES + AUTOGRAD,
-        allowed=(*BASIC, "products", "one-hot"),
+        allowed=(*WITH_PRODUCTS, "one-hot"),
         parts=LOG_SOFTMAX,
     )
     return [
@@ -125,7 +126,7 @@ def from_ids_to_loss() -> list[Item]:
             of_tokens.look_up,
             tokens.LOOK_UP,
             forbidden=embeddings,
-            allowed=(*BASIC, "products"),
+            allowed=WITH_PRODUCTS,
         ),
         exercise(
             "softmax",
@@ -173,7 +174,7 @@ def from_blocks_to_answers(v: dict) -> list[Item]:
             of.backward,
             network.BACKWARD,
             forbidden=AUTOGRAD,
-            allowed=(*BASIC, "products"),
+            allowed=WITH_PRODUCTS,
         ),
         exercise("pipeline", foundations.pipeline, {"stages": 3, "several": 3}, cases_tokens.pipeline, stages.PIPELINE),
         Question("why_distributed", rubric),
@@ -192,7 +193,7 @@ def extensions() -> list[Item]:
         loss.SMOOTH,
         kind="extension",
         forbidden=LOSSES + AUTOGRAD,
-        allowed=(*BASIC, "products", "one-hot"),
+        allowed=(*WITH_PRODUCTS, "one-hot"),
         parts=LOG_SOFTMAX,
     )
     gradient = exercise(
@@ -203,7 +204,7 @@ def extensions() -> list[Item]:
         extra.SOFTMAX_GRADIENT,
         kind="extension",
         forbidden=AUTOGRAD,
-        allowed=(*BASIC, "products"),
+        allowed=WITH_PRODUCTS,
     )
     momentum = exercise(
         "momentum_step",

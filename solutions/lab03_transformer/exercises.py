@@ -28,7 +28,8 @@ FORBIDDEN = (
 # An option of feed_forward is called "gelu" too, and the search of the text would take that string for a call. What is
 # called a method it leaves to the guard at run time, which sees every road.
 NETWORKS = (*(name for name in FORBIDDEN if not name.endswith(".gelu")), "torch.Tensor.gelu")
-BASIC = ("elementwise", "reductions", "indexing", "creation")
+BASIC = ("elementwise", "reductions", "indexing", "creation", "products")
+LEARNED = {"allowed": (*BASIC, "autograd")}  # the driver asks for gradients
 AUTOGRAD = ("torch.autograd.grad", "torch.autograd.backward", "torch.Tensor.backward", "torch.func.vjp")
 
 
@@ -89,11 +90,11 @@ def exercises(v: dict[str, Any]) -> list[Item]:
     m, mm, c, cm = mistakes, mistakes_models, cases, cases_models
     r, extra = references, {"kind": "extension"}
     return [
-        exercise("layer_norm", "norms", norm, c.layer_norm_cases, m.LAYER_NORM, allowed=(*BASIC, "products", "autograd")),
-        exercise("rms_norm", "norms", rms, c.rms_norm_cases, m.RMS_NORM, allowed=(*BASIC, "products", "autograd")),
+        exercise("layer_norm", "norms", norm, c.layer_norm_cases, m.LAYER_NORM, **LEARNED),
+        exercise("rms_norm", "norms", rms, c.rms_norm_cases, m.RMS_NORM, **LEARNED),
         exercise("feed_forward", "feed_forward", ffn, c.feed_forward_cases, m.FEED_FORWARD, forbidden=NETWORKS,
-                 allowed=(*BASIC, "products", "autograd")),
-        exercise("swiglu", "feed_forward", gate, c.swiglu_cases, m.SWIGLU, allowed=(*BASIC, "products", "autograd")),
+                 **LEARNED),
+        exercise("swiglu", "feed_forward", gate, c.swiglu_cases, m.SWIGLU, **LEARNED),
         exercise("block", "block", wrap, c.block_cases, m.BLOCK),
         Choice("growth_choice", 3, ["a", "b", "c", "d"], v["growth_answer"]),
         exercise("Decoder", "model.Decoder", model, cm.decoder_cases, mm.DECODER, reference=r.Decoder),
@@ -113,6 +114,6 @@ def exercises(v: dict[str, Any]) -> list[Item]:
         exercise(
             "layer_norm_backward", "norms", {"x": 6, "gain and bias": 2}, cm.layer_norm_backward_cases,
             mm.LAYER_NORM_BACKWARD, reference=r.layer_norm_backward, forbidden=(*FORBIDDEN, *AUTOGRAD),
-            allowed=(*BASIC, "products"), **extra,
+            allowed=BASIC, **extra,
         ),
     ]  # fmt: skip

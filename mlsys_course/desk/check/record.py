@@ -4,6 +4,7 @@ PyTorch's C++ dispatcher keeps it, for its profiler: a switched-off mode, TorchS
 engine makes no difference to it. Who stops it, or works where it does not reach, is told so.
 """
 
+import _thread
 import functools
 import secrets
 import sys
@@ -21,6 +22,7 @@ _CONFIG = _profiler.ProfilerConfig(
 )
 _start: Callable[..., None] = _autograd._enable_profiler_legacy
 _stop: Callable[[], Sequence[Sequence[Any]]] = _autograd._disable_profiler_legacy
+_switch_on: Callable[[bool], None] = _autograd._enable_record_function
 range_of = _profiler._RecordFunctionFast
 SWITCHES = (
     "_enable_profiler", "_disable_profiler", "_prepare_profiler", "_toggle_collection_dynamic",
@@ -68,6 +70,7 @@ class Record:
 
     def _begin(self) -> None:
         self.sentinel = f"mlsys::{secrets.token_hex(8)}"
+        _switch_on(True)  # an earlier call may have left it off
         _start(_CONFIG)
         with range_of(self.sentinel):
             pass
@@ -145,27 +148,30 @@ def _hook(event: str, _: tuple[Any, ...]) -> None:
 
 @functools.cache
 def _watch() -> None:
-    """From the first record on; an audit hook stays, and Python code cannot take it away."""
+    """From the first record on; an audit hook stays, and Python code cannot take it away. Threads it sees from 3.12."""
     sys.addaudithook(_hook)
+    for module, name in ((_thread, "start_new_thread"), (_thread, "start_new"), (threading, "_start_new_thread")):
+        setattr(module, name, _told(getattr(module, name), "threads"))
 
 
 def keep_switches() -> None:
     """Where candidates are graded: whatever could stop the record says so to it. Before any of their code runs."""
+    _watch()
+    modules = [module for path, module in list(sys.modules.items()) if path.startswith("torch")]
     for name in SWITCHES:
         original = getattr(_autograd, name, None)
-        if original is None:
-            continue
-        told = _told(original)
-        for module in [module for path, module in list(sys.modules.items()) if path.startswith("torch")]:
+        for module in modules if original else ():
             if getattr(module, "__dict__", {}).get(name) is original:
-                setattr(module, name, told)
+                setattr(module, name, _told(original, "record"))
 
 
-def _told(original: Callable[..., Any]) -> Callable[..., Any]:
+def _told(original: Any, offence: str) -> Callable[..., Any]:
+    """The same function, noted where a record is kept."""
+
     @functools.wraps(original)
-    def switch(*args: Any, **kwargs: Any) -> Any:
+    def told(*args: Any, **kwargs: Any) -> Any:
         if record := getattr(_current, "record", None):
-            record.note("record")
+            record.note(offence)
         return original(*args, **kwargs)
 
-    return switch
+    return told
