@@ -7,7 +7,7 @@ others are finished kernels, or leave PyTorch's operators altogether.
 import functools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BASIC = ("elementwise", "reductions", "indexing", "creation")
 FINISHED = {  # how a finished kernel of the family reads to a student, and what to do instead
@@ -36,6 +36,7 @@ OUTSIDE = {  # what is no operator, or hides which ones run
     "record": "stops the record of which operators run",
     "other": "runs code that is none of PyTorch's basic operators; write it from basic ones",
 }
+CONVERTING = ("aten::resolve_neg", "aten::detach_")  # the last steps to NumPy's arrays and from them
 NAMES = (*BASIC, *FINISHED, *OUTSIDE)
 
 # In this order, on the bare name: no underscores at either end, no `_backward`. The first that fits says the family.
@@ -155,6 +156,7 @@ class Policy:
 
     forbidden: frozenset[str] = frozenset()
     allowed: frozenset[str] = frozenset()
+    harmless: set[str] = field(default_factory=set, compare=False)  # operators that were looked at and may run
 
     def __bool__(self) -> bool:
         return bool(self.forbidden or self.allowed)
@@ -165,6 +167,10 @@ class Policy:
         if not found or found in ("threads", "record"):
             return bool(found)
         return found in self.forbidden or bool(self.allowed and found not in self.allowed)
+
+    def suspects(self, operator: str) -> bool:
+        """Whether ``operator`` is refused, or may be a step of what is."""
+        return self.refuses(operator) or (operator in CONVERTING and self.refuses("numpy"))
 
 
 @functools.cache

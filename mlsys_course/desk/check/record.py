@@ -6,7 +6,7 @@ engine makes no difference to it. Who stops it, or works where it does not reach
 
 import _thread
 import functools
-import secrets
+import random
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +37,7 @@ ELSEWHERE = frozenset({
 _TO_NUMPY = ["aten::detach", "aten::to", "aten::resolve_conj", "aten::resolve_neg"]
 _FROM_NUMPY = ["aten::lift_fresh", "aten::to", "aten::detach_"]
 _current = threading.local()
+_random = random.SystemRandom()
 
 
 class Record:
@@ -69,7 +70,7 @@ class Record:
             self.read(self._end())
 
     def _begin(self) -> None:
-        self.sentinel = f"mlsys::{secrets.token_hex(8)}"
+        self.sentinel = f"mlsys::{_random.getrandbits(64)}"
         _switch_on(True)  # an earlier call may have left it off
         _start(_CONFIG)
         with range_of(self.sentinel):
@@ -100,7 +101,13 @@ class Record:
             self.offence = offence if offence.startswith("aten::") else family(offence)
 
     def read(self, events: Sequence[Any]) -> None:
-        """Judge some events."""
+        """Judge some events; only where a name could offend are they gone through one by one."""
+        new = {event.name() for event in events} - self.policy.harmless
+        if suspects := set(filter(self.policy.suspects, new)):
+            self._judge(events)
+        self.policy.harmless.update(name for name in new - suspects if not name.startswith("mlsys"))
+
+    def _judge(self, events: Sequence[Any]) -> None:
         for name in operators(events, (ASIDE,) if self.trusting else (), self.forward_only):
             self.note(name)
 
