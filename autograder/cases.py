@@ -72,6 +72,7 @@ def specification(lab: Lab, item: Exercise, given: Sequence[Given], *, public: b
         item.kind,
         dict(item.points),
         forbidden=list(item.forbidden),
+        allowed=list(item.allowed),
         hints=hints,
         unchanged=item.unchanged,
         tolerance=dict(item.tolerance),

@@ -62,7 +62,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One function or class to implement. ``points`` by aspect: each is earned by passing all its cases."""
+    """One function or class to implement. ``points`` by aspect: each is earned by passing all its cases.
+
+    A ``forbidden`` function stands for all that compute the same. ``allowed`` names the families of operators that may
+    run (``mlsys_course.desk.check.families``), driver's included; where it is empty, all but what is forbidden in kind.
+    """
 
     id: str
     component: str  # where the reference lives, such as "mlsys_course.attention.scaled_dot_product"
@@ -72,6 +76,7 @@ class Exercise:
     misconceptions: Sequence[Misconception]
     kind: str = "core"  # or "extension"
     forbidden: Sequence[str] = ()
+    allowed: Sequence[str] = ()
     parts: Mapping[str, Part] = field(default_factory=dict)
     tolerance: Mapping[str, float] = field(default_factory=dict)
     unchanged: bool = True

@@ -39,6 +39,7 @@ class TermLab:
         """The verdict on some cases of an exercise."""
         driver, item = self.drivers[exercise], self.items[exercise]
         watch = {"parts": {name: part.reference for name, part in item.parts.items()}, "forbidden": cases.forbidden}
+        watch["allowed"] = cases.allowed
         run = functools.partial(run_measured, driver, candidate, unchanged=cases.unchanged, **watch)
         return judge(cases, {case.name: run(case.inputs, case.limits) for case in cases.cases}, driver)
 

@@ -27,7 +27,9 @@ from mlsys_course.desk.check.reach import (
     searched,
     used_names_of,
 )
+from mlsys_course.desk.check.reading import LONGEST_CELL, read
 from mlsys_course.desk.former_names import present
+from mlsys_course.desk.syntax import parse
 
 from ..sandbox import Cell
 from .signs import DYNAMIC, HOOKS, INNARDS, KNOWN, PATCHABLE, PLACES, ROADS, STARS, WIDE_ROADS
@@ -63,18 +65,22 @@ def flags(
     given = {f"cell {n}": cell.source for n, cell in enumerate(cells, 1) if not cell.exercise and not cell.skip}
     texts = dict(zip(given, searched(given.values()), strict=True))
     carried = {name: data.decode(errors="replace") for name, data in (files or {}).items()}
-    unread = [
+    hidden = [
         Flag(where, 0, "is too long to be searched") for where, text in given.items() if text and not texts[where]
-    ]
+    ] + [Flag(where, n.line, n.why) for where, text in texts.items() for n in read(text).notes if n.hides]
     work = _Notebook.of(texts)
     aliases = tuple(sorted(work.aliases.items()))
     patches = [Flag(where, line, why) for where, text in texts.items() for line, why in _patches(text, aliases)]
-    found = {"": [*unread, *patches]}
+    found = {"": [*hidden, *patches]}
     for name, specification in specifications.items():
         expression = next((cell.candidate for cell in cells if cell.exercise == name), "")
-        if specification.forbidden and expression:
+        if (specification.forbidden or specification.allowed) and expression:
             stop = drivers[name].parts if name in drivers else ()
             found[name] = list(_evasions(work, expression, stop, specification.forbidden, carried))
+            found[name] += [
+                Flag(flag.where, flag.line, "what this exercise forbids may be hidden here: the cell " + flag.why)
+                for flag in hidden
+            ]
         if expression and any("peak_memory" in case.limits for case in specification.cases):
             found[name] = [*found.get(name, []), *_kept_outside(work, expression)]
     return {name: list(dict.fromkeys(those)) for name, those in found.items() if those}
@@ -128,13 +134,21 @@ def _evasions(
         yield Flag("notebook", 0, f"the candidate uses `{name}`, which no cell defines in plain text")
     for path, text in carried.items():
         if _taken(path, reached):
-            tree = parse_cell(text)
+            tree = _parsed(text)
             own = import_aliases(tree)
             for statement in tree:
                 yield from _signs(statement, path, own, short)
                 for node in nodes_of(statement):
                     if isinstance(node, ast.Attribute | ast.Name) and _mentions(node, own, short):
                         yield Flag(path, node.lineno, f"a carried part calls `{ast.unparse(node)[:60]}`")
+
+
+def _parsed(text: str) -> Sequence[ast.stmt]:
+    """Statements of a module, where no line is a magic's."""
+    try:
+        return parse(text[:LONGEST_CELL]).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
 
 
 def _signs(statement: ast.stmt, where: str, aliases: Mapping[str, str], short: set[str]) -> Iterator[Flag]:
@@ -166,10 +180,7 @@ def _patches(text: str, imported: tuple[tuple[str, str], ...]) -> Sequence[tuple
             found.append((line, why))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skip:
             found += [(line, f"names {p}") for p in PLACES if node.value.startswith(p)]
-    for number, line_text in enumerate(text.split("\n"), 1):
-        if line_text.lstrip().startswith(("%%writefile", "%%file", "%run", "%load")):
-            found.append((number, "brings in code by a magic"))
-    return found
+    return found + [(note.line, note.why) for note in read(text).notes if not note.hides]
 
 
 def _dynamic(node: ast.AST, aliases: Mapping[str, str]) -> str:

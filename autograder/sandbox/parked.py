@@ -68,6 +68,7 @@ class Parked:
             "candidate": self.cells[self.cell].candidate,
             "kind": specification.kind,
             "forbidden": list(specification.forbidden),
+            "allowed": list(specification.allowed),
             "unchanged": specification.unchanged,
             "cpu_seconds": int(2 * seconds) + 5,
             "replay": list(self.replay),

@@ -114,12 +114,12 @@ class Scorer:
     def _forbidden(self, name: str, cells: Sequence[Cell]) -> str:
         """What the candidate's text reaches of the forbidden calls."""
         specification = self.specifications[name]
-        if not specification.forbidden or not cells:
+        if not (specification.forbidden or specification.allowed) or not cells:
             return ""
         expression = next((cell.candidate for cell in cells if cell.exercise == name), "")
         sources = [cell.source for cell in cells if not cell.exercise and not cell.skip]
         reached = reach(sources, used_names_of(expression), self.drivers[name].parts)
-        return forbidden_in(reached, specification.forbidden)
+        return forbidden_in(reached, specification.forbidden, specification.allowed)
 
     @property
     def max_score(self) -> float:

@@ -42,6 +42,8 @@ AUTOGRAD = (
     "torch.func.jacrev",
 )
 LOSSES = ("torch.nn.functional.cross_entropy", "torch.nn.functional.nll_loss")
+BASIC = ("elementwise", "reductions", "indexing", "creation")
+WITH_PRODUCTS = (*BASIC, "products")
 LOG_SOFTMAX = {"log_softmax": Part(foundations.log_softmax, lambda x, dim=-1: x.numel())}
 
 
@@ -93,6 +95,7 @@ def from_ids_to_loss() -> list[Item]:
         of_tokens.one_hot,
         tokens.ONE_HOT,
         forbidden=("torch.nn.functional.one_hot",),
+        allowed=BASIC,
     )
     logarithm = exercise(
         "log_softmax",
@@ -101,6 +104,7 @@ def from_ids_to_loss() -> list[Item]:
         of_scores.log_softmax,
         scores.LOG_SOFTMAX,
         forbidden=SOFTMAXES,
+        allowed=BASIC,
         tolerance={"float32": 3e-4},  # x - (max + log sum) has the rounding of scores of size 1000
     )
     loss_ = exercise(
@@ -110,12 +114,29 @@ def from_ids_to_loss() -> list[Item]:
         of_scores.cross_entropy,
         loss.CROSS_ENTROPY,
         forbidden=LOSSES + AUTOGRAD,
+        allowed=(*WITH_PRODUCTS, "one-hot"),
         parts=LOG_SOFTMAX,
     )
     return [
         ids,
-        exercise("look_up", foundations.look_up, looked_up, of_tokens.look_up, tokens.LOOK_UP, forbidden=embeddings),
-        exercise("softmax", foundations.softmax, stable, of_scores.softmax, scores.SOFTMAX, forbidden=SOFTMAXES),
+        exercise(
+            "look_up",
+            foundations.look_up,
+            looked_up,
+            of_tokens.look_up,
+            tokens.LOOK_UP,
+            forbidden=embeddings,
+            allowed=WITH_PRODUCTS,
+        ),
+        exercise(
+            "softmax",
+            foundations.softmax,
+            stable,
+            of_scores.softmax,
+            scores.SOFTMAX,
+            forbidden=SOFTMAXES,
+            allowed=BASIC,
+        ),
         logarithm,
         loss_,
     ]
@@ -143,10 +164,19 @@ def from_blocks_to_answers(v: dict) -> list[Item]:
             blocks.BLOCK_MATMUL,
             forbidden=PRODUCTS,
             parts={"product_of_tiles": Part(drivers.multiplied, lambda x, y: x.numel() * y.shape[-1])},
+            allowed=BASIC,
         ),
         Choice("block_choice", 3, options=list("abcd"), answer=v["block_answer"]),
         exercise("forward", foundations.forward, up, of.forward, network.FORWARD),
-        exercise("backward", foundations.backward, down, of.backward, network.BACKWARD, forbidden=AUTOGRAD),
+        exercise(
+            "backward",
+            foundations.backward,
+            down,
+            of.backward,
+            network.BACKWARD,
+            forbidden=AUTOGRAD,
+            allowed=WITH_PRODUCTS,
+        ),
         exercise("pipeline", foundations.pipeline, {"stages": 3, "several": 3}, cases_tokens.pipeline, stages.PIPELINE),
         Question("why_distributed", rubric),
     ]
@@ -164,6 +194,7 @@ def extensions() -> list[Item]:
         loss.SMOOTH,
         kind="extension",
         forbidden=LOSSES + AUTOGRAD,
+        allowed=(*WITH_PRODUCTS, "one-hot"),
         parts=LOG_SOFTMAX,
     )
     gradient = exercise(
@@ -174,6 +205,7 @@ def extensions() -> list[Item]:
         extra.SOFTMAX_GRADIENT,
         kind="extension",
         forbidden=AUTOGRAD,
+        allowed=WITH_PRODUCTS,
     )
     momentum = exercise(
         "momentum_step",

@@ -28,6 +28,8 @@ FORBIDDEN = (
 # An option of feed_forward is called "gelu" too, and the search of the text would take that string for a call. What is
 # called a method it leaves to the guard at run time, which sees every road.
 NETWORKS = (*(name for name in FORBIDDEN if not name.endswith(".gelu")), "torch.Tensor.gelu")
+BASIC = ("elementwise", "reductions", "indexing", "creation", "products")
+LEARNED = {"allowed": (*BASIC, "autograd")}  # the driver asks for gradients
 AUTOGRAD = ("torch.autograd.grad", "torch.autograd.backward", "torch.Tensor.backward", "torch.func.vjp")
 
 
@@ -88,10 +90,11 @@ def exercises(v: dict[str, Any]) -> list[Item]:
     m, mm, c, cm = mistakes, mistakes_models, cases, cases_models
     r, extra = references, {"kind": "extension"}
     return [
-        exercise("layer_norm", "norms", norm, c.layer_norm_cases, m.LAYER_NORM),
-        exercise("rms_norm", "norms", rms, c.rms_norm_cases, m.RMS_NORM),
-        exercise("feed_forward", "feed_forward", ffn, c.feed_forward_cases, m.FEED_FORWARD, forbidden=NETWORKS),
-        exercise("swiglu", "feed_forward", gate, c.swiglu_cases, m.SWIGLU),
+        exercise("layer_norm", "norms", norm, c.layer_norm_cases, m.LAYER_NORM, **LEARNED),
+        exercise("rms_norm", "norms", rms, c.rms_norm_cases, m.RMS_NORM, **LEARNED),
+        exercise("feed_forward", "feed_forward", ffn, c.feed_forward_cases, m.FEED_FORWARD, forbidden=NETWORKS,
+                 **LEARNED),
+        exercise("swiglu", "feed_forward", gate, c.swiglu_cases, m.SWIGLU, **LEARNED),
         exercise("block", "block", wrap, c.block_cases, m.BLOCK),
         Choice("growth_choice", 3, ["a", "b", "c", "d"], v["growth_answer"]),
         exercise("Decoder", "model.Decoder", model, cm.decoder_cases, mm.DECODER, reference=r.Decoder),
@@ -110,6 +113,7 @@ def exercises(v: dict[str, Any]) -> list[Item]:
         ),
         exercise(
             "layer_norm_backward", "norms", {"x": 6, "gain and bias": 2}, cm.layer_norm_backward_cases,
-            mm.LAYER_NORM_BACKWARD, reference=r.layer_norm_backward, forbidden=(*FORBIDDEN, *AUTOGRAD), **extra,
+            mm.LAYER_NORM_BACKWARD, reference=r.layer_norm_backward, forbidden=(*FORBIDDEN, *AUTOGRAD),
+            allowed=BASIC, **extra,
         ),
     ]  # fmt: skip

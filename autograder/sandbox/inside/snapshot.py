@@ -14,6 +14,8 @@ import torch
 from mlsys_course.desk.check import Outcome, decode, encode, run_case
 from mlsys_course.desk.check.driver import Candidate, Driver, accepts
 from mlsys_course.desk.check.edition import load_drivers
+from mlsys_course.desk.check.families import NAMES
+from mlsys_course.desk.check.record import keep_switches
 from mlsys_course.desk.check.tree import TreeError
 
 from . import card
@@ -32,6 +34,7 @@ BROKEN = 75  # how a process ends that a call has left without CUDA
 def warm_up(lab: Path, *, gradients: bool) -> None:
     """Read the edition's drivers, and take a call's whole path until the interpreter has settled on it."""
     _drivers.update(load_drivers(lab))
+    keep_switches()
     for _ in range(WARMING):
         _whole_path(gradients)
 
@@ -48,8 +51,9 @@ def _whole_path(gradients: bool) -> None:
         return {"y": y, "h": case["h"] @ case["h"], "gradient": x.grad if gradients else y}
 
     outcome = run_case(
-        Driver("warm", work), work, decode(encode(inputs)), parts={}, forbidden=["torch.nothing"], raw=True
-    )
+        Driver("warm", work), work, decode(encode(inputs)),
+        parts={}, forbidden=["torch.nothing"], allowed=NAMES, raw=True,
+    )  # fmt: skip
     encode(outcome.outputs)
 
 
@@ -116,6 +120,7 @@ def _call(driver: Driver | None, candidate: Candidate, inputs: Mapping[str, Any]
         inputs,
         parts=parts,
         forbidden=hello["forbidden"],
+        allowed=hello["allowed"],
         unchanged=hello["unchanged"],
         messages=False,
         comm=comm,

@@ -13,6 +13,7 @@ import torch
 
 from .driver import Candidate, Driver, Outcome, accepts
 from .edition import load_drivers, load_specification
+from .families import words
 from .guard import forbidden_in
 from .meter import run_measured
 from .reach import reach
@@ -57,8 +58,8 @@ def verdict_on(exercise: str, candidate: Candidate, folder: Path, device: str | 
         return Verdict(exercise, specification.kind, "missing", 0.0, specification.max_score, note=unusable)
     driver = load_drivers(folder.resolve())[exercise]
     reached = reach(_sources(candidate), _roots(candidate), driver.parts)
-    if found := forbidden_in(reached, specification.forbidden):
-        note = f"It calls {found}, which this exercise forbids."
+    if found := forbidden_in(reached, specification.forbidden, specification.allowed):
+        note = f"It {words(found).replace('called ', 'calls ')}."
         return Verdict(exercise, specification.kind, "forbidden", 0.0, specification.max_score, note=note)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     outcomes = run_cases(specification, driver, candidate, device)
@@ -74,7 +75,7 @@ def run_cases(
         # A fresh copy each time: what a candidate does to one case's inputs stays there.
         inputs: Mapping[str, Tree] = map_tensors(case.inputs, lambda x: x.clone().to(device))
         start = time.perf_counter()
-        watch = {"forbidden": specification.forbidden, "unchanged": specification.unchanged}
+        watch = {name: getattr(specification, name) for name in ("forbidden", "allowed", "unchanged")}
         outcome = run_measured(driver, candidate, inputs, case.limits, **watch)
         outcomes[case.name] = replace(outcome, seconds=time.perf_counter() - start)
     return outcomes

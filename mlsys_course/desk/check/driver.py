@@ -101,27 +101,34 @@ def run_case(
     *,
     parts: Mapping[str, Callable[..., Any]] | None = None,
     forbidden: Sequence[str] = (),
+    allowed: Sequence[str] = (),
     unchanged: bool = True,
     messages: bool = True,
     comm: Communicator | None = None,
     raw: bool = False,
+    liftable: bool | None = None,
 ) -> Outcome:
     """Call ``candidate`` through ``driver`` on ``inputs``, watching for what it must not do.
 
     Of a driver with ranks, ``comm`` makes it one rank's call on its own inputs; without, all ranks run as threads.
-    With ``raw`` somebody else sees to what is ``judged``: the trusted side, or the one who called all ranks.
+    With ``raw`` somebody else sees to what is ``judged``: the trusted side, or the one who called all ranks; and
+    ``liftable`` says whether ``parts`` are public stand-ins.
+
+    ``forbidden`` are names of functions, ``allowed`` families of operators: all of them where it is empty.
 
     With ``unchanged`` a candidate that writes to its inputs is told so. ``messages=False`` leaves the text of an
     exception out, as for sealed inputs, which it could quote.
     """
     if not raw:
-        watch = {"forbidden": forbidden, "unchanged": unchanged, "messages": messages}
-        return judged(driver, inputs, _watched(driver, candidate, inputs, parts, watch))
+        watch = {"forbidden": forbidden, "allowed": allowed, "unchanged": unchanged, "messages": messages}
+        return judged(driver, inputs, _watched(driver, candidate, inputs, parts, {**watch, "liftable": parts is None}))
     before = map_tensors(inputs, lambda x: x.detach().clone())
     devices = {x.device.type for _, x in leaves(inputs) if isinstance(x, torch.Tensor)}
     try:
         # RuntimeError from "a leaf Variable that requires grad" is the student's own; nothing is hidden here.
-        with guarded(forbidden, liftable=parts is None) if forbidden else contextlib.nullcontext():
+        how = {"liftable": parts is None if liftable is None else liftable, "composite": bool(driver.parts)}
+        families = [*allowed, "numpy"] if allowed and driver.parts else allowed  # a part's arguments go out as bytes
+        with guarded(forbidden, families, **how) if forbidden or allowed else contextlib.nullcontext():
             outputs = driver(candidate, inputs, comm, **(parts or {}))
         changed = _changed(before, inputs) if unchanged else ""
         if changed:

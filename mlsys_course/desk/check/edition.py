@@ -36,7 +36,7 @@ def specification_to_bytes(specification: Specification) -> bytes:
         }
         for case in specification.cases
     ]
-    rest = {k: v for k, v in asdict(specification).items() if k != "cases"}
+    rest = {k: v for k, v in asdict(specification).items() if k != "cases" and (v or k != "allowed")}
     return encode({**rest, "cases": cases})
 
 

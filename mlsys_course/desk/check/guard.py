@@ -1,6 +1,7 @@
-"""Forbidden calls: looked for in what a candidate reaches, and refused while it runs.
+"""Forbidden calls: looked for in what a candidate reaches, refused while it runs, and read in the dispatcher's record.
 
-A policy, not a seal: it keeps honest students on the path and tells them at once; graders flag evasions.
+A forbidden name is refused where it is called, with its line. It stands for its kind: what the record shows of that
+kind afterwards, by whatever name, comes to the same. A policy, not a seal: graders flag evasions besides.
 """
 
 import contextlib
@@ -10,10 +11,23 @@ from typing import Any
 
 from torch.overrides import TorchFunctionMode
 
+from .families import policy
 from .reach import Reached
+from .record import ASIDE, LISTED, Record, range_of
 
 # Stand-ins, the guard itself, and what switches it off: no candidate has business there.
 PRIVATE = ("drivers", "mlsys_course.desk.check", "torch._C")
+# Roads from a tensor to somebody else's arrays, as methods; and of NumPy what is no array and makes none.
+CONVERSIONS = (
+    "numpy", "__array__", "__array_wrap__", "__dlpack__", "__dlpack_device__", "data_ptr", "untyped_storage", "storage",
+    "__cuda_array_interface__", "to_dlpack",
+)  # fmt: skip
+ARRAYS = ("torch.from_numpy", "torch.from_dlpack", "torch.frombuffer", "torch.utils.dlpack", "scipy", "jax", "cupy")
+SCALARS = (
+    "inf", "nan", "pi", "e", "newaxis", "sqrt", "log", "log2", "prod", "ceil", "floor", "finfo", "iinfo", "float32",
+    "float64", "int64", "isnan",
+)  # fmt: skip
+DRAINED = 20_000  # calls, after which what the record holds is read
 
 
 class Forbidden(RuntimeError):
@@ -23,16 +37,24 @@ class Forbidden(RuntimeError):
 class _Guard(TorchFunctionMode):
     """Sees every call of PyTorch's API, whatever alias, ``getattr`` or ``torch.ops`` road it came by."""
 
-    def __init__(self, names: Sequence[str], liftable: bool):
+    def __init__(self, names: Sequence[str], liftable: bool, record: Record):
         super().__init__()
-        self.liftable = liftable
+        self.liftable, self.record = liftable, record
         self.names = {name.rsplit(".", 1)[-1]: name for name in names}
-        self.lifted = 0
+        if record.policy.refuses("numpy"):
+            self.names |= dict.fromkeys(CONVERSIONS, "numpy")
+        self.lifted = self.calls = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = str(getattr(func, "__name__", "")).split(".")[0]
         if name in self.names and not self.lifted:
             raise Forbidden(self.names[name])
+        self.calls += 1
+        if self.calls % DRAINED == 0 and not self.lifted:
+            self.record.drain()
+        if name == "tolist":  # whose steps would look like a conversion's
+            with range_of(LISTED):
+                return func(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
@@ -40,14 +62,24 @@ _active: list[_Guard] = []
 
 
 @contextlib.contextmanager
-def guarded(names: Sequence[str], *, liftable: bool = True) -> Iterator[None]:
-    """Raise Forbidden when a PyTorch function among ``names`` (dotted) is called; ``allowed`` lifts it if it may."""
-    with _Guard(names, liftable) as guard:
+def guarded(
+    names: Sequence[str], families: Sequence[str] = (), *, liftable: bool = True, composite: bool = False
+) -> Iterator[None]:
+    """Raise Forbidden when a PyTorch function among ``names`` (dotted) is called; ``allowed`` lifts it if it may.
+
+    And, at the end, when operators ran of the kinds that the names stand for, or outside the ``families`` allowed. What
+    the public stand-ins of a ``composite`` do in the backward pass is not the candidate's.
+    """
+    record = Record(policy(names, families), trusting=liftable, forward_only=liftable and composite)
+    with _Guard(names, liftable, record) as guard:
         _active.append(guard)
         try:
-            yield
+            with record:
+                yield
         finally:
             _active.remove(guard)  # not always the last: ranks run as threads
+    if record.offence:
+        raise Forbidden(record.offence)
 
 
 @contextlib.contextmanager
@@ -57,17 +89,23 @@ def allowed() -> Iterator[None]:
     for guard in lifted:
         guard.lifted += 1
     try:
-        yield
+        with range_of(ASIDE) if lifted else contextlib.nullcontext():
+            yield
     finally:
         for guard in lifted:
             guard.lifted -= 1
 
 
-def forbidden_in(reached: Reached, names: Sequence[str]) -> str:
+def forbidden_in(reached: Reached, names: Sequence[str], families: Sequence[str] = ()) -> str:
     """The first of ``names`` that reached code mentions, by any import alias or looked up by a string; else empty.
 
     Names of methods (``torch.Tensor.backward``) are left to the guard at run time: text cannot tell whose they are.
+    Where NumPy is none of the ``families`` allowed, its arrays are as forbidden.
     """
+    if policy(names, families).refuses("numpy") and (
+        any(map(_makes_arrays, reached.dotted)) or {"numpy", "scipy"} & reached.strings
+    ):
+        return "numpy"
     if names and (ours := next((d for d in sorted(reached.dotted) if d.startswith(PRIVATE)), "")):
         return ours
     said = {text.rsplit(".", 1)[-1] for text in reached.strings if re.fullmatch(r"[\w.]+", text)}
@@ -80,3 +118,10 @@ def forbidden_in(reached: Reached, names: Sequence[str]) -> str:
         if short in said:
             return name
     return ""
+
+
+def _makes_arrays(name: str) -> bool:
+    """Whether a dotted name is of an array library, and no number or scalar function."""
+    if name.startswith("numpy."):
+        return name.split(".")[1] not in SCALARS
+    return any(name == road or name.startswith(f"{road}.") for road in ARRAYS)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...substrate.ranks.shared.traffic import Action
+from .families import words
 from .tree import Tree
 
 NOT_WRITTEN = "not written yet"
@@ -33,7 +34,7 @@ class Outcome:
             "type": f"returned {self.detail}",
             "device": f"returned a result on another device: {self.detail}",
             "modified": f"modified its input {self.detail}; work on a copy",
-            "forbidden": f"called {self.detail}, which this exercise forbids",
+            "forbidden": words(self.detail),
             "timeout": "took too long" + (f": {self.detail}" if self.detail else ""),
             "memory": "used too much memory",
             "crashed": "ended the process" + (f": {self.detail}" if self.detail else ""),

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from ..former_names import present
 from ..syntax import parse
+from .reading import LONGEST_CELL, read
 
-LONGEST_CELL, LONGEST_NOTEBOOK = 100_000, 400_000  # characters that are searched; parsing takes a thousand times that
+LONGEST_NOTEBOOK = 400_000  # characters that are searched
 LOOKUPS = ("getattr", "hasattr", "setattr", "attrgetter", "methodcaller", "import_module", "__import__", "eval", "exec")
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -41,22 +42,9 @@ class Reached:
         return text + "\n"
 
 
-@functools.lru_cache(maxsize=256)  # a notebook is searched once for each exercise, and most cells are everybody's
 def parse_cell(source: str) -> Sequence[ast.stmt]:
-    """Statements of a cell, magics and shell lines left out; empty where it does not parse."""
-    if len(source) > LONGEST_CELL:
-        return []
-    lines = [("pass" if line.lstrip().startswith(("%", "!", "?")) else line) for line in source.split("\n")]
-    try:
-        statements = parse("\n".join(lines)).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    ends = [0, *(s.end_lineno or 0 for s in statements)]
-    starts = [*map(_first_line, statements), len(lines) + 1]
-    for n, statement in enumerate(statements):  # its own lines, where it shares none with a neighbour
-        alone = ends[n] < starts[n] and ends[n + 1] < starts[n + 1]
-        statement.text = "\n".join(lines[starts[n] - 1 : ends[n + 1]]) if alone else ""  # type: ignore[attr-defined]
-    return statements
+    """Statements of a cell as IPython reads it; empty where it does not parse."""
+    return read(source).statements
 
 
 def searched(sources: Iterable[str]) -> list[str]:
@@ -66,10 +54,6 @@ def searched(sources: Iterable[str]) -> list[str]:
         length += len(source)
         found.append(source if len(source) <= LONGEST_CELL and length <= LONGEST_NOTEBOOK else "")
     return found
-
-
-def _first_line(statement: ast.stmt) -> int:
-    return min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
 
 
 def nodes_of(statement: ast.AST) -> Sequence[ast.AST]:
@@ -96,7 +80,11 @@ def used_names(statement: ast.AST) -> set[str]:
     if found is not None:
         return found
     found = set()
-    tables = [symtable.symtable(ast.unparse(statement), "<cell>", "exec")]
+    try:
+        tables = [symtable.symtable(ast.unparse(statement), "<cell>", "exec")]
+    except (SyntaxError, RecursionError):  # what IPython alone allows: then every name that it reads
+        tables = []
+        found |= {n.id for n in nodes_of(statement) if isinstance(n, ast.Name)}
     while tables:
         table = tables.pop()
         tables += table.get_children()

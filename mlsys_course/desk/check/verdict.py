@@ -37,6 +37,7 @@ class Specification:
     cases: Sequence[Case] = ()
     hints: Mapping[str, str] = field(default_factory=dict)
     forbidden: Sequence[str] = ()
+    allowed: Sequence[str] = ()  # families of operators; where there are none, all but the kinds of what is forbidden
     unchanged: bool = True
     tolerance: Mapping[str, float] = field(default_factory=dict)
     options: Sequence[str] = ()  # of a choice
