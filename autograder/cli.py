@@ -1,19 +1,16 @@
 """The staff's commands of ``mlsys``. Each is one call; what it does lives in the library."""
 
-from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from .authoring import TermName, Unsafe, build, exercises, release
 from .course import CourseError, load_course
-from .screen import console
-from .term.commands import app as term_app
+from .screen import console, progress_bar
+from .term_commands import app as term_app
 
 STAFF = "Commands of staff"
 Into = Annotated[Path | None, typer.Option(help="The course folder for gradebook.db, autograded/ and feedback/.")]
@@ -82,6 +79,7 @@ def grade(
     stem = course.stem(lab)
     from .grade.run import grade as grade_lab
     from .grade.run import write_csv
+    from .grade.table import closing_lines, protections_line, results_table
 
     with progress_bar() as bar:
         task = bar.add_task(f"grading {stem}", total=None)
@@ -110,68 +108,6 @@ def grade(
         console.print(line, highlight=False)
     problems = [row for row in rows if row.problem]
     raise typer.Exit(1 if problems else 0)
-
-
-def progress_bar() -> Progress:
-    """The one progress bar of the staff's commands."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
-    )
-
-
-def protections_line(session) -> str:
-    """Which protections of the sandbox are active, in one line."""
-    line = session.protections
-    return f"[red]{line}[/]" if session.unsafe else line
-
-
-def closing_lines(rows: list, into: Path) -> Iterator[str]:
-    """What a person should know beside the table: problems, changes, flags, what was done before."""
-    for row in rows:
-        if row.problem:
-            yield f"[yellow]{row.student}:[/] {escape(row.problem)}"
-        if row.change:
-            yield f"[yellow]{row.student} changed:[/] {escape(row.change)}"
-        if row.late_seconds > 0:
-            yield f"[yellow]{row.student}:[/] late by {timedelta(seconds=round(row.late_seconds))}"
-        for name, reasons in row.flags.items():
-            yield f"[yellow]{row.student}, {name}: for a person to look at:[/] {escape('; '.join(reasons))}"
-    if known := sum(bool(row.earlier) for row in rows):
-        yield f"{known} of {len(rows)} were graded before, and neither ran nor changed"
-    if outdated := sum(row.earlier == "outdated" for row in rows):
-        yield f"[yellow]{outdated} of them before the lab changed:[/] --regrade grades them again and says what changes"
-    yield f"everybody's points, logs and notebooks: {into / 'report'}"
-
-
-def results_table(stem: str, rows: list) -> Table:
-    """Students by exercises: points, and what is not all right with its status and hint."""
-    names = list(rows[0].verdicts) if rows else []
-    legend = ", ".join(f"{number} {name}" for number, name in enumerate(names, 1))
-    table = Table("student", *(str(n) for n in range(1, len(names) + 1)), "total", "status and hint", title=stem)
-    table.caption = legend
-    for row in rows:
-        verdicts = row.verdicts.values()
-        colours = ["green" if v.ok else "yellow" if v.score else "red" for v in verdicts]
-        cells = [f"[{c}]{v.score:g}[/]" for c, v in zip(colours, verdicts, strict=True)]
-        total = f"{row.score:g}/{sum(v.max_score for v in verdicts):g}"
-        table.add_row(row.student, *cells, total, "\n".join(remarks(row.verdicts.values())))
-    return table
-
-
-def remarks(verdicts) -> list[str]:
-    """What is not all right, exercises of one kind of trouble together, with the first hint or note."""
-    from .grade.session import UNSAFE
-
-    groups: dict[tuple[str, str], list[str]] = {}
-    for v in verdicts:
-        words = (v.hints[0] if v.hints else v.note.replace(UNSAFE, "").strip()) if not v.ok or v.note else ""
-        if not v.ok or (words and v.kind != "choice"):
-            groups.setdefault((v.status, words), []).append(v.exercise)
-    everything = len(verdicts)
-    return [
-        f"{'all' if len(names) == everything else ', '.join(names)}: {status}{'. ' if words else ''}{words}"
-        for (status, words), names in groups.items()
-    ]
 
 
 def feedback(

@@ -1,6 +1,8 @@
-"""Files that are there whole or as they were, and a name for what several files hold."""
+"""Files that are there whole or as they were, or read only where they are plain; a name for what several hold."""
 
 import hashlib
+import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,3 +23,16 @@ def digest_of_files(files: Iterable[tuple[str, bytes]], seed: bytes = b"") -> st
     for name, data in files:
         known.update(f"{name}\0{len(data)}\0".encode() + data)
     return known.hexdigest()
+
+
+def read_regular(path: Path, most: int) -> bytes | None:
+    """Bytes of a regular file with one name, at most ``most`` and one more; None for anything else."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
+            return None
+        return file.read(most + 1)

@@ -13,6 +13,7 @@ from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
 CONFIG_FILE = "nbgrader_config.py"
+SECRET = "submission_secret.txt"  # nbgrader's exchange names the student's feedback by it
 COURSE_FOLDER_CONFIG = '''"""nbgrader in this folder grades on the sealed engine, by hand or by formgrader's buttons."""
 
 from autograder.nbgrader_config import configure

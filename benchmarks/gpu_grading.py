@@ -16,9 +16,9 @@ from autograder.build.edition import stage_edition
 from autograder.build.pipeline import build
 from autograder.course import load_course
 from autograder.demo.cohort import LOOPS
-from autograder.grade.cells import cells_of, graded_cells
-from autograder.grade.score import Scorer
 from autograder.sandbox import Cell, Engine, Run
+from autograder.scoring.cells import cells_of, graded_cells
+from autograder.scoring.score import Scorer
 
 UNSCALED = """
 def attention(q, k, v, mask=None):

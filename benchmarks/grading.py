@@ -173,9 +173,9 @@ def line(*cells: object) -> None:
 
 def overhead(runs: int) -> None:
     """CPU-seconds of one right submission over what its cells and the check's arithmetic take by themselves."""
-    from autograder.grade.cells import cells_of
     from autograder.grade.run import solution_notebook
     from autograder.grade.session import Session
+    from autograder.scoring.cells import cells_of
     from mlsys_course.desk.check import decode, encode, run_case
 
     with scratch_course(0) as (course, _):

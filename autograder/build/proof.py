@@ -14,9 +14,9 @@ from mlsys_course.desk.check.verdict import judge, over_limit
 from ..cases import GROUPS, public_specification
 from ..course import Course, Lab
 from ..exercise import Exercise
-from ..grade.cells import cells_of, graded_cells
-from ..grade.score import Scorer
 from ..sandbox import Engine
+from ..scoring.cells import cells_of, graded_cells
+from ..scoring.score import Scorer
 from .edition import answers_left
 
 FARTHEST = 10.0  # tolerances between a misconception and the expected output, on some sealed case

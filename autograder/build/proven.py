@@ -13,7 +13,7 @@ from ..files import digest_of_files, write_whole
 from ..term.editions import package_folder
 
 STAFF = Path(__file__).resolve().parents[1]
-ENGINE = ("build/*", "sandbox/*", "grade/cells.py", "grade/score.py", "cases.py", "draw.py", "exercise.py", "parts.py")
+ENGINE = ("build/*", "sandbox/*", "scoring/*", "cases.py", "draw.py", "exercise.py", "parts.py")
 LEFT_OUT = {"__pycache__", ".ipynb_checkpoints"}
 
 

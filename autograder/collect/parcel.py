@@ -21,7 +21,7 @@ from mlsys_course.desk.receipt import (
 )
 from mlsys_course.substrate.errors import CourseProblem
 
-from ..grade.handed_in import read_regular
+from ..files import read_regular
 
 MOST_BYTES = NOTEBOOK_BYTES + (32 << 20)  # of a zip
 MOST_ENTRIES, LIST_BYTES = 500, 256 << 10  # of its list of contents

@@ -18,7 +18,7 @@ from mlsys_course.desk.receipt import NOTEBOOK_BYTES, STUDENT, checksum
 from mlsys_course.desk.workspace import write_whole
 from mlsys_course.substrate.errors import CourseProblem
 
-from ..grade.handed_in import read_regular
+from ..files import read_regular
 from .parcel import Parcel, ParcelError, modified, read_parcel
 
 ASIDE = ".collected"  # in submitted/: earlier hand-ins, and what was collected

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import nbformat
 
-from ..cli import console, progress_bar, protections_line, results_table
 from ..course import Course, CourseError, load_course
 from ..grade.record import Recorder
 from ..grade.run import Row, grade, solution_notebook, write_csv
+from ..grade.table import protections_line, results_table
 from ..sandbox import Limits, probe
+from ..screen import console, progress_bar
 from .cohort import COHORT, Member, expected_status, hand_in
 
 LAB = "lab02_attention"

@@ -4,7 +4,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from ..build.notebook import duplicate
-from ..grade.cells import grade_id
+from ..scoring.cells import grade_id
 
 
 class Student:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..course import Course
-from ..files import write_whole
-from ..grade.handed_in import SECRET, read_regular
+from ..files import read_regular, write_whole
+from ..nbgrader_config import SECRET
 from .course_folder import FeedbackError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from ..grade.cells import grade_id
+from mlsys_course.desk.workbook import grade_id
 
 MOST_ERROR, MOST_LINE = 300, 200  # characters of a message, of a line
 NO_FACTS: dict[str, Any] = {"kind": "open", "status": "", "hints": [], "note": "", "line": None, "parts": []}

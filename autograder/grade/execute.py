@@ -14,8 +14,9 @@ from mlsys_course.desk.check.verdict_table import to_html, to_text
 
 from ..build.notebook import duplicate
 from ..feedback.facts import facts_of
-from .cells import code_cells, grade_id
-from .handed_in import read_parts, read_regular
+from ..files import read_regular
+from ..scoring.cells import code_cells, grade_id
+from .handed_in import read_parts
 from .passive import passive, passive_text
 from .repair import MOST_BYTES, repair
 from .session import Graded, Session, with_notes

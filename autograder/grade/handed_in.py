@@ -1,8 +1,6 @@
 """Submissions on disk: what is looked for, copied by allow-list and size, never through a link."""
 
-import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +10,12 @@ from nbgrader.utils import parse_utc
 from mlsys_course.desk.receipt import PART, PART_BYTES, PART_FILES
 from mlsys_course.substrate.errors import CourseProblem
 
-from ..files import digest_of_files
+from ..files import digest_of_files, read_regular
+from ..nbgrader_config import SECRET
 from .repair import MOST_BYTES
 
 STUDENT = re.compile(r"[\w@+\-. ]{1,100}")
 TIMESTAMP = re.compile(rb"[\w :+.\-]{8,60}\s*")
-SECRET = "submission_secret.txt"  # nbgrader's exchange names the student's feedback by it
 
 
 class IntakeError(CourseProblem):
@@ -102,19 +100,6 @@ def _is_time(text: bytes) -> bool:
         return parse_utc(text.decode().strip()) is not None
     except Exception:  # whatever dateutil makes of it
         return False
-
-
-def read_regular(path: Path, most: int) -> bytes | None:
-    """Bytes of a regular file with one name, at most ``most`` and one more; None for anything else."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(file.fileno())
-        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
-            return None
-        return file.read(most + 1)
 
 
 def submissions(folder: Path, stem: str) -> list[Submission]:

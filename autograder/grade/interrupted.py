@@ -9,7 +9,7 @@ import nbformat
 from nbgrader.utils import determine_grade, is_grade
 
 from ..nbgrader_config import folder_config, gradebook_url
-from .cells import grade_id
+from ..scoring.cells import grade_id
 from .gradebook import Book
 from .quarantine import QUARANTINE
 

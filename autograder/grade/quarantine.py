@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .handed_in import SECRET, read_parts, read_regular
+from ..files import read_regular
+from ..nbgrader_config import SECRET
+from .handed_in import read_parts
 
 QUARANTINE = Path(".mlsys") / "quarantine"
 log = logging.getLogger("mlsys.quarantine")

@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 from mlsys_course.desk.receipt import NOTEBOOK_BYTES
 
 from ..build.notebook import duplicate
-from .cells import grade_id
+from ..scoring.cells import grade_id
 
 MOST_BYTES = NOTEBOOK_BYTES
 TYPES = ("code", "markdown", "raw")

@@ -22,10 +22,10 @@ from ..course import Course, CourseError, Lab
 from ..draw import group_of
 from ..files import digest_of_files
 from ..sandbox import Cell, Engine, Limits, Run
+from ..scoring.cells import cells_of, graded_cells
+from ..scoring.score import Scorer
 from ..term.editions import package_folder
-from .cells import cells_of, graded_cells
 from .flags import flags
-from .score import Scorer
 
 UNSAFE = "Graded without the sandbox (--unsafe)."
 UNREADABLE_RUN = Run("ok", [], {}, {}, 0.0, 0.0, 0, [])

@@ -3,13 +3,13 @@
 import pytest
 
 from autograder.demo.cohort import COHORT, hand_in
-from autograder.grade.cells import cells_of, graded_cells
 from autograder.grade.flags import flags
 from autograder.grade.repair import repair
 from autograder.grade.run import solution_notebook
-from autograder.grade.score import Scorer
 from autograder.grade.session import Session
 from autograder.sandbox import Cell
+from autograder.scoring.cells import cells_of, graded_cells
+from autograder.scoring.score import Scorer
 from tests.conftest import ROOT
 
 from .evasions import CARRIED, EVASIONS, HONEST, REFUSED, WITH_CARRIED

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autograder.grade.cells import cells_of, grade_id
 from autograder.grade.flags import flags
 from autograder.grade.repair import repair
+from autograder.scoring.cells import cells_of, grade_id
 
 from .harness import RIGHT, Attack
 

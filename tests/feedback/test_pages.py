@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from autograder.cli import add_commands
 from autograder.grade.record import Recorder
-from autograder.grade.score import Scorer
+from autograder.scoring.score import Scorer
 
 from .conftest import RAISES, STEM, WHY, Graded, Page
 

@@ -14,7 +14,7 @@ from autograder.build.pipeline import build, prove_built
 from autograder.build.proof import prove_exercises, prove_stripped
 from autograder.course import load_course
 from autograder.demo.student import Student
-from autograder.grade.score import Scorer
+from autograder.scoring.score import Scorer
 
 STEM = "lab00_foundations"
 

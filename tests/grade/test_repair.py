@@ -11,8 +11,8 @@ from nbgrader.nbgraderformat import MetadataValidator
 from autograder.build.pipeline import build
 from autograder.course import load_course
 from autograder.demo.student import Student
-from autograder.grade.cells import grade_id
 from autograder.grade.repair import repair
+from autograder.scoring.cells import grade_id
 from tests.conftest import write_small_course
 
 STEM = "lab00_foundations"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ..screen import console
+from .screen import console
 
 app = typer.Typer(help="Terms: fresh secrets, and with them fresh variants and sealed cases.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A term, such as 2027-spring.")]
@@ -25,9 +25,9 @@ def new(
     ] = None,
 ) -> None:
     """Begin a term: a fresh secret outside the repository, dates shifted, the last term archived."""
-    from ..course import find_root
-    from .renewal import renew
-    from .syllabus import read_plan
+    from .course import find_root
+    from .term.renewal import renew
+    from .term.syllabus import read_plan
 
     root = find_root()
     old = read_plan(root / "course.toml")
@@ -58,9 +58,9 @@ def said(old: date, new: date, *, chosen: bool) -> str:
 @app.command("list", epilog="Example: mlsys term list")
 def list_terms() -> None:
     """Every term that this course or this machine knows, and whether its secret is kept safe."""
-    from ..course import find_root
-    from .secret import SAMPLE, has_copy, secret_path, secret_terms
-    from .syllabus import read_plan
+    from .course import find_root
+    from .term.secret import SAMPLE, has_copy, secret_path, secret_terms
+    from .term.syllabus import read_plan
 
     root = find_root()
     plans = [read_plan(path) for path in [*sorted(root.glob("archive/*/course.toml")), root / "course.toml"]]
@@ -77,8 +77,8 @@ def list_terms() -> None:
 @app.command("export-secret", epilog="Example: mlsys term export-secret 2027-spring /media/safe/2027-spring.secret")
 def export(name: Name, file: File) -> None:
     """Copy a term's secret to a new file, for safe keeping: whoever has it can draw the sealed cases."""
-    from ..course import find_root
-    from .secret import export_secret
+    from .course import find_root
+    from .term.secret import export_secret
 
     export_secret(name, file, find_root())
     console.print(f"secret of {name}: a copy is at {file}", highlight=False)
@@ -87,6 +87,6 @@ def export(name: Name, file: File) -> None:
 @app.command("import-secret", epilog="Example: mlsys term import-secret 2027-spring /media/safe/2027-spring.secret")
 def import_(name: Name, file: File) -> None:
     """Bring a term's secret to this machine, from its copy."""
-    from .secret import import_secret
+    from .term.secret import import_secret
 
     console.print(f"secret of {name}: {import_secret(name, file)}", highlight=False)
