@@ -1,4 +1,4 @@
-"""The floor for several ranks: starting, messages against bare ``torch.distributed``, and the simulator's predictions.
+"""What several ranks stand on: starting, messages against bare ``torch.distributed``, and the simulator's predictions.
 
 ``python -m benchmarks.ranks``: seconds to start; a ring over metered messages against ``dist.all_reduce`` and against
 the same calls unmetered, on gloo with 2 ranks; the simulator's speed, and its prediction against gloo after fitting

@@ -15,7 +15,7 @@ from pathlib import Path
 import mlsys_course
 from mlsys_course.desk.syntax import parse
 
-FLOOR = ("desk", "substrate")  # rooms below all components, in every edition
+ROOMS = ("desk", "substrate")  # what is not taught, and what components stand on: in every edition
 
 
 def package_folder() -> Path:
@@ -26,7 +26,7 @@ def package_folder() -> Path:
 def components() -> list[str]:
     """The components there are."""
     rooms = [path.parent.name for path in package_folder().glob("*/__init__.py")]
-    return sorted(room for room in rooms if room not in FLOOR)
+    return sorted(room for room in rooms if room not in ROOMS)
 
 
 def withheld(taught: Mapping[str, str], stem: str, named: Iterable[str] | None = None) -> list[str]:

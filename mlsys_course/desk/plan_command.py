@@ -57,7 +57,7 @@ def plan(
 
 
 def accounting_of(module: str) -> Any:
-    """A module of lab 7's component. The floor may not import it by name: an edition may lack it."""
+    """A module of lab 7's component. The desk may not import it by name: an edition may lack it."""
     try:
         return import_module(f"mlsys_course.accounting.{module}")
     except ModuleNotFoundError as error:

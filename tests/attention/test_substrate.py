@@ -1,4 +1,4 @@
-"""The floor that the attention lab stands on: MiniLM's parts, figures, devices and seeds."""
+"""The substrate that the attention lab stands on: MiniLM's parts, figures, devices and seeds."""
 
 import importlib.util
 
