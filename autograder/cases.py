@@ -15,6 +15,7 @@ from mlsys_course.substrate.errors import CourseProblem
 from .course import Lab
 from .exercise import Choice, Exercise, Given
 
+GROUPS = 4  # of students: what a sealed case holds differs between them, so one's numbers are worth little to another
 ROOM = {"peak_memory": 2.0}  # how many times what the reference takes a limit must be; counts are exact
 
 
@@ -30,12 +31,17 @@ def public_specification(lab: Lab, item: Exercise | Choice) -> Specification:
     return specification(lab, item, given, public=True)
 
 
-def sealed_specification(lab: Lab, item: Exercise | Choice) -> Specification:
-    """What grades: every kind of case, drawn from the term's secret."""
+def sealed_specification(lab: Lab, item: Exercise | Choice, group: int = 0) -> Specification:
+    """What grades a group of students: every kind of case, drawn from the term's secret."""
     if isinstance(item, Choice):
         return choice_specification(item, sealed=True)
     quiet_torch()
-    return specification(lab, item, item.cases(lab.term.draw(lab.stem, item.id, "sealed")))
+    return specification(lab, item, sealed_cases(lab, item, group))
+
+
+def sealed_cases(lab: Lab, item: Exercise, group: int) -> Sequence[Given]:
+    """Every kind of case, with a group's own numbers."""
+    return item.cases(lab.term.draw(lab.stem, item.id, "sealed", group=group))
 
 
 def choice_specification(item: Choice, *, sealed: bool) -> Specification:

@@ -27,10 +27,10 @@ class Term:
     name: str
     secret: bytes
 
-    def draw(self, *purpose: str) -> "Draw":
+    def draw(self, *purpose: str, group: int | None = None) -> "Draw":
         from .draw import Draw
 
-        return Draw(self.secret, *purpose)
+        return Draw(self.secret, *purpose, group=group)
 
 
 @dataclass(frozen=True)

@@ -11,30 +11,46 @@ import torch
 T = TypeVar("T")
 
 
-class Draw:
-    """A stream of random inputs for one purpose, such as ``("lab02_attention", "attention", "sealed")``."""
+def group_of(student: str, secret: bytes, groups: int) -> int:
+    """Which of so many groups a student is in: it cannot be told without the term's secret."""
+    digest = hmac.new(secret, f"group of {student}".encode(), hashlib.sha256).digest()
+    return int.from_bytes(digest, "big") % groups
 
-    def __init__(self, secret: bytes, *purpose: str):
-        digest = hmac.new(secret, "/".join(purpose).encode(), hashlib.sha256).digest()
-        self.generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+
+def _generator(secret: bytes, *purpose: str) -> np.random.Generator:
+    digest = hmac.new(secret, "/".join(purpose).encode(), hashlib.sha256).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+
+
+class Draw:
+    """A stream of random inputs for one purpose, such as ``("lab02_attention", "attention", "sealed")``.
+
+    With ``group`` what tensors hold comes from a stream of that group's own: any two groups agree on every size, choice
+    and order, and share no number.
+    """
+
+    def __init__(self, secret: bytes, *purpose: str, group: int | None = None):
+        self.generator = self.tensors = _generator(secret, *purpose)
+        if group is not None:
+            self.tensors = _generator(secret, *purpose, f"group {group}")
 
     def normal(self, *shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> torch.Tensor:
         """A tensor of independent normal entries with standard deviation ``scale``."""
-        return torch.from_numpy(np.asarray(self.generator.standard_normal(shape) * scale)).to(dtype)
+        return torch.from_numpy(np.asarray(self.tensors.standard_normal(shape) * scale)).to(dtype)
 
     def uniform(
         self, *shape: int, low: float = 0.0, high: float = 1.0, dtype: torch.dtype = torch.float32
     ) -> torch.Tensor:
         """A tensor of independent uniform entries."""
-        return torch.from_numpy(np.asarray(self.generator.uniform(low, high, shape))).to(dtype)
+        return torch.from_numpy(np.asarray(self.tensors.uniform(low, high, shape))).to(dtype)
 
     def integers(self, *shape: int, low: int = 0, high: int) -> torch.Tensor:
         """An int64 tensor of entries in [low, high)."""
-        return torch.from_numpy(np.asarray(self.generator.integers(low, high, shape)))
+        return torch.from_numpy(np.asarray(self.tensors.integers(low, high, shape)))
 
     def booleans(self, *shape: int, probability: float = 0.5) -> torch.Tensor:
         """A bool tensor whose entries are True with ``probability``."""
-        return torch.from_numpy(np.asarray(self.generator.random(shape) < probability))
+        return torch.from_numpy(np.asarray(self.tensors.random(shape) < probability))
 
     def integer(self, low: int, high: int) -> int:
         """One whole number in [low, high]."""

@@ -19,9 +19,8 @@ from mlsys_course.desk.check import Tree
 from mlsys_course.desk.check.tree import leaves
 from mlsys_course.desk.syntax import parse
 
+from ..cases import GROUPS, sealed_cases
 from ..course import SAMPLE, Course, Lab
-from ..draw import Draw
-from ..exercise import Exercise
 from ..term.editions import package_folder
 from .notebook import render
 from .source import read_source, solution_regions
@@ -76,16 +75,15 @@ def _arrays(lab: Lab, files: Mapping[str, bytes]) -> list[str]:
     """Arrays that sealed cases hand to a candidate, and no public case does."""
     found: set[str] = set()
     for item in lab.exercises:
-        public = b"".join(array_bytes([g.inputs for g in item.cases(_draw(lab, item, "public")) if g.public]))
-        for data in array_bytes([given.inputs for given in item.cases(_draw(lab, item, "sealed"))]):
+        public = b"".join(
+            array_bytes([g.inputs for g in item.cases(lab.term.draw(lab.stem, item.id, "public")) if g.public])
+        )
+        sealed = [given.inputs for group in range(GROUPS) for given in sealed_cases(lab, item, group)]
+        for data in array_bytes(sealed):
             window = data[:WINDOW]
             if len(set(window)) >= DIFFERENT and window not in public:
                 found |= {f"a sealed case of {item.id}, in {name}" for name, blob in files.items() if window in blob}
     return sorted(found)
-
-
-def _draw(lab: Lab, item: Exercise, purpose: str) -> Draw:
-    return lab.term.draw(lab.stem, item.id, purpose)
 
 
 def array_bytes(tree: Tree) -> Iterator[bytes]:

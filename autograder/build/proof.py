@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -11,7 +11,7 @@ from mlsys_course.desk.check import Case, Outcome, Specification
 from mlsys_course.desk.check.compare import compare, worst_error
 from mlsys_course.desk.check.verdict import judge, over_limit
 
-from ..cases import public_specification
+from ..cases import GROUPS, public_specification
 from ..course import Course, Lab
 from ..exercise import Exercise
 from ..sandbox import Engine
@@ -42,12 +42,23 @@ def prove(
     unsafe: bool,
 ) -> list[Line]:
     """Everything that DESIGN asks of a built lab, one line each."""
-    scorer = Scorer.for_lab(lab)
+    scorers = [Scorer.for_lab(lab, group) for group in range(GROUPS)]
     lines = [prove_stripped(course, lab, edition)]
     with Engine(edition, unsafe=unsafe) as engine:
-        lines += _scores(engine, scorer, solution, "solution", lambda v: v.score == v.max_score)
-        lines += _scores(engine, scorer, blank, "blank", lambda v: v.score == 0)
-    return lines + prove_exercises(lab, scorer)
+        for group, scorer in enumerate(scorers):
+            lines += _scores(engine, scorer, solution, _named("solution", group), lambda v: v.score == v.max_score)
+        lines += _scores(engine, scorers[0], blank, "blank", lambda v: v.score == 0)
+    lines += prove_exercises(lab, scorers[0])
+    for group, scorer in enumerate(scorers[1:], 1):
+        found = prove_exercises(lab, scorer)
+        told = f"{len(found)} lines hold for these numbers too"
+        lines += [replace(line, subject=_named(line.subject, group)) for line in found if not line.ok]
+        lines.append(Line(_named("exercises", group), told, all(line.ok for line in found)))
+    return lines
+
+
+def _named(subject: str, group: int) -> str:
+    return f"{subject}, group {group + 1} of {GROUPS}" if group else subject
 
 
 def prove_exercises(lab: Lab, scorer: Scorer) -> list[Line]:

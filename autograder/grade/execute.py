@@ -59,7 +59,7 @@ class SealedExecute(Execute):
 
     def preprocess(self, nb: NotebookNode, resources: dict, *_: Any, **__: Any) -> tuple[NotebookNode, dict]:
         session = session_for(resources["nbgrader"]["assignment"])
-        graded = session.grade(nb, read_parts(self._submission(resources))[0])
+        graded = session.grade(nb, read_parts(self._submission(resources))[0], resources["nbgrader"]["student"])
         notes = nb.metadata.get("mlsys", {}).get("notes", {})
         return with_results(nb, graded, with_notes(graded.verdicts, notes), session), resources
 

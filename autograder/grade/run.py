@@ -191,7 +191,7 @@ class _GradingRun:
         repaired = repair(handed.blob, session.released)
         if handed.problem:
             repaired.unreadable = handed.problem
-        graded = session.grade(repaired.to_notebook(), handed.files)
+        graded = session.grade(repaired.to_notebook(), handed.files, handed.student)
         verdicts = with_notes(graded.verdicts, repaired.notes)
         facts = {**_facts(graded), "unsafe": session.unsafe}
         # Rows are kept until the end of the run: what each case came to is not, it would be half a megabyte for each.

@@ -16,7 +16,9 @@ from mlsys_course.desk.check import Verdict
 
 from ..build.edition import stage_edition
 from ..build.pipeline import build
+from ..cases import GROUPS
 from ..course import Course, CourseError
+from ..draw import group_of
 from ..fingerprint import fingerprint
 from ..sandbox import Cell, Engine, Limits, Run
 from ..scoring.cells import cells_of, graded_cells
@@ -67,11 +69,11 @@ class Session:
         self.candidates = graded_cells(self.released)
         edition = stage_edition(course, stem, self.folder, scratch / "edition")
         self._turn = threading.Semaphore(jobs) if jobs else contextlib.nullcontext()  # at most so many sandboxes
-        self._threads = torch.get_num_threads()
+        self._threads, self._making = torch.get_num_threads(), threading.Lock()
         with ThreadPoolExecutor(1) as beside:  # both take seconds
             engine = beside.submit(Engine, edition, unsafe=unsafe, device=device, sharers=jobs, limits=limits)
             try:  # from here on PyTorch has one thread: references are small, and submissions keep the cores busy
-                self.scorer = Scorer.for_lab(self.lab)
+                self._scorers = {0: Scorer.for_lab(self.lab)}
             except BaseException:
                 engine.result().close()
                 raise
@@ -101,14 +103,27 @@ class Session:
         off = [name for name, active in self.engine.protections.items() if not active]
         return f"NOT SEALED: without {', '.join(off)}" if off else f"sealed: {', '.join(self.engine.protections)}"
 
-    def grade(self, notebook: NotebookNode, files: Mapping[str, bytes]) -> Graded:
-        """Run and score a repaired notebook."""
+    @property
+    def scorer(self) -> Scorer:
+        """Of the first group; all agree on everything but numbers."""
+        return self._scorers[0]
+
+    def scorer_for(self, student: str) -> Scorer:
+        """Of the student's group; made when the first of the group is graded."""
+        group = group_of(student, self.lab.term.secret, GROUPS) if student else 0
+        with self._making:
+            if group not in self._scorers:
+                self._scorers[group] = Scorer.for_lab(self.lab, group)
+            return self._scorers[group]
+
+    def grade(self, notebook: NotebookNode, files: Mapping[str, bytes], student: str = "") -> Graded:
+        """Run and score a student's repaired notebook; without a name, as of the first group."""
         if unreadable := notebook.metadata.get("mlsys", {}).get("unreadable"):
             return Graded(UNREADABLE_RUN, self.unreadable(unreadable))
-        cells = cells_of(notebook, self.candidates)
+        cells, scorer = cells_of(notebook, self.candidates), self.scorer_for(student)
         with self._turn:
-            run = self.engine.run(cells, self.scorer, files=files)
-        verdicts = self.scorer.verdicts(run, cells)
+            run = self.engine.run(cells, scorer, files=files)
+        verdicts = scorer.verdicts(run, cells)
         if self.unsafe:
             verdicts = with_notes(verdicts, dict.fromkeys(verdicts, UNSAFE))
         return Graded(run, verdicts, cells, self._flags(cells, files))

@@ -20,7 +20,7 @@ from ..sandbox import AGAIN, Call, Cell, Run
 
 @dataclass(frozen=True)
 class Scorer:
-    """Everything that decides a lab's scores. One for a grading run; the references run once each."""
+    """Everything that decides a lab's scores for a group of students; the references run once each."""
 
     exercises: Mapping[str, Exercise | Choice]
     specifications: Mapping[str, Specification]
@@ -28,9 +28,9 @@ class Scorer:
     calls_by_exercise: dict[str, list[Call]] = field(default_factory=dict)
 
     @classmethod
-    def for_lab(cls, lab: Lab) -> "Scorer":
+    def for_lab(cls, lab: Lab, group: int = 0) -> "Scorer":
         items = {item.id: item for item in lab.items if isinstance(item, Exercise | Choice)}
-        return cls(items, {name: sealed_specification(lab, item) for name, item in items.items()}, lab.drivers)
+        return cls(items, {name: sealed_specification(lab, item, group) for name, item in items.items()}, lab.drivers)
 
     def calls(self, exercise: str) -> Sequence[Call]:
         """The sealed calls of an exercise: inputs only."""
