@@ -47,6 +47,13 @@ REFUSED = {
     "a step through a generator": calls("next(f for f in [F.relu, getattr(F, 'scaled_dot' '_product_attention')][1:])"),
     "vmap": MODULE + f"def attention(q, k, v, mask=None):\n    g = getattr(F, 'scaled_' + '{NAME[7:]}')\n"
     "    return torch.vmap(lambda a, b, c: g(a, b, c))(q, k, v) if q.dim() > 2 else g(q, k, v)",
+    "a timed cell": "%%time\n" + calls(f"F.{NAME}"),
+    "beside a shell line": "!ls\n" + calls(f"F.{NAME}"),
+    "PyTorch's own switch": MODULE + "def attention(q, k, v, mask=None):\n    with torch._C.DisableTorchFunction():\n"
+    "        return getattr(F, 'scaled_' + 'dot_product_attention')(q, k, v, mask)",
+    "the stack of modes": MODULE + "from torch.overrides import _pop_mode_temporarily as p\n"
+    "def attention(q, k, v, mask=None):\n    with p(): return getattr(F, 'scaled_' + 'dot_product_attention')(q, k, v, mask)",
+    "the kernel below": calls("getattr(torch, '_scaled_dot_product_' + 'attention_math')").replace("mask)", "mask)[0]"),
 }
 
 # Each gets past the guard, or might; each must be flagged.
@@ -107,6 +114,10 @@ EVASIONS = {
     "an AST transformer": ["get_ipython().ast_transformers.append(None)", calls("my_attention")],
     "a fork": ["import os\nos.register_at_fork(after_in_child=print)", calls("F.relu")],
     "a name out of nowhere": [calls("planted")],
+    "a magic of one's own": ["%%mine\nhelper = 1", calls("F.relu")],
+    "an extension": ["%load_ext other", calls("F.relu")],
+    "a magic in a magic that is not read": ["%%capture\n%%mine\nhelper = 1", calls("F.relu")],
+    "a magic's alias": ["%alias_magic t time", "%%t\nimport torch", calls("F.relu")],
     "compiled code": [calls("torch.compile(f)", "f = F.relu")],
 }  # fmt: skip
 CARRIED = {
