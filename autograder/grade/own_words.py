@@ -25,8 +25,20 @@ def stopped(source: str, run: CellRun | None) -> str:
     if error is None or run.status == "timeout":
         return STOPPED[run.status]
     name = error["ename"] if error["ename"] in KNOWN else OWN
+    if name == "SyntaxError" and (message := _unparsable(source)):
+        return f"SyntaxError: {message}"  # as we read the text, whatever the run said
     named = [module for module in _imported(source) if f"'{module}'" in error["evalue"]]
     return f"{name}: {named[0]}" if named and name in IMPORTS else name
+
+
+def _unparsable(source: str) -> str:
+    try:
+        parse(source)
+    except SyntaxError as error:
+        return error.msg
+    except (ValueError, RecursionError, MemoryError):
+        pass
+    return ""
 
 
 def _imported(source: str) -> list[str]:
