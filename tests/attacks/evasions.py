@@ -52,7 +52,8 @@ REFUSED = {
     "PyTorch's own switch": MODULE + "def attention(q, k, v, mask=None):\n    with torch._C.DisableTorchFunction():\n"
     "        return getattr(F, 'scaled_' + 'dot_product_attention')(q, k, v, mask)",
     "the stack of modes": MODULE + "from torch.overrides import _pop_mode_temporarily as p\n"
-    "def attention(q, k, v, mask=None):\n    with p(): return getattr(F, 'scaled_' + 'dot_product_attention')(q, k, v, mask)",
+    "def attention(q, k, v, mask=None):\n    with p():\n"
+    "        return getattr(F, 'scaled_' + 'dot_product_attention')(q, k, v, mask)",
     "the kernel below": calls("getattr(torch, '_scaled_dot_product_' + 'attention_math')").replace("mask)", "mask)[0]"),
 }
 
