@@ -154,8 +154,8 @@ def Evaluator(candidate, case, computed):
     nodes = described(case["uses"], case["runs"][0][0].shape if case["runs"] else (), **asked)
     fed = [node for node in nodes if node.is_variable]
     constant = G.constant(case["constant"]) if "constant" in case else None
-    outputs = [nodes[n] for n in case["outputs"]] + ([constant] if constant else [])
-    run = candidate(outputs, [*nodes, *([constant] if constant else [])])
+    outputs = [nodes[n] for n in case["outputs"]] + ([constant] if constant is not None else [])
+    run = candidate(outputs, [*nodes, *([constant] if constant is not None else [])])
     feeds = [dict(zip(fed, [x.clone() for x in tensors], strict=True)) for tensors in case["runs"]]
     if "bad" in case:
         return {"raised": raised(run, bad_feeds(case["bad"], feeds[0]))}

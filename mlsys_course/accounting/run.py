@@ -22,8 +22,10 @@ BATCH_TOKENS = 4 * 2**20  # a step of LLaMA-2's pretraining has 4 million tokens
 def gpus_needed(flops: float, achieved: float, days: float) -> float:
     """How many GPUs do ``flops`` in ``days``, if each does ``achieved`` FLOPs a second: not rounded.
 
-    The notes' 800 GPUs for GPT-3 are ``gpus_needed(6 * 175e9 * 300e9, 160e12, 30)``, 759.5. Their "peak" of 160 TFLOPs
-    is what an A100 achieved, 51% of its peak of 312. Source: Narayanan et al. 2021. Lab 7, exercise ``gpus_needed``.
+    The notes' 800 GPUs for GPT-3 are ``gpus_needed(6 * 175e9 * 300e9, 160e12, 30)``, 759.5. Their "peak" is near what
+    an A100 achieved: 140 TFLOPs for GPT-3, of a peak of 312. That rate counts the forward pass twice, since it was
+    computed again: 8 FLOPs a parameter and token, not 6, and so 1,157 GPUs. Count both alike.
+    Source: Narayanan et al. 2021, table 1 and section 5.1. Lab 7, exercise ``gpus_needed``.
     """
     return flops / (achieved * days * DAY)
 

@@ -50,7 +50,8 @@ def window_mask(
 def prefix_mask(prefix: Int[Tensor, " B"], T: int) -> Bool[Tensor, "B 1 T T"]:
     """Causal, but the first ``prefix[b]`` tokens of sequence b all see each other, and everyone sees them.
 
-    Source: Raffel et al. 2020, "T5", section 3.2.1. Lab 2, extension ``prefix_mask``.
+    Source: Liu et al. 2018, "Generating Wikipedia", and Raffel et al. 2020, section 3.2.1, who compare it with the
+    encoder-decoder that T5 is. Lab 2, extension ``prefix_mask``.
     """
     return causal_mask(T, device=prefix.device) | padding_mask(prefix, T)
 

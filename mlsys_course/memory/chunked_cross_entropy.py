@@ -1,5 +1,6 @@
 """The loss of a language model's head, and its gradients, without ever holding all logits."""
 
+import math
 from typing import Any
 
 import torch
@@ -27,27 +28,40 @@ def chunked_cross_entropy(
     Raises:
         ValueError: shapes that do not fit, whole numbers for hidden or weight, or a chunk of no tokens.
     """
+    loss, grad_hidden, grad_weight, count = _of_the_sum(hidden, weight, targets, chunk, ignore_index)
+    return loss / count, grad_hidden.div_(count), grad_weight.div_(count).to(weight.dtype)
+
+
+@torch.no_grad()  # gradients are returned, so there is nothing for autograd to keep
+def _of_the_sum(
+    hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int, ignore_index: int = -100
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The sum of all losses, its gradients, that for ``weight`` in float32 or better, and how many tokens count.
+
+    Divided by thousands of tokens, a probability would be 0 in float16; so nothing is divided here.
+    """
     _check_shapes(hidden, weight, targets, chunk)
     wide = torch.promote_types(hidden.dtype, torch.float32)
     counted = targets != ignore_index
-    count = counted.sum().clamp(min=1)
     loss = torch.zeros((), dtype=wide, device=hidden.device)
     grad_hidden = torch.empty_like(hidden)
     grad_weight = torch.zeros_like(weight, dtype=wide)
+    # What a chunk adds up for a word may be beyond float16: hidden is made smaller by a power of two, the sum larger.
+    room = 2.0 ** math.ceil(math.log2(chunk)) if hidden.dtype == torch.float16 else 1.0
     for start in range(0, len(targets), chunk):
         rows = slice(start, start + chunk)
-        share = counted[rows].to(wide)[:, None] / count  # of each token in the mean: 1 / count, or 0
+        counts = counted[rows].to(wide)[:, None]
         target = targets[rows].where(counted[rows], 0)[:, None]
         logits = (hidden[rows] @ weight.T).to(wide)  # (chunk, V), here and nowhere else
         log_z = logits.logsumexp(dim=-1, keepdim=True)
-        loss += (share * (log_z - logits.gather(1, target))).sum()
+        loss += (counts * (log_z - logits.gather(1, target))).sum()
         # The gradient of -log softmax for its logits: the probabilities, less 1 at the target.
         grad_logits = logits.sub_(log_z).exp_()
-        grad_logits.scatter_add_(1, target, torch.full_like(share, -1.0))
-        grad_logits = grad_logits.mul_(share).to(hidden.dtype)
+        grad_logits.scatter_add_(1, target, torch.full_like(counts, -1.0))
+        grad_logits = grad_logits.mul_(counts).to(hidden.dtype)
         grad_hidden[rows] = grad_logits @ weight
-        grad_weight += grad_logits.T @ hidden[rows]
-    return loss, grad_hidden, grad_weight.to(weight.dtype)
+        grad_weight.add_(grad_logits.T @ (hidden[rows] / room), alpha=room)
+    return loss, grad_hidden, grad_weight, counted.sum().clamp(min=1)
 
 
 def _check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int) -> None:
@@ -62,17 +76,22 @@ def _check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int) -
 class ChunkedCrossEntropy(torch.autograd.Function):
     """``chunked_cross_entropy`` as a loss that backward runs through: ``ChunkedCrossEntropy.apply(...)``.
 
-    Its gradients are ready when the forward pass ends; backward only scales them. Arguments go by position.
+    Its gradients are ready when the forward pass ends, of the sum over tokens; backward multiplies them with what it is
+    given over their number, and rounds once, so that a loss scale keeps small ones in float16. The weight's waits in
+    float32. Arguments go by position.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int = 256) -> Tensor:
-        loss, grad_hidden, grad_weight = chunked_cross_entropy(hidden, weight, targets, chunk)
-        ctx.save_for_backward(grad_hidden, grad_weight)
-        return loss
+        loss, grad_hidden, grad_weight, count = _of_the_sum(hidden, weight, targets, chunk)
+        ctx.save_for_backward(grad_hidden, grad_weight, count)
+        ctx.dtypes = hidden.dtype, weight.dtype
+        return loss / count
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        grad_hidden, grad_weight = ((grad * grad_loss).to(grad.dtype) for grad in ctx.saved_tensors)
-        return grad_hidden, grad_weight, None, None
+        *gradients, count = ctx.saved_tensors
+        scale = grad_loss / count  # of float32: a loss scale of 2^16 is beyond float16
+        found = [(grad.to(scale.dtype) * scale).to(dtype) for grad, dtype in zip(gradients, ctx.dtypes, strict=True)]
+        return *found, None, None

@@ -210,7 +210,7 @@ check("softmax", softmax)
 
 # %% exercise="log_softmax"
 def log_softmax(x, dim=-1):
-    """The logarithm (base e) of softmax(x, dim), finite wherever x is finite.
+    """The logarithm (base e) of softmax(x, dim), finite also where softmax itself is too small for x's dtype.
 
     x, dim, shape and dtype as in softmax. 16-bit inputs are computed in float32, float64 inputs in float64.
     Where an entry is -inf the result is -inf; where all entries along dim are -inf, all results along it are -inf.

@@ -277,7 +277,8 @@ plot.heatmap(maps, titles=["causal", "padding", "causal & padding"], row_label="
 # ```
 # *In words: a window is a band of constant width along the diagonal; a prefix is a full square in the corner of a
 # causal triangle; documents are one causal triangle each, side by side along the diagonal.* Mistral 7B has a window of
-# 4096, so its cost grows with T, not with T². A prefix is for a prompt that may be read in both directions (T5 has it).
+# 4096, so its cost grows with T, not with T². A prefix is for a prompt that may be read in both directions (the T5
+# paper compares it with the encoder and decoder that T5 has).
 # Documents are for training on short texts packed into one row, without letting one see the other.
 #
 # The next three exercises are **extensions**.

@@ -655,8 +655,11 @@ carried
 # $$ \frac{6 \times 175\text{B} \times 300\text{B}}{160\ \text{TFLOPs} \times (3600 \times 24 \times 30)\ \text{s}} =
 #    759.5 $$
 #
-# and says 800. The 160 TFLOPs are labelled a peak; they are what an A100 *achieved*. The peak is 312, which would give
-# 390 GPUs; the ratio of 51% is the **utilization** (MFU). And `/ 3600 * 24 * 30` in one line divides by 3600 only.
+# and says 800. The 160 TFLOPs are labelled a peak. The peak of an A100 is 312, which would give 390 GPUs; 140 were
+# *achieved* on GPT-3 (Narayanan et al. 2021), and these count every FLOP of the hardware: with the forward pass
+# computed again for backward, 8 for each parameter and token, not 6. So the slip is a 6 with a hardware rate; counted
+# alike, 30 days take 1,157 GPUs. A rate over the peak is **utilization**: of the model (MFU) where it counts 6, of the
+# hardware (HFU) where it counts 8. And `/ 3600 * 24 * 30` in one line divides by 3600 only.
 # ### Exercise `gpus_needed` (5 points)
 # GPUs come in boxes of `box`, and a box is rented whole. Points by part: the exact number 3, whole boxes 2.
 

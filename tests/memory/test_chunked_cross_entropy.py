@@ -103,6 +103,39 @@ def test_what_does_not_fit_is_refused(changes, message):
         memory.chunked_cross_entropy(**{**head(20, 9, torch.float32), **changes})
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("chunk", [256, 5000])
+def test_a_loss_scale_keeps_small_gradients(chunk, dtype):
+    """Of words that are never a target, each token's part is below float16's least number, but for the scale."""
+    given, scale = head(2000, 3000, dtype, ignored=0.1), 2.0**16
+    given["weight"], given["targets"] = given["weight"] / 8, given["targets"].clamp(max=9)
+    leaves = [given[name].requires_grad_() for name in ("hidden", "weight")]
+    (ChunkedCrossEntropy.apply(*leaves, given["targets"], chunk) * scale).backward()
+    right = pytorchs(**{name: x.detach() for name, x in given.items()})[1:]
+    close = {torch.float16: 2e-3, torch.bfloat16: 2e-2, torch.float32: 1e-5, torch.float64: 1e-10}[dtype]
+    for leaf, want, first in zip(leaves, right, (0, 10), strict=True):
+        assert leaf.grad.dtype == dtype
+        error = (leaf.grad.double() / scale - want)[first:].norm() / want[first:].norm()
+        assert error < close, float(error)
+
+
+def test_many_tokens_of_one_word_do_not_overflow():
+    given = head(4096, 3, torch.float16)
+    given["hidden"], given["targets"] = given["hidden"].abs() * 40, torch.zeros(4096, dtype=torch.int64)
+    given["weight"] = -given["weight"].abs() / 40 * torch.tensor([[1.0], [0.1], [0.1]]).half()
+    for got, want in zip(chunked_cross_entropy(**given, chunk=4096), pytorchs(**given), strict=True):
+        torch.testing.assert_close(got.double(), want, rtol=5e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_inputs_that_require_a_gradient_are_taken(dtype):
+    given = head(41, 13, dtype)
+    plain = chunked_cross_entropy(**given, chunk=7)
+    wanting = {name: x.requires_grad_() if x.is_floating_point() else x for name, x in given.items()}
+    for got, want in zip(memory.chunked_cross_entropy(**wanting, chunk=7), plain, strict=True):
+        assert not got.requires_grad and torch.equal(got, want)
+
+
 TRUNCATING = {  # ours, and what PyTorch refuses alike
     "chunked_cross_entropy": (
         lambda x: memory.chunked_cross_entropy(x, x, torch.tensor([0, 1])),
