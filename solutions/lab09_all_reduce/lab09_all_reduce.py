@@ -134,10 +134,11 @@ check("broadcast", broadcast)
 #
 # A rank sends $P - 1$ chunks in each half, so
 #
-# $$ \text{bytes sent by a rank} = 2\,(P-1)\left\lceil\frac{n}{P}\right\rceil\cdot\text{bytes of an entry}
+# $$ \text{bytes sent by a rank} \le 2\,(P-1)\left\lceil\frac{n}{P}\right\rceil\cdot\text{bytes of an entry}
 #    \;\approx\; 2\,n\cdot\text{bytes of an entry}, $$
 #
-# about twice the tensor, *however many ranks there are*. No algorithm lets its busiest rank send less. What grows with
+# about twice the tensor, *however many ranks there are*; equal where $P$ divides $n$, since all chunks are alike then.
+# No algorithm lets its busiest rank send less. What grows with
 # $P$ is the number of steps, $2(P-1)$, each of which costs the time that a message needs to get going.
 #
 # ### Exercise `ring_all_reduce` (16 points)
@@ -921,7 +922,7 @@ check("barrier", barrier)
 # ## What you built
 #
 # The collectives under data-parallel training, and the training on top. `mlsys_course.all_reduce`, which comes with lab
-# 10's edition, is the reference: all collectives, all-reduce in five ways with one interface, the model of what each
+# 10's edition, is the reference: all collectives, all-reduce in four ways with one interface, the model of what each
 # costs, and a `DataParallel` with which GPT-2 trains. Its tests compare the ring with gloo's `all_reduce`, and training
 # on ranks with one process, step by step, over random models. Lab 11 takes the ring apart: ZeRO stops after the
 # reduce-scatter.
@@ -929,7 +930,8 @@ check("barrier", barrier)
 # **What real systems do differently.** `send` may block until somebody receives, so a ring whose ranks all send first
 # may stand still; they call `isend`, then `recv`, then `wait`. NCCL cuts chunks further, so that a piece is on its way
 # while the one before is being added, and runs several rings at once, laid out along the cables of the machine.
-# PyTorch's `DistributedDataParallel` keeps gradients as views of the buckets, and hooks into the end of backward, so
+# PyTorch's `DistributedDataParallel` makes gradients views of the buckets on request, and hooks into the end of
+# backward, so
 # that nobody calls `finish`. A chunk is summed once, so all ranks end with the same bits, and replicas stay equal.
 #
 # **Papers.** Patarasuk and Yuan 2009, "Bandwidth optimal all-reduce algorithms for clusters of workstations"; Thakur,
