@@ -390,6 +390,7 @@ def DataParallel(candidate, case, comm, arrival, mark):
 
 
 def backward(model: Net, examples: torch.Tensor) -> None:
-    """Of a piece of the batch, where it has examples."""
-    if len(examples):
-        loss(model, examples).backward()
+    """Of a piece of the batch; a rank without examples has none."""
+    if not len(examples):
+        return
+    loss(model, examples).backward()
