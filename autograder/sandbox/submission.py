@@ -1,5 +1,6 @@
 """One run of a submission: its notebook, as often as it takes, then the sealed calls of its graded cells."""
 
+import contextlib
 import functools
 import math
 import time
@@ -254,7 +255,8 @@ class Submission:
                 member = self._parked(sandbox, cell, sandbox.graded[0], attempt.runs)
                 member.bare = bare
                 asked = Examination([member], member.specification, self.trusted, call.seconds, self.sealed_end)
-                return asked.alone(call)
+                with contextlib.closing(asked):
+                    return asked.alone(call)
             except Ended as error:
                 self.log.append(f"measured alone: {error.log}")
                 return Outcome(problem=error.why), math.inf
