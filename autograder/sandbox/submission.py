@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from mlsys_course.desk.check import Outcome, Specification
 from mlsys_course.desk.check.compare import compare
-from mlsys_course.desk.check.reach import reach, used_names_of
+from mlsys_course.desk.check.reach import LONGEST_CELL, reach, used_names_of
 
 from .attempt import Attempt
 from .contract import AGAIN, Call, Cell, CellRun, Ended, Limits, Run, RunStatus, Trusted
@@ -236,14 +236,19 @@ class Submission:
         return self.peaks[place]
 
     def _reached(self, cell: int) -> Collection[int]:
-        """The cells above that hold what the candidate's names depend on, by the text."""
-        above = [c.source if c.exercise is None and not c.skip else "" for c in self.cells[:cell]]
+        """The cells above that hold what the candidate's names depend on, by the text; one too long to read is none."""
+        read = [c.exercise is None and not c.skip and len(c.source) <= LONGEST_CELL for c in self.cells[:cell]]
+        above = [c.source if known else "" for c, known in zip(self.cells, read, strict=False)]
         return reach(above, used_names_of(self.cells[cell].candidate)).cells
 
     def _alone(self, cell: int, call: Call, kept: Collection[int], *, bare: bool = False) -> tuple[Outcome, float]:
         """A call in a sandbox of its own after the ``kept`` cells: what it comes to, and the most that it holds."""
-        cells = [c if i in kept or i == cell else replace(c, skip=True) for i, c in enumerate(self.cells[: cell + 1])]
-        cells = [replace(c, skip=True) if c.exercise is not None and i < cell else c for i, c in enumerate(cells)]
+        left_out = [
+            i != cell and (i not in kept or c.exercise is not None) for i, c in enumerate(self.cells[: cell + 1])
+        ]
+        cells = [
+            replace(c, skip=True, source="") if out else c for c, out in zip(self.cells, left_out, strict=False)
+        ]  # without their text, which would take memory too
         sandbox = self.warm.spawn(self.limits, 1)
         try:
             sandbox.begin()

@@ -5,8 +5,8 @@ import zipfile
 
 import nbformat
 import pytest
-from autograder.grade.intake import Submission
 
+from autograder.grade.handed_in import Submission
 from mlsys_course.desk import lookover
 from mlsys_course.desk.receipt import NAME, check_student, checksum, receipt_from
 from mlsys_course.desk.start import start
