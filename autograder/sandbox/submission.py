@@ -243,12 +243,8 @@ class Submission:
 
     def _alone(self, cell: int, call: Call, kept: Collection[int], *, bare: bool = False) -> tuple[Outcome, float]:
         """A call in a sandbox of its own after the ``kept`` cells: what it comes to, and the most that it holds."""
-        left_out = [
-            i != cell and (i not in kept or c.exercise is not None) for i, c in enumerate(self.cells[: cell + 1])
-        ]
-        cells = [
-            replace(c, skip=True, source="") if out else c for c, out in zip(self.cells, left_out, strict=False)
-        ]  # without their text, which would take memory too
+        needed = {cell, *(i for i in kept if self.cells[i].exercise is None)}  # of the others no text
+        cells = [c if i in needed else replace(c, skip=True, source="") for i, c in enumerate(self.cells[: cell + 1])]
         sandbox = self.warm.spawn(self.limits, 1)
         try:
             sandbox.begin()

@@ -79,9 +79,11 @@ def test_lines_are_those_of_the_cell():
     assert (body.lineno, body.text) == (3, "def f():\n    return 1  # one")
 
 
-def test_nothing_is_executed():
-    read("%%time\nraise SystemExit\n%run nowhere.py\n!false")
-    read("%time 1 / 0")
+def test_nothing_is_executed(tmp_path):
+    made = tmp_path / "made"
+    read(f"%%time\nopen({str(made)!r}, 'w')\nraise SystemExit\n%run nowhere.py\n!touch {made}")
+    read(f"%time open({str(made)!r}, 'w')")
+    assert not made.exists()
 
 
 @pytest.mark.parametrize("cell", ["x = 1\ny = x % 2\n", "def f():\n    '''\n    %time\n    '''\n", "a = b != c\n"])
