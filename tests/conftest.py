@@ -27,6 +27,14 @@ def course() -> "Course":
     return load_course(ROOT, term="sample")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_secrets_of_this_machine(tmp_path_factory) -> Iterator[None]:
+    """Whoever runs the tests may teach a term of their own, which no test should see."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
 @pytest.fixture
 def secrets_at(tmp_path, monkeypatch) -> Path:
     """Secrets of terms go to a folder of the test's own."""

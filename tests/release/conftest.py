@@ -27,8 +27,8 @@ def proven_course(tmp_path_factory):
         root = write_small_course(folder / "course")
         (root / "course.toml").write_text(HEAD + LABS, encoding="utf-8")
         made = build_and_prove(load_course(root), STEM)
-        assert made.good, made.lines
-        yield root
+    assert made.good, made.lines
+    return root
 
 
 @pytest.fixture
