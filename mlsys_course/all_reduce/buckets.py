@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from .collectives import CollectiveError
+
 
 def make_buckets(sizes: Sequence[int], bucket_bytes: int) -> list[list[int]]:
     """Numbers of parameters by bucket, last parameter first, since backward reaches it first.
@@ -40,6 +42,13 @@ class Bucket:
         From then on ``parameter.grad`` is a view of the bucket, so nothing has to be copied back after the all-reduce.
         """
         view, grad = self.views[parameter], parameter.grad
+        if grad is not None and (grad.requires_grad or grad.layout is not torch.strided):
+            wrong = (
+                "is sparse; make its embedding with sparse=False"
+                if grad.layout is not torch.strided
+                else ("has a history; call backward without create_graph=True")
+            )
+            raise CollectiveError(f"a gradient of shape {tuple(grad.shape)} {wrong}: buckets hold plain numbers")
         if grad is None:
             view.zero_()
         elif grad is view or grad.data_ptr() == view.data_ptr():

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -36,7 +37,9 @@ class DataParallel(nn.Module):
     backward and ``finish``; ranks that have one channel only send them where backward stands, without overlap.
     Source: Li et al. 2020, "PyTorch Distributed".
 
-    Gradients are views of the buckets: what ``parameter.grad`` was is overwritten by the next backward.
+    A gradient with a history (``create_graph``) or a sparse one raises CollectiveError. When the wrapper is let go
+    of, the model is an ordinary one again. Gradients are views of the buckets: what ``parameter.grad`` was is
+    overwritten by the next backward.
     """
 
     def __init__(
@@ -51,6 +54,11 @@ class DataParallel(nn.Module):
         all_reduce_: AllReduce = ring_all_reduce_,
     ):
         super().__init__()
+        if not isinstance(comm, Communicator):
+            raise TypeError(
+                f"comm is a Communicator, and this is a {type(comm).__name__}; mlsys_course.substrate.ranks has `run`, "
+                "which gives one to each rank, and of_process_group() for processes of torchrun or mp.spawn"
+            )
         self.module, self.comm, self.all_reduce_ = module, comm, all_reduce_
         self.channel = comm.channel()  # between backward and finish the caller may use comm
         self.overlap, self.find_unused = overlap, find_unused
@@ -61,7 +69,13 @@ class DataParallel(nn.Module):
         self.buckets = buckets_of(trained, bucket_bytes)
         self.bucket_of = {p: bucket for bucket in self.buckets for p in bucket.parameters}
         self.sync, self._next = True, 0
-        self._hooks = [p.register_post_accumulate_grad_hook(self._gradient_ready) for p in trained]
+        ready = weakref.WeakMethod(self._gradient_ready)  # a parameter holds its hooks where no collector looks
+
+        def hook(parameter: nn.Parameter) -> None:
+            if (still_there := ready()) is not None:
+                still_there(parameter)
+
+        self._hooks = [p.register_post_accumulate_grad_hook(hook) for p in trained]
         self._background = background_of(self.channel)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,9 +1,11 @@
 """Ranks: programs that run side by side and share nothing but messages.
 
-As threads (``run_in_threads``), as processes (``run``), on a virtual clock (``simulate``): the same functions. Charts
+As threads (``run_in_threads``), as processes (``run``), on a virtual clock (``simulate``): the same functions. Where
+``torchrun`` has started the processes, ``of_process_group`` makes one a rank. Charts
 are in ``mlsys_course.substrate.ranks.shared.chart``, which imports matplotlib.
 """
 
+from .processes.process_group import of_process_group
 from .processes.run import run
 from .processes.starters import warm_up
 from .shared.clocks import Clocks
@@ -43,6 +45,7 @@ __all__ = [
     "Timeline",
     "Together",
     "Traffic",
+    "of_process_group",
     "run",
     "run_in_threads",
     "run_together",
