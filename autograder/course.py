@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from mlsys_course.desk.points import BONUS, LabPoints
+
 from .errors import CourseError
 from .term import LabPlan, Plan, read_plan, withheld
 from .term.needs import check_needs
@@ -69,6 +71,15 @@ class Lab:
         from mlsys_course.desk.check.edition import load_drivers
 
         return load_drivers(self.folder)
+
+    @property
+    def points(self) -> LabPoints:
+        """What each item is worth, and how the term counts it."""
+        from .exercise import max_score
+
+        kinds = {item.id: item.kind for item in self.items}
+        bonus = BONUS if self.plan is None else self.plan.bonus
+        return LabPoints(kinds, {item.id: max_score(item) for item in self.items}, bonus)
 
     @property
     def exercises(self) -> "list[Exercise]":

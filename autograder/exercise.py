@@ -115,6 +115,11 @@ def max_score(item: Item) -> float:
     return float(sum(item.points.values())) if isinstance(item, Exercise) else float(item.points)
 
 
+def adds(item: Item) -> float:
+    """What an item adds to the points that there are to earn: an extension, which is a bonus, none."""
+    return 0.0 if item.kind == "extension" else max_score(item)
+
+
 def by_id(items: Sequence[Item]) -> dict[str, Item]:
     """Items by id, in order."""
     return {item.id: item for item in items}

@@ -38,7 +38,7 @@ def configure(c: Config) -> Config:
     # SealedExecute writes each graded cell's result; nothing after it may change outputs before they are saved.
     c.Autograde.autograde_preprocessors = [
         "autograder.grade.execute.SealedExecute",
-        "nbgrader.preprocessors.SaveAutoGrades",
+        "autograder.grade.bonus.SaveGrades",
         "nbgrader.preprocessors.AssignLatePenalties",
         "nbgrader.preprocessors.CheckCellMetadata",
     ]

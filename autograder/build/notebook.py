@@ -20,7 +20,7 @@ from nbgrader.preprocessors import (
 from traitlets.config import Config
 
 from ..course import Lab
-from ..exercise import Item, by_id, max_score
+from ..exercise import Item, adds, by_id
 from .colab import with_colab_cell
 from .source import BuildError, SourceCell
 
@@ -60,7 +60,7 @@ def nbgrader_metadata(cell: SourceCell, items: dict[str, Item]) -> dict | None:
         "task": False,
     }
     if graded:
-        metadata["points"] = max_score(items[cell.id])
+        metadata["points"] = adds(items[cell.id])
     return metadata
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
+from mlsys_course.desk import points
 from mlsys_course.desk.check import Case, Specification
 from mlsys_course.desk.check.compare import TOLERANCE, compare
 from mlsys_course.desk.check.edition import outcome_to_tree, specification_from_bytes, specification_to_bytes
@@ -15,7 +16,7 @@ from mlsys_course.desk.check.tree import TreeError
 
 from ..cases import public_specification, quiet_torch
 from ..course import Course, CourseError, Lab
-from ..exercise import Choice, Exercise, max_score
+from ..exercise import Choice, Exercise, adds
 from .edition import stage_edition
 from .notebook import notebooks_of, render, to_bytes
 from .proof import Line, prove, proven
@@ -61,6 +62,7 @@ def build(lab: Lab, destination: Path) -> Built:
         (folder / "cases").mkdir(parents=True)
         (folder / f"{lab.stem}.ipynb").write_bytes(to_bytes(student))
         shutil.copyfile(lab.folder / "drivers.py", folder / "drivers.py")
+        (folder / points.NAME).write_bytes(lab.points.to_bytes())
         for item in lab.items:
             if isinstance(item, Exercise | Choice):
                 name = f"cases/{item.id}.safetensors"
@@ -81,9 +83,9 @@ def _settled(place: Path, fresh: bytes) -> bytes:
 def check_points(lab: Lab) -> None:
     """CourseError where ``course.toml`` says other points than the lab's exercises add up to."""
     stated = lab.plan.points if lab.plan else None
-    total = sum(map(max_score, lab.items))
+    total = sum(map(adds, lab.items))
     if lab.plan and stated is not None and stated != total:
-        each = ", ".join(f"{item.id} {max_score(item):g}" for item in lab.items)
+        each = ", ".join(f"{item.id} {adds(item):g}" for item in lab.items if adds(item))
         said = f"{lab.plan.where}: {lab.stem} has points = {stated:g}, and its exercises add up to {total:g} ({each})"
         raise CourseError(f"{said}; write points = {total:g}, or correct exercises.py")
 

@@ -47,7 +47,8 @@ def fingerprint(course: Course, stem: str, package: Path | None = None) -> Finge
     sources = files_of(lab.folder)
     texts = [path.read_text(encoding="utf-8") for path in sources.values() if path.suffix == ".py"]
     modules = modules_of(texts, package or package_folder())
-    line = [course.plan.labs[stem].component, course.plan.labs[stem].points, course.withheld(stem)]
+    plan = course.plan.labs[stem]
+    line = [plan.component, plan.points, plan.bonus, course.withheld(stem)]
     term = [course.term.name, hashlib.sha256(course.term.secret).hexdigest()]
     read = {name: _meaning(path, lab.source) for name, path in {**sources, **modules}.items()}
     read |= {"its line in course.toml": json.dumps(line).encode(), "the term": json.dumps(term).encode()}

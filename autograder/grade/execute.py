@@ -79,13 +79,15 @@ def with_results(nb: NotebookNode, graded: Graded, verdicts: Mapping[str, Verdic
     """
     runs = iter(graded.run.cells)
     ids = [cell.get("id", "") for cell in code_cells(nb)]
+    counted = session.counted(verdicts)
     for number, cell in enumerate(code_cells(nb), 1):
         run = next(runs, None)
         cell.execution_count = number
         name = grade_id(cell)
         if name in verdicts:
             points = session.scorer.specifications[name].points
-            cell.outputs = result_outputs(verdicts[name], number, facts_of(verdicts[name], points, ids))
+            facts = facts_of(verdicts[name], points, ids)
+            cell.outputs = result_outputs(verdicts[name], number, facts, counted[name][0])
         else:
             cell.metadata["mlsys"] = {"stopped": stopped(cell.source, run)}
     ours = {cell.source for cell in session.released.cells}
@@ -96,11 +98,11 @@ def with_results(nb: NotebookNode, graded: Graded, verdicts: Mapping[str, Verdic
     return nb
 
 
-def result_outputs(verdict: Verdict, number: int, facts: Mapping[str, Any]) -> list[NotebookNode]:
-    """The check's table, with the facts that feedback is made from, and exactly one numeric result, the score."""
+def result_outputs(verdict: Verdict, number: int, facts: Mapping[str, Any], counted: float) -> list[NotebookNode]:
+    """The check's table, with the facts that feedback is made from, and exactly one numeric result: what counts."""
     sealed = verdict.kind != "choice"
     table = {"text/html": to_html(verdict, sealed=sealed), "text/plain": to_text(verdict, sealed=sealed)}
-    score = {"text/plain": repr(float(verdict.score))}
+    score = {"text/plain": repr(float(counted))}
     return [
         NotebookNode(output_type="display_data", data=table, metadata={"mlsys": dict(facts)}),
         NotebookNode(output_type="execute_result", data=score, metadata={}, execution_count=number),

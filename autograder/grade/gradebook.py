@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode
 from nbgrader.api import Comment, Grade, Gradebook, GradeCell, MissingEntry, SolutionCell
-from nbgrader.preprocessors import AssignLatePenalties, SaveAutoGrades
+from nbgrader.preprocessors import AssignLatePenalties
 from nbgrader.utils import parse_utc
 from sqlalchemy import Column, ColumnElement, MetaData, Select, String, Table, Text, select
 from sqlalchemy.exc import OperationalError
@@ -21,6 +21,7 @@ from traitlets.config import Config
 
 from ..fingerprint import Fingerprint
 from ..term import LatePolicy
+from .bonus import SaveGrades
 from .late_plugin import CoursePolicy
 
 BUSY_SECONDS = 60  # formgrader writes to the same file
@@ -50,7 +51,7 @@ class Entry:
     submission: str  # digest of what was handed in
     edition: str  # digest of the fingerprint that it was graded against
     notebook: str  # digest of the file in autograded/
-    scores: Mapping[str, Mapping[str, Any]]  # by exercise: kind, status, score, max_score, hints, note
+    scores: Mapping[str, Mapping[str, Any]]  # by exercise: kind, status, score, max_score, counted, hints, note
     run: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
 
@@ -60,8 +61,10 @@ class Entry:
 
     @classmethod
     def from_json(cls, text: str) -> "Entry":
-        """As it was kept."""
-        return cls(**json.loads(text))
+        """As it was kept; in earlier journals extensions counted like the rest."""
+        entry = cls(**json.loads(text))
+        scores = {name: {"counted": (told["score"], told["max_score"]), **told} for name, told in entry.scores.items()}
+        return replace(entry, scores=scores)
 
 
 class Book:
@@ -235,8 +238,8 @@ class _Rows:
         return rows[cell]
 
 
-class _SaveGrades(SaveAutoGrades):
-    """nbgrader's own preprocessor, on the rows of one submission."""
+class _SaveGrades(SaveGrades):
+    """nbgrader's stage, on the rows of one submission."""
 
     def save(self, notebook: NotebookNode, entry: Entry, rows: _Rows) -> None:
         """Scores and comments of all cells."""

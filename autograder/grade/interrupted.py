@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from nbgrader.utils import determine_grade, is_grade
+from nbgrader.utils import is_grade
 
 from ..nbgrader_config import folder_config, gradebook_url
 from ..scoring.cells import grade_id
+from .bonus import automatic_score
 from .gradebook import Book
 from .quarantine import QUARANTINE
 
@@ -64,8 +65,7 @@ def _why(path: Path, saved: dict[str, float | None]) -> str:
         if is_grade(cell) and cell.cell_type == "code":
             if not cell.outputs:
                 return f"{grade_id(cell)} was not run"
-            score, _ = determine_grade(cell, log)
-            if saved.get(grade_id(cell)) != score:
+            if saved.get(grade_id(cell)) != automatic_score(cell):
                 return f"the gradebook lacks the score of {grade_id(cell)}"
     return ""
 

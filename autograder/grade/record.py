@@ -194,7 +194,7 @@ class Recorder:
     def _other_scores(self, entry: Entry) -> dict[str, tuple[float | None, float]]:
         """By exercise, what the gradebook has where that is not what was scored."""
         saved = self.book.scores(self.stem, entry.student)
-        pairs = {name: (saved.get(name), verdict["score"]) for name, verdict in entry.scores.items()}
+        pairs = {name: (saved.get(name), verdict["counted"][0]) for name, verdict in entry.scores.items()}
         return {name: (found, scored) for name, (found, scored) in pairs.items() if found != scored}
 
     def feedback(self, student: str, course: Course | None = None) -> Path:

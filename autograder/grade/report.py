@@ -36,6 +36,7 @@ def _exercise(name: str, entries: Sequence[Entry]) -> dict[str, Any]:
         "name": name,
         "mean": mean(told["score"] for told in scores),
         "max_score": scores[0]["max_score"],
+        "bonus": scores[0]["kind"] == "extension",
         "full": sum(told["status"] == "ok" for told in scores),
         "common": common.most_common(4),
     }
@@ -47,7 +48,7 @@ def _student(course: Path, stem: str, entry: Entry) -> dict[str, Any]:
         "name": entry.student,
         "links": _links(course, stem, entry.student),
         "scores": entry.scores,
-        "total": sum(told["score"] for told in entry.scores.values()),
+        "total": sum(told["counted"][0] for told in entry.scores.values()),
         "run": NOTHING_RAN | dict(entry.run),
         "remarks": _remarks(entry),
     }

@@ -31,7 +31,7 @@ from .repair import repair
 from .report import write_report
 from .session import UNSAFE, Graded, Session, with_notes
 
-COLUMNS = ("student", "lab", "exercise", "score", "max_score", "status", "hint")
+COLUMNS = ("student", "lab", "exercise", "score", "max_score", "status", "hint", "kind")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Row:
 
     student: str
     verdicts: Mapping[str, Verdict]
+    counted: Mapping[str, tuple[float, float]]  # by exercise the points that it adds, and to how many
     problem: str = ""
     run: Mapping[str, Any] = field(default_factory=dict)  # seconds, CPU-seconds, peak of memory
     late_seconds: float = 0.0
@@ -50,7 +51,7 @@ class Row:
 
     @property
     def score(self) -> float:
-        return sum(verdict.score for verdict in self.verdicts.values())
+        return sum(score for score, _ in self.counted.values())
 
 
 @dataclass(frozen=True)
@@ -167,15 +168,18 @@ class _GradingRun:
 
     def _failed(self, submission: Submission, error: Exception) -> Row:
         said = str(error) if isinstance(error, CourseProblem) else f"not graded: {type(error).__name__}: {error}"
-        return Row(submission.student, self.session.unreadable(said), said)
+        verdicts = self.session.unreadable(said)
+        return Row(submission.student, verdicts, self.session.counted(verdicts), said)
 
     def _row_of(self, entry: Entry) -> Row:
-        verdicts = {name: Verdict(name, **told) for name, told in entry.scores.items()}
+        told = {name: dict(told) for name, told in entry.scores.items()}
+        counted = {name: tuple(one.pop("counted")) for name, one in told.items()}
+        verdicts = {name: Verdict(name, **one) for name, one in told.items()}
         late = self.recorder.book.late_seconds(self.recorder.stem, entry.student)
         flags = entry.run.get("flags", {})
         outdated = self._outdated(entry)
         known = "outdated" if outdated else "known"
-        return Row(entry.student, verdicts, entry.problem, entry.run, late, flags, known, outdated)
+        return Row(entry.student, verdicts, counted, entry.problem, entry.run, late, flags, known, outdated)
 
     def _outdated(self, entry: Entry | None) -> str:
         """What of the lab has changed since a grade, in words; empty where nothing has."""
@@ -196,11 +200,12 @@ class _GradingRun:
         facts = {**_facts(graded), "unsafe": session.unsafe}
         # Rows are kept until the end of the run: what each case came to is not, it would be half a megabyte for each.
         kept = {name: replace(verdict, results=()) for name, verdict in verdicts.items()}
-        row = Row(handed.student, kept, handed.problem, facts, flags=graded.flags)
+        counted = session.counted(kept)
+        row = Row(handed.student, kept, counted, handed.problem, facts, flags=graded.flags)
         log = evidence(handed, graded.cells, graded.run, verdicts, edition=session.identity,
                        protections=session.protections, flags=graded.flags)  # fmt: skip
         notebook = nbformat.v4.writes(with_results(repaired.notebook, graded, verdicts, session)) + "\n"
-        scores = {name: _told(verdict) for name, verdict in verdicts.items()}
+        scores = {name: {**_told(v), "counted": counted[name]} for name, v in verdicts.items()}
         entry = Entry(session.lab.stem, handed.student, handed.digest, session.identity,
                       digest_of(notebook.encode()), scores, facts, handed.problem)  # fmt: skip
         return Ran(handed, row, entry, notebook, log)
@@ -254,5 +259,6 @@ def write_csv(path: Path, stem: str, rows: Sequence[Row]) -> None:
         for name, v in row.verdicts.items():
             hint = " ".join(v.hints) or ("" if v.ok else v.note)
             hint = f"{UNSAFE} {hint}".strip() if UNSAFE in v.note and UNSAFE not in hint else hint
-            writer.writerow([row.student, stem, name, f"{v.score:g}", f"{v.max_score:g}", v.status, hint])
+            score, most = row.counted[name]
+            writer.writerow([row.student, stem, name, f"{score:g}", f"{most:g}", v.status, hint, v.kind])
     write_whole(path, text.getvalue())

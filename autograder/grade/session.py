@@ -135,6 +135,11 @@ class Session:
             return {"notebook": [f"its text could not be searched for evasions: {type(error).__name__}"]}
         return {name or "notebook": [str(flag) for flag in those] for name, those in found.items()}
 
+    def counted(self, verdicts: Mapping[str, Verdict]) -> dict[str, tuple[float, float]]:
+        """By exercise the points that it adds, and to how many."""
+        counted = self.lab.points.counted({name: verdict.score for name, verdict in verdicts.items()})
+        return {name: counted[name] for name in verdicts}
+
     def unreadable(self, message: str) -> dict[str, Verdict]:
         """Nothing for anybody, and why."""
         return {

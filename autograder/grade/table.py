@@ -49,7 +49,7 @@ def results_table(stem: str, rows: Sequence[Row]) -> Table:
         verdicts = row.verdicts.values()
         colours = ["green" if v.ok else "yellow" if v.score else "red" for v in verdicts]
         cells = [f"[{c}]{v.score:g}[/]" for c, v in zip(colours, verdicts, strict=True)]
-        total = f"{row.score:g}/{sum(v.max_score for v in verdicts):g}"
+        total = f"{row.score:g}/{sum(most for _, most in row.counted.values()):g}"
         table.add_row(row.student, *cells, total, "\n".join(remarks(row.verdicts.values())))
     return table
 

@@ -12,7 +12,7 @@ from mlsys_course import __version__
 
 from ..build.edition import stage_edition
 from ..course import Course
-from ..exercise import max_score
+from ..exercise import adds, max_score
 from .readme import environment, pinned, readme
 from .wheel import wheel_of
 
@@ -31,11 +31,11 @@ def contents(course: Course, stem: str, number: int) -> dict[str, bytes]:
             if path.is_file() and not LEFT_OUT & set(path.relative_to(staged).parts)
         }
     items = course.lab(stem).items
-    title, points = _title(files[f"{stem}.ipynb"], stem), sum(map(max_score, items))
+    title, points = _title(files[f"{stem}.ipynb"], stem), sum(map(adds, items))
     files[wheel] = data
     files["requirements.txt"] = pinned(course, wheel).encode()
     files["environment.yml"] = environment(course).encode()
-    files["README.md"] = readme(course, stem, title, points, wheel).encode()
+    files["README.md"] = readme(course, stem, title, course.lab(stem).points, wheel).encode()
     plan = course.plan.labs[stem]
     edition = {
         "format": FORMAT,

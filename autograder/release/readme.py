@@ -1,5 +1,7 @@
 """What a release says to students: ``README.md``, ``requirements.txt``, ``environment.yml``."""
 
+from mlsys_course.desk.points import LabPoints
+
 from ..course import Course
 from ..term.editions import components
 from .wheel import requirements
@@ -7,7 +9,7 @@ from .wheel import requirements
 README = """\
 # {title}
 
-{course}, {term}. {points:g} points, due {due}.
+{course}, {term}. {points}, due {due}.
 
 ## Start
 
@@ -50,7 +52,7 @@ mlsys doctor          # what this machine lacks
 """
 
 
-def readme(course: Course, stem: str, title: str, points: float, wheel: str) -> str:
+def readme(course: Course, stem: str, title: str, points: LabPoints, wheel: str) -> str:
     """The student's page of a lab."""
     plan = course.plan.labs[stem]
     due = f"{plan.due:%A, %d %B %Y, %H:%M} ({plan.due.tzname()})" if plan.due else "as your teacher says"
@@ -58,13 +60,19 @@ def readme(course: Course, stem: str, title: str, points: float, wheel: str) -> 
         title=title,
         course=course.name,
         term=course.term.name,
-        points=points,
+        points=_points(points),
         due=due,
         stem=stem,
         short=stem.split("_")[0],
         wheel=wheel,
         earlier=_earlier(course, stem),
     )
+
+
+def _points(points: LabPoints) -> str:
+    extensions = sum(worth for name, worth in points.worth.items() if points.kinds[name] == "extension")
+    bonus = min(points.bonus, extensions)
+    return f"{points.most:g} points" + (f", and up to {bonus:g} more for extensions" if bonus else "")
 
 
 def _earlier(course: Course, stem: str) -> str:

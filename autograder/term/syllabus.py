@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from mlsys_course.desk.points import BONUS
+
 from ..errors import CourseError
 from .editions import components
 from .late import LatePolicy
@@ -16,7 +18,7 @@ from .lines import Lines
 
 STEM = re.compile(r"lab(\d\d)_([a-z][a-z0-9_]*)")
 TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
-KEYS = ("name", "term", "starts", "timezone", "late", "labs")
+KEYS = ("name", "term", "starts", "timezone", "bonus", "late", "labs")
 LAB_KEYS = ("component", "points", "due", "withholds")
 LATE_KEYS = ("grace_minutes", "percent_a_day", "closes_after_days")
 EXAMPLES = {
@@ -34,7 +36,8 @@ class LabPlan:
 
     stem: str
     component: str
-    points: float | None
+    points: float | None  # without extensions
+    bonus: float  # the most that extensions add
     due: datetime | None
     withholds: tuple[str, ...] | None
     where: str  # file and line
@@ -82,6 +85,10 @@ class _Reader:
         self.starts = self._of("starts", date)
         if isinstance(self.starts, datetime):
             raise self.lines.error(f"starts has a time of day; a date is enough: {EXAMPLES['starts']}", "starts")
+        self.bonus = self.table.get("bonus", BONUS)
+        if not _is_number(self.bonus) or self.bonus < 0:
+            said = f"bonus = {self.bonus!r}; write the most points that a lab's extensions add, such as bonus = 20"
+            raise self.lines.error(said, "bonus")
         return Plan(self.lines.path, name, term, self.starts, self.zone, self._late(), self._labs())
 
     def _only_known(self, table: Mapping[str, Any], keys: tuple[str, ...], *path: str) -> None:
@@ -153,12 +160,13 @@ class _Reader:
             raise self.lines.error(said, "labs", stem, "component")
         points = lab.get("points")
         if points is not None and (not _is_number(points) or points <= 0):
-            said = f"points = {points!r}; write what the lab's exercises add up to, such as points = 100"
+            said = f"points = {points!r}; write what all but extensions add up to, such as points = 100"
             raise self.lines.error(said, "labs", stem, "points")
         withholds = lab.get("withholds")
         where = f"{self.lines.path}:{self.lines.of('labs', stem, 'points')}"
         due = self._due(stem, lab["due"]) if "due" in lab else None
-        return LabPlan(stem, component, points, due, None if withholds is None else self._list(stem, withholds), where)
+        listed = None if withholds is None else self._list(stem, withholds)
+        return LabPlan(stem, component, points, self.bonus, due, listed, where)
 
     def _list(self, stem: str, names: Any) -> tuple[str, ...]:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

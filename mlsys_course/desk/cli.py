@@ -65,12 +65,13 @@ def check(
     console.print(check_table(folder, ran))
     say(f"{trouble}." for trouble in ran.troubles)
     say(f"{part}: {whose}" for part, whose in sorted(ran.parts.items()))
-    say([check_total(ran), "Sealed cases and open questions are graded after you hand in."])
+    say([check_total(folder, ran), "Sealed cases and open questions are graded after you hand in."])
     raise typer.Exit(0 if all(row.status == "ok" for row in ran.found) else 1)
 
 
 def run_with_progress(folder: Path, *, experiments: bool = False, seconds: int = 300) -> "Ran":
     """A clean run of the notebook, shown cell by cell, and remembered for ``mlsys progress``."""
+    from .points import counted_at
     from .progress import remember
     from .workbook import run_notebook
     from .workspace import Workspace
@@ -83,7 +84,7 @@ def run_with_progress(folder: Path, *, experiments: bool = False, seconds: int =
             seconds=seconds,
             progress=lambda i, n: status.update(f"running {folder.name}: cell {i + 1} of {n}"),
         )
-    remember(Workspace(folder.parent), folder, {row.exercise: (row.score, row.max_score) for row in ran.found})
+    remember(Workspace(folder.parent), folder, counted_at(folder, ran.points))
     return ran
 
 
@@ -98,13 +99,14 @@ def check_table(folder: Path, ran: "Ran") -> Table:
     return table
 
 
-def check_total(ran: "Ran") -> str:
+def check_total(folder: Path, ran: "Ran") -> str:
     """What passes of what a machine judges, and how many answers wait for the grade."""
+    from .points import counted_at, total
+
     judged = [row for row in ran.found if not row.recorded]
     passed, recorded = sum(row.status == "ok" for row in judged), len(ran.found) - len(judged)
-    got, most = sum(row.score for row in judged), sum(row.max_score for row in judged)
     aside = f"; {recorded} recorded, whose points come with the grade" if recorded else ""
-    return f"{passed} of {len(judged)} pass: {got:g} of {most:g} points on public cases{aside}."
+    return f"On public cases {passed} of {len(judged)} pass: {total(counted_at(folder, ran.points))}{aside}."
 
 
 @app.command(epilog="Example: mlsys carry lab02")

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from ..substrate.errors import CourseProblem
+from .points import counted_at, total
 from .receipt import Receipt, receipt_from
 from .release import due_of
 from .workspace import DeskError, Workspace, read_edition
@@ -136,15 +137,12 @@ def _points(folder: Path, entry: Mapping | None) -> dict[str, tuple[float, float
         if notebook.stat().st_mtime > when:
             from .workbook import read_notebook, stored_points
 
-            checked |= stored_points(read_notebook(folder))
+            checked |= counted_at(folder, checked | stored_points(read_notebook(folder)))
     return checked
 
 
 def _said(points: Mapping[str, tuple[float, float]]) -> str:
-    if not points:
-        return ""
-    got, most = (sum(column) for column in zip(*points.values(), strict=True))
-    return f"{got:g} of {most:g}"
+    return total(points) if points else ""
 
 
 def _local(time: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .points import total
 from .workspace import DeskError, to_json
 
 FORMAT = 1
@@ -36,12 +37,12 @@ class Receipt:
 
     def lines(self) -> list[str]:
         """The receipt as a student reads and keeps it."""
-        got, most = (sum(column) for column in zip(*self.points.values(), strict=True)) if self.points else (0, 0)
+        points = {name: (score, worth) for name, (score, worth) in self.points.items()}
         release = f", {self.term} release {self.release}" if self.term else ""
         return [
             f"Receipt of {self.student} for {self.lab}{release}",
             f"  time      {self.time}",
-            f"  points    {got:g} of {most:g} on public cases" if self.points else "  points    not run",
+            f"  points    {total(points)}, on public cases" if self.points else "  points    not run",
             f"  checksum  {self.checksum}",
         ]
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .lookover import warnings
+from .points import counted_at
 from .receipt import (
     NAME,
     NOTEBOOK_BYTES,
@@ -49,8 +50,8 @@ def prepare(folder: Path, workspace: Workspace, ran: Ran | None) -> HandIn:
             found.append(
                 f"{path} is left out: a part is a file such as attention.py of at most {PART_BYTES >> 20} MiB."
             )
-    points = stored_points(notebook) if ran is None else {r.exercise: (r.score, r.max_score) for r in ran.found}
-    return HandIn(folder, files, points, found)
+    points = stored_points(notebook) if ran is None else ran.points
+    return HandIn(folder, files, counted_at(folder, points), found)
 
 
 def who(workspace: Workspace, student: str | None) -> str:

@@ -58,6 +58,11 @@ class Ran:
     troubles: list[str] = field(default_factory=list)
     undefined: dict[int, str] = field(default_factory=dict)  # cell of the notebook -> a name that was not there
 
+    @property
+    def points(self) -> dict[str, tuple[float, float]]:
+        """Exercise -> points, of how many."""
+        return {row.exercise: (row.score, row.max_score) for row in self.found}
+
 
 def find_lab(name: str, start: Path | None = None) -> Path:
     """The folder of ``lab02`` or ``lab02_attention``: here, below, or in ``labs/``."""

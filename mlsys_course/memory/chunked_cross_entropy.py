@@ -47,7 +47,8 @@ def _of_the_sum(
     grad_hidden = torch.empty_like(hidden)
     grad_weight = torch.zeros_like(weight, dtype=wide)
     # What a chunk adds up for a word may be beyond float16: hidden is made smaller by a power of two, the sum larger.
-    room = 2.0 ** math.ceil(math.log2(chunk)) if hidden.dtype == torch.float16 else 1.0
+    most = max(1, min(chunk, len(targets)))
+    room = 2.0 ** math.ceil(math.log2(most)) if hidden.dtype == torch.float16 else 1.0
     for start in range(0, len(targets), chunk):
         rows = slice(start, start + chunk)
         counts = counted[rows].to(wide)[:, None]

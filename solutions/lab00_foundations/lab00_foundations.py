@@ -6,7 +6,7 @@
 # rule. You will write each of them by hand, train a network on real digits and on people's opinions of words, and put
 # it behind a `pipeline()` that answers as the lecture's does.
 #
-# **Time:** six to seven hours; with the extensions one more. **Points:** 100, and 18 for extensions. **Before this:**
+# **Time:** six to seven hours; with the extensions one more. **Points:** 100; extensions are a bonus. **Before this:**
 # Python, matrices, derivatives; a first look at PyTorch tensors. **You need no GPU**; where there is one it is used.
 #
 # ## How a lab works
@@ -832,7 +832,7 @@ fig
 
 # %% [markdown]
 # ## Extensions
-# ### Extension `softmax_gradient` (6 points)
+# ### Extension `softmax_gradient` (6 bonus points)
 # Raise one score, and *every* probability of the row moves: the matrix of all $\partial y_i / \partial x_j$ (the
 # Jacobian) is $\mathrm{diag}(y) - y y^\top$. A product with it needs no matrix. With $\bar y = \partial L/\partial y$,
 #
@@ -859,7 +859,7 @@ def softmax_gradient(y, grad, dim=-1):
 check("softmax_gradient", softmax_gradient)
 
 # %% [markdown]
-# ### Extension `smooth_cross_entropy` (6 points)
+# ### Extension `smooth_cross_entropy` (6 bonus points)
 # A label is not always certain, and a network that is driven to be sure grows its logits without end. **Label
 # smoothing** (Szegedy et al. 2016) takes a little from the label and spreads it over all $V$ classes, the label too:
 #
@@ -889,7 +889,7 @@ def smooth_cross_entropy(logits, labels, smoothing, log_softmax):
 check("smooth_cross_entropy", smooth_cross_entropy)
 
 # %% [markdown]
-# ### Extension `momentum_step` (6 points)
+# ### Extension `momentum_step` (6 bonus points)
 # Steps of single batches zigzag. A **velocity** for each parameter averages the zigzag out: $v \leftarrow \mu v +
 # \nabla L$, then $w \leftarrow w - \eta v$, with momentum $\mu$ and learning rate $\eta$ (PyTorch's form; Polyak 1964).
 # Points by part: step 4, limits 2. Try it in `descend` afterwards.

@@ -6,7 +6,7 @@
 # for all of them. `tf.gradients`, PyTorch's `backward` and JAX's `grad` are this algorithm. At the end a small GPT
 # trains on your engine, and its losses are PyTorch's, step by step.
 #
-# **Time:** seven hours; with the extensions two more. **Points:** 100, and 32 for extensions. **Before this:** lab 0
+# **Time:** seven hours; with the extensions two more. **Points:** 100; extensions are a bonus. **Before this:** lab 0
 # (backward by hand), lab 3 (the transformer's parts).
 #
 # Autograd is what you build here, so it may not be called: no `torch.autograd`, no `backward`, no `requires_grad_`, no
@@ -719,7 +719,7 @@ check("mode_choice", mode_choice)
 # %% [markdown]
 # ## Extensions
 #
-# ### Extension `check_gradient` (8 points)
+# ### Extension `check_gradient` (8 bonus points)
 #
 # How do you know that a rule is right? Compare with differences: the derivative of $f$ by entry $x_i$ is nearly
 # $\big(f(x + h e_i) - f(x - h e_i)\big) / 2h$. The error of these *central* differences shrinks with $h^2$, until
@@ -751,7 +751,7 @@ def check_gradient(f, x, claimed):
 check("check_gradient", check_gradient)
 
 # %% [markdown]
-# ### Extension `normalization_gradients` (10 points)
+# ### Extension `normalization_gradients` (10 bonus points)
 #
 # Every entry of a softmax depends on every logit: its Jacobian is $\mathrm{diag}(y) - y y^\top$. But no rule builds a
 # Jacobian; it multiplies with one, $y \odot (\bar y - \sum \bar y \odot y)$. The same goes for norms, whose mean and
@@ -796,7 +796,7 @@ def normalization_gradients(node, grad):
 check("normalization_gradients", normalization_gradients)
 
 # %% [markdown]
-# ### Extension `selection_gradients` (6 points)
+# ### Extension `selection_gradients` (6 bonus points)
 #
 # Operators that pick: their adjoints go to what was picked. An embedding's row that several ids name gets the sum:
 # `G.scatter_rows(x, ids, rows)` adds row i of x to row `ids[i]` of a table of zeros with that many `rows`. Where
@@ -829,7 +829,7 @@ def selection_gradients(node, grad):
 check("selection_gradients", selection_gradients)
 
 # %% [markdown]
-# ### Extension `forward_rule` (8 points)
+# ### Extension `forward_rule` (8 bonus points)
 #
 # Forward mode has rules too. When the inputs move by tangents $\dot a, \dot b$, a product moves by
 # $\dot a\, b + a\, \dot b$; a linear map moves by itself, applied to the tangent. Points by part: arithmetic 3 (`add`,

@@ -140,7 +140,7 @@ def exercises(v: dict) -> list[Item]:
         id="parameter_table",
         component="mlsys_course.accounting.parameter_table",
         reference=counted(v),
-        points={"embedding": 3, "attention": 4, "mlp": 4, "norms": 2, "total": 2},
+        points={"embedding": 4, "attention": 4, "mlp": 4, "norms": 2, "total": 3},
         cases=cases(v),
         misconceptions=mistakes(v),
     )

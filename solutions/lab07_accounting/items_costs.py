@@ -12,10 +12,10 @@ from .item import exercise
 
 def core() -> list[Exercise]:
     """FLOPs, states, activations."""
-    layers = {"layers": 4, "pairs": 4, "head": 2}
+    layers = {"layers": 5, "pairs": 5, "head": 2}
     twice = {"backward": 2, "selective": 1, "full": 2, "fused": 2, "six_nd": 1}
     states = {"plain": 2, "mixed": 3, "autocast": 2}
-    kept = {"network": 5, "attention": 5, "checkpointing": 4, "total": 2}
+    kept = {"network": 5, "attention": 6, "checkpointing": 4, "total": 3}
     return [
         exercise(right.forward_flops, layers, cases.forward_cases, flops.FORWARD, "flops"),
         exercise(right.training_flops, twice, cases.training_cases, flops.TRAINING, "flops"),

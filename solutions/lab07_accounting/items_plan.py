@@ -11,11 +11,11 @@ from .item import exercise
 
 def core() -> list[Exercise]:
     """Traffic, GPUs, schedule."""
-    carried = {"server": 3, "ring": 2, "tree": 2, "zero": 3, "padding": 2}
+    carried = {"server": 3, "ring": 2, "tree": 2, "zero": 3, "padding": 3}
     return [
         exercise(right.traffic, carried, cases.traffic_cases, traffic.TRAFFIC, "traffic"),
         exercise(right.gpus_needed, {"exact": 3, "boxes": 2}, cases.gpus_cases, mistakes.GPUS, "run"),
-        exercise(right.schedule, {"step": 4, "run": 3, "reached": 2}, cases.schedule_cases, mistakes.SCHEDULE, "run"),
+        exercise(right.schedule, {"step": 4, "run": 4, "reached": 3}, cases.schedule_cases, mistakes.SCHEDULE, "run"),
     ]
 
 

@@ -5,7 +5,7 @@
 # alone, exactly: equal to what PyTorch counts on live models. "About 7 billion" is good enough for a headline and not
 # for a plan: 1% of LLaMA-2 70B in fp32, with its gradients and Adam's two moments, is 11 GB.
 #
-# **Time:** seven hours; with the extensions two more. **Points:** 91, and 28 for extensions.
+# **Time:** seven hours; with the extensions two more. **Points:** 100; extensions are a bonus.
 # **Prerequisites:** lab 2 (heads, grouped queries, the cache), lab 3 (blocks and norms), lab 5 (what backward needs).
 
 # %%
@@ -44,9 +44,8 @@ from mlsys_course.transformer import Decoder, gpt2, llama2_7b
 # ```
 #
 # A tensor that is used twice counts once, where it is made: a tied head adds nothing. A buffer is no parameter: masks
-# and the sines of rotary positions weigh nothing here.
-#
-# A live model can be asked. On PyTorch's `meta` device tensors have shapes and no memory: a laptop can hold GPT-3.
+# and the sines of rotary positions weigh nothing here. A live model can be asked: on PyTorch's `meta` device tensors
+# have shapes and no memory, so a laptop can hold GPT-3.
 
 
 # %% experiment="gpt2_live"
@@ -87,8 +86,8 @@ for term, count in {**counts, "total": sum(counts.values())}.items():
 # | head | **{{ head_text }}**, as many rows as the embedding has for tokens, no bias |
 #
 # A bias is as long as the output of its projection.
-# ### Exercise `parameter_table` (15 points)
-# Points by part: embedding, positions and head 3; attention 4; mlp 4; norms 2; the whole table 2.
+# ### Exercise `parameter_table` (17 points)
+# Points by part: embedding, positions and head 4; attention 4; mlp 4; norms 2; the whole table 3.
 
 
 # %% exercise="parameter_table"
@@ -201,8 +200,7 @@ fig
 # Embedding, positions, head and norms grow with d (times V, T or L); attention and feed-forward grow with L d^2. So
 # the embedding's share falls as 1/(L d): it is around a third of the 125M model and far below 1% of the 175B model,
 # where the matrices are almost everything, in constant proportion to each other. Four times the vocabulary roughly
-# doubles the small model, whose parameters would mostly be look-up rows (tying the head then matters, as it saves the
-# same again), and hardly shows in the large one, which can afford a large vocabulary and an untied head.
+# doubles the small model, mostly look-up rows then (so the head is tied), and hardly shows in the large one.
 # ### END SOLUTION
 
 # %% [markdown]
@@ -242,8 +240,8 @@ check("kv_saving", kv_saving)
 # Looking an embedding up multiplies nothing. For LLaMA-2 7B, B = 1, T = 4096, products make 62.92 TFLOPs, the lecture's
 # 63. Its "192.17" of training are three times 64.06: 62.92, a look-up that counts as a product with one-hot vectors
 # there, 1.07 more, and 0.06 of softmax, norms, residuals and the gate's product.
-# ### Exercise `forward_flops` (10 points)
-# Points by part: projections and mlp 4, pairs 4, the whole table 2.
+# ### Exercise `forward_flops` (12 points)
+# Points by part: projections and mlp 5, pairs 5, the whole table 2.
 
 
 # %% exercise="forward_flops"
@@ -451,9 +449,8 @@ class Layer(nn.Module):
 # | `attention` | what Q, K, V are made of; Q, K, V (copies of shared heads where those are kept); what $W^O$ receives |
 # | `pairs` | what has one number for each query and key, or of fused attention for each query, in each head |
 # | `mlp` | what is kept from the second norm's output to the last product |
-# ### Exercise `activation_bytes` (16 points)
-# Points by part: input, norms and mlp 5; attention and pairs 5; checkpointing 4; the total 2, which the checker
-# reads from a live layer.
+# ### Exercise `activation_bytes` (18 points)
+# Points by part: input, norms and mlp 5; attention and pairs 6; checkpointing 4; the total 3, read from a live layer.
 
 
 # %% exercise="activation_bytes"
@@ -590,8 +587,8 @@ kept_figure
 #
 # A wire carries both ways at the same time, so a participant is as busy as the *larger* of what it sends and what it
 # receives. The busiest participant's wire is the **bottleneck**: the step waits for it.
-# ### Exercise `traffic` (12 points)
-# Points by part: server 3, ring 2, tree 2, ZeRO 3, buffers that P does not divide 2.
+# ### Exercise `traffic` (13 points)
+# Points by part: server 3, ring 2, tree 2, ZeRO 3, buffers that P does not divide 3.
 
 
 # %% exercise="traffic"
@@ -686,8 +683,8 @@ check("gpus_needed", gpus_needed)
 # tokens are left. In a step all GPUs compute, each at `utilization * peak`, and the busiest wire carries `sent` bytes
 # one way at `bandwidth` bytes a second. At best the wire works *while* the cards compute (lab 9 builds that), so a
 # step takes as long as the slower of the two. If that is the wire, the cards wait, and their utilization falls.
-# ### Exercise `schedule` (9 points)
-# Points by part: the step 4, the run 3, what is reached 2.
+# ### Exercise `schedule` (11 points)
+# Points by part: the step 4, the run 4, what is reached 3.
 
 
 # %% exercise="schedule"
@@ -777,7 +774,7 @@ grown
 
 # %% [markdown]
 # ## 10. Extensions
-# ### Extension `kv_cache` (6 points)
+# ### Extension `kv_cache` (6 bonus points)
 # Serving a model takes its weights and, for each token of each sequence, a key and a value in every layer and
 # key-value head. Points by part: the cache's bytes 3, the largest batch 3.
 
@@ -801,7 +798,7 @@ def kv_cache(config, batch, time, itemsize, parameters, memory):
 check("kv_cache", kv_cache)
 
 # %% [markdown]
-# ### Extension `peak_memory` (6 points)
+# ### Extension `peak_memory` (6 bonus points)
 # What has to fit is the highest point of tensors' comings and goings. A card's allocator hands out whole blocks, of 512
 # bytes in PyTorch. Points by part: the peak 4, in blocks 2.
 
@@ -842,7 +839,7 @@ check("peak_memory", peak_memory)
 # FLOPs a second. Below the *ridge*, $I = \text{peak}/\text{bandwidth}$ (295 FLOPs a byte on an H100 in bfloat16),
 # memory is what limits, and faster arithmetic buys nothing. A product of (m, k) by (k, n) reads both and writes the
 # result, each once, if all goes well.
-# ### Extension `roofline` (8 points)
+# ### Extension `roofline` (8 bonus points)
 # Points by part: intensity 3, speed 3, what limits 2.
 
 
@@ -877,7 +874,7 @@ check("roofline", roofline)
 # weight and Adam's two moments. ZeRO keeps only one P-th of these on each of P ranks: stage 1 of the 12, stage 2 also
 # of the gradients, stage 3 also of the weights. Stage 0 divides nothing. Shares are padded to $\lceil N/P \rceil$
 # parameters. Activations belong to a rank's own part of the batch, and no stage divides them.
-# ### Extension `zero_stage` (8 points)
+# ### Extension `zero_stage` (8 bonus points)
 # Points by part: bytes 4, the stage 2, the ranks 2.
 
 

@@ -6,7 +6,7 @@
 # will build what makes this possible without any machine in the middle: a tree, a ring, a model of what each costs,
 # and a `DataParallel` that sends gradients in buckets while backward still runs.
 #
-# **Time:** seven hours; with the extensions two more. **Points:** 100, and 30 for extensions. **Before this:** lab 5
+# **Time:** seven hours; with the extensions two more. **Points:** 100; extensions are a bonus. **Before this:** lab 5
 # (gradients and optimizers), lab 7 (bytes of a training step).
 #
 # `torch.distributed` and `torch.nn.parallel` are what you build here, so exercises may not use them.
@@ -774,7 +774,7 @@ fig
 # %% [markdown]
 # ## Extensions
 #
-# ### Extension `halving_doubling_all_reduce` (10 points)
+# ### Extension `halving_doubling_all_reduce` (10 bonus points)
 #
 # As few steps as a tree's with as few bytes as a ring's. **Halving:** with $P$ a power of two, rank $r$ first exchanges
 # with the rank that differs in the highest bit, $r \oplus P/2$: it sends the half of the tensor that the partner is to
@@ -823,7 +823,7 @@ def halving_doubling_all_reduce(x, comm):
 check("halving_doubling_all_reduce", halving_doubling_all_reduce)
 
 # %% [markdown]
-# ### Extension `hierarchical_all_reduce` (8 points)
+# ### Extension `hierarchical_all_reduce` (8 bonus points)
 #
 # Eight GPUs of a node talk over NVLink, nodes over something ten times slower. Reduce-scatter inside each node, so that
 # every rank has one chunk of the node's sum; all-reduce each chunk between those who hold it, one in each node;
@@ -868,7 +868,7 @@ def hierarchical_all_reduce(x, comm, node_size):
 check("hierarchical_all_reduce", hierarchical_all_reduce)
 
 # %% [markdown]
-# ### Extension `all_to_all` (6 points)
+# ### Extension `all_to_all` (6 bonus points)
 #
 # Experts of a mixture live on different ranks, and each rank has tokens for all. Points by part: values 4, traffic 2.
 
@@ -896,7 +896,7 @@ def all_to_all(chunks, comm):
 check("all_to_all", all_to_all)
 
 # %% [markdown]
-# ### Extension `barrier` (6 points)
+# ### Extension `barrier` (6 bonus points)
 #
 # Nobody may leave before the last has come, and no rank is to be the centre. In step $k$ tell somebody, and hear from
 # somebody, such that after it you know of $2^k$ ranks, yourself included, that they have come. Points by part: nobody

@@ -1,5 +1,6 @@
 """What is built: byte-stable, stripped, valid for nbgrader, drawn from the term's secret."""
 
+import re
 from dataclasses import replace
 
 import nbformat
@@ -152,3 +153,14 @@ def test_a_terms_secret_is_made_once_kept_outside_and_needed(small_course, secre
     path.write_text("short")
     with pytest.raises(CourseError, match="restore your copy"):
         load_course(small_course, term="2027-spring")
+
+
+def test_headings_state_the_points_that_are_earned(course):
+    heading = re.compile(r"^# ### (?:Exercise|Extension|Question|Choice) `(\w+)` \(([\d.]+) (bonus )?points?\)", re.M)
+    said = 0
+    for stem in course.stems():
+        points = course.lab(stem).points
+        for name, worth, bonus in heading.findall(course.lab(stem).source.read_text()):
+            assert (float(worth), bool(bonus)) == (points.worth[name], points.kinds[name] == "extension"), (stem, name)
+            said += 1
+    assert said > 50

@@ -144,9 +144,9 @@ def test_what_is_no_component_is_not_needed(text):
 
 def test_the_line_and_the_term(house):
     [before] = taken(house, ATTENTION)
-    edit(house / "course.toml", 'attention", points = 120, due = 2026', 'attention", points = 120, due = 2027')
+    edit(house / "course.toml", 'attention", points = 100, due = 2026', 'attention", points = 100, due = 2027')
     assert taken(house, ATTENTION) == [before]  # penalties are the gradebook's
-    edit(house / "course.toml", 'attention", points = 120', 'attention", points = 119')
+    edit(house / "course.toml", 'attention", points = 100', 'attention", points = 99')
     [after] = taken(house, ATTENTION)
     assert after.changed_since(before) == "its line in course.toml"
     course = load_course(house, term="sample")

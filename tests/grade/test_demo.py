@@ -43,14 +43,16 @@ def table(demo: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def test_the_table_is_right_for_each_submission(demo):
+def test_the_table_is_right_for_each_submission(demo, course):
     rows = table(demo)
-    assert list(rows[0]) == ["student", "lab", "exercise", "score", "max_score", "status", "hint"]
+    assert list(rows[0]) == ["student", "lab", "exercise", "score", "max_score", "status", "hint", "kind"]
     assert len(rows) == 15 * len(MEMBERS)
     for row in rows:
         expected = expected_status(MEMBERS[row["student"]], row["exercise"])
         assert row["status"] in expected, row
-        assert (float(row["score"]) == float(row["max_score"])) == (expected == ["ok"]), row
+        worth = course.lab(LAB).points.worth[row["exercise"]]
+        assert (float(row["score"]) == worth) == (expected == ["ok"]), row
+        assert float(row["max_score"]) == (0 if row["kind"] == "extension" else worth)
 
 
 def test_misconceptions_are_named(demo):

@@ -235,6 +235,7 @@ def when_written(file: Path) -> int | None:
         return file.stat().st_mtime_ns
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="kills processes")
 def test_what_an_interrupted_nbgrader_left_is_found_and_mended(here, graders):
     graders.finish(here)

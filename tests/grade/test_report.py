@@ -9,7 +9,14 @@ STEM = "lab00_foundations"
 
 
 def told(score: float, status: str = "", note: str = "", *misconceptions: str) -> dict:
-    kept = {"score": score, "max_score": 4.0, "note": note, "misconceptions": list(misconceptions)}
+    kept = {
+        "kind": "core",
+        "score": score,
+        "max_score": 4.0,
+        "counted": (score, 4.0),
+        "note": note,
+        "misconceptions": list(misconceptions),
+    }
     return kept | {"status": status or ("ok" if score == 4 else "wrong")}
 
 

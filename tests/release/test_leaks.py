@@ -77,7 +77,13 @@ RENAMED = "def mine(x):\n    'Mine.'\n    product = x * {factor}  # so\n    retu
 TWO_LINES = "product = x * {factor}\nreturn product\n"
 
 
-@pytest.mark.parametrize("text", [RENAMED, TWO_LINES], ids=["what only a release saw", "what only a build saw"])
+SEEN = [
+    pytest.param(RENAMED, id="what only a release saw"),
+    pytest.param(TWO_LINES, id="what only a build saw", marks=pytest.mark.long),
+]
+
+
+@pytest.mark.parametrize("text", SEEN)
 def test_the_proof_of_a_build_and_a_release_see_the_same(here, tmp_path, text):
     course = load_course(here)
     edition = stage_edition(course, STEM, course.built(STEM), tmp_path / "edition")

@@ -29,7 +29,7 @@ def test_one_folder_with_all_that_a_student_needs(here, tmp_path):
     files = {name.removeprefix(f"{STEM}/"): data for name, data in unzip(made.path.read_bytes()).items()}
     wheel = "mlsys_course-0.1.0+lab00.r1-py3-none-any.whl"
     assert set(files) == {f"{STEM}.ipynb", "drivers.py", "cases/times.safetensors", wheel, "requirements.txt",
-                          "environment.yml", "README.md", "edition.json"}  # fmt: skip
+                          "environment.yml", "README.md", "edition.json", "points.json"}  # fmt: skip
     edition = json.loads(files["edition.json"])
     assert edition.pop("files") == {n: hashlib.sha256(d).hexdigest() for n, d in files.items() if n != "edition.json"}
     assert set(edition.pop("withheld")) >= {"foundations", "attention"}
@@ -43,7 +43,12 @@ def test_one_folder_with_all_that_a_student_needs(here, tmp_path):
         ],
     }  # fmt: skip
     said = files["README.md"].decode()
-    assert "A small lab" in said and "Monday, 01 February 2027, 23:59 (CET)" in said and "{" not in said
+    assert (
+        "A small lab" in said
+        and ". 5 points, due Monday" in said
+        and "Monday, 01 February 2027, 23:59 (CET)" in said
+        and "{" not in said
+    )
     assert files["requirements.txt"].decode().startswith(f"./{wheel}\n")
 
 
@@ -137,7 +142,7 @@ def test_what_would_give_an_answer_is_refused(here, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
-@pytest.mark.parametrize("unpacked", [False, True])
+@pytest.mark.parametrize("unpacked", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_full_disk(here, tmp_path, monkeypatch, unpacked):
     """No file may grow beyond 5000 bytes from the moment of writing on."""
     import resource
@@ -169,6 +174,7 @@ def test_a_folder_that_is_none(here, tmp_path):
         release(load_course(here), STEM, tmp_path / "file")
 
 
+@pytest.mark.long
 def test_on_the_command_line(here, tmp_path):
     command = [sys.executable, "-m", "mlsys_course.desk.cli", "release", "lab00", "--into", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)

@@ -87,7 +87,7 @@ for descriptor in kept: pass
 WAYS = ("pipes", "connected", "orphans", "backlog", "terminals")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [*WAYS[:2], *(pytest.param(way, marks=pytest.mark.long) for way in WAYS[2:])])
 def test_processes_full_of_unread_bytes(engine, teacher, monkeypatch, way):
     """As many as there may be, each with all its descriptors."""
     monkeypatch.setattr(engine, "limits", replace(engine.limits, cell_seconds=45.0))

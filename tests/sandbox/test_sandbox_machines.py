@@ -18,6 +18,7 @@ from autograder.sandbox.process import explained
 from .conftest import RIGHT, Teacher, graded, is_right, sealed
 
 
+@pytest.mark.long
 def test_as_an_ordinary_user(edition, run_as_ordinary_user):
     done = run_as_ordinary_user([sys.executable, str(Path(__file__).with_name("as_user.py")), str(edition)])
     assert done.returncode == 0, done.stderr[-2000:]

@@ -249,7 +249,7 @@ def _below(pid: int) -> list[int]:
     return found + [p for child in found for p in _below(child)]
 
 
-@pytest.mark.parametrize("unsafe", [False, True])
+@pytest.mark.parametrize("unsafe", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_killing_the_grader(edition, unsafe, engine):
     script = (
         "import sys, torch; from pathlib import Path; from autograder.sandbox import Cell, Engine\n"

@@ -33,6 +33,7 @@ def test_nobody_waits_where_a_neighbour_could_wake_him(engine):
     check_waiters(*side_by_side(engine, SLEEPS, WAKES))
 
 
+@pytest.mark.long
 def test_the_same_for_an_ordinary_user(run_as_ordinary_user, edition):
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from runpy import run_module; "

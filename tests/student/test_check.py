@@ -9,6 +9,7 @@ from rich.console import Console
 from mlsys_course.desk import workbook
 from mlsys_course.desk.check import cell
 from mlsys_course.desk.cli import check_table, check_total
+from mlsys_course.desk.points import LabPoints
 from mlsys_course.desk.workbook import Found, Ran, run_notebook
 
 from .conftest import solve
@@ -60,7 +61,7 @@ def test_a_cell_that_ends_python_is_named(started, edit, small_lab):
     assert ran.troubles == ["cell 3 (import os) ended Python itself; the cells after it were not run"]
 
 
-def test_an_answer_that_is_recorded_is_no_point_lost():
+def test_an_answer_that_is_recorded_is_no_point_lost(tmp_path):
     ran = Ran([Found("times", "ok", 4, 4), Found("why", "ok", 0, 2), Found("plus", "wrong", 1, 3, ["Look again."])])
     said = io.StringIO()
     Console(file=said, width=100).print(check_table(Path("lab00_small"), ran))
@@ -70,6 +71,9 @@ def test_an_answer_that_is_recorded_is_no_point_lost():
         ["why", "- / 2", "recorded"],
         ["plus", "1 / 3", "wrong"],
     ]
-    assert check_total(ran) == (
-        "1 of 2 pass: 5 of 7 points on public cases; 1 recorded, whose points come with the grade."
+    kinds = {"times": "core", "why": "choice", "plus": "extension", "said": "open"}
+    points = LabPoints(kinds, {"times": 4, "why": 2, "plus": 3, "said": 1})
+    (tmp_path / "points.json").write_bytes(points.to_bytes())
+    assert check_total(tmp_path, ran) == (
+        "On public cases 1 of 2 pass: 5 of 7 points, 1 of them bonus; 1 recorded, whose points come with the grade."
     )

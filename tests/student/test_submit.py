@@ -121,7 +121,7 @@ def test_the_receipt_names_exactly_what_was_packed(solved, desk, tmp_path):
         packed = {name: archive.read(name) for name in archive.namelist()}
     assert set(packed) == {NOTEBOOK, "my_mlsys/attention.py", NAME}
     assert receipt_from(packed.pop(NAME)) == receipt and checksum(packed) == receipt.checksum
-    assert path.name == f"{STEM}-ada-{receipt.checksum[:8]}.zip" and receipt.points == {"times": [4, 4]}
+    assert path.name == f"{STEM}-ada-{receipt.checksum[:8]}.zip" and receipt.points == {"times": [4, 4], "why": [0, 1]}
     assert f"  checksum  {receipt.checksum}" in receipt.lines()
     (kept,) = (desk.hidden / "receipts").glob("*.json")
     assert receipt_from(kept.read_bytes()) == receipt

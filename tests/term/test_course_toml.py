@@ -38,6 +38,8 @@ def test_what_it_says():
                                                                    "Europe/Berlin")  # fmt: skip
     assert plan.late == LatePolicy(15, 10, None)
     attention, ring = plan.labs.values()
+    assert {lab.bonus for lab in read(GOOD.replace("starts", "bonus = 7.5\nstarts")).labs.values()} == {7.5}
+    assert attention.bonus == 20
     assert (attention.component, attention.points, attention.withholds) == ("attention", 100, None)
     assert attention.due and attention.due.astimezone(UTC) == datetime(2027, 2, 15, 22, 59, tzinfo=UTC)
     assert ring.due and ring.due.astimezone(UTC) == datetime(2027, 3, 28, 16, 59, tzinfo=UTC)
@@ -54,6 +56,8 @@ def test_what_it_says():
         ("starts = 2027-01-18", "starts = 2027-01-18T00:00:00", 3, "a date is enough"),
         ("Europe/Berlin", "Europe/Berln", 4, "is not in the IANA database"),
         ('timezone = "Europe/Berlin"\n', "", 1, "timezone is missing"),
+        ("starts =", "bonus = '20'\nstarts =", 3, "bonus = '20'; write the most points that a lab's extensions add"),
+        ("starts =", "bonus = -1\nstarts =", 3, "bonus = -1; write the most points"),
         ("timezone =", "timezome =", 4, "'timezome' is not known here; known are name"),
         ("percent_a_day = 10", "percent_a_day = 110", 8, "write a number from 0 to 100"),
         ("percent_a_day = 10", 'percent_a_day = "10"', 8, "write a number from 0 to 100"),
@@ -64,7 +68,7 @@ def test_what_it_says():
         ('component = "attention", ', "", 11, "lab02_attention needs a component"),
         ('component = "attention"', 'component = "atention"', 11, "'atention' is not in mlsys_course, which has acc"),
         ('component = "all_reduce"', 'component = "attention"', 12, "'attention' is an earlier lab's"),
-        ("points = 100", "points = 0", 11, "points = 0; write what the lab's exercises add up to"),
+        ("points = 100", "points = 0", 11, "points = 0; write what all but extensions add up to"),
         ("points = 100", "point = 100", 11, "'point' is not known here; known are component"),
         ("due = 2027-02-15T23:59:00", "due = 2027-02-15", 11, "due = 2027-02-15 is no day and time"),
         ("due = 2027-02-15T23:59:00", 'due = "2027-02-15T23:59"', 11, "without quotes"),
