@@ -75,6 +75,7 @@ class Pages:
             "error": recorded.error(asked.cell),
             "code": code_html(source, line) if facts["status"] else "",
             "answer": source,
+            "pictures": recorded.pictures(asked.cell),
         }
 
     @functools.cache  # noqa: B019 - as many entries as the lab has exercises

@@ -28,6 +28,11 @@ class Recorded:
         """The text of the cell with this grade id."""
         return self._named[name].source if name in self._named else ""
 
+    def pictures(self, name: str) -> list[str]:
+        """The pictures in an answer, which intake made PNG, as base64."""
+        bundles = self._named[name].get("attachments", {}).values() if name in self._named else ()
+        return [bundle["image/png"] for bundle in bundles]
+
     def facts(self, name: str) -> dict[str, Any]:
         """What grading told of a graded cell; nothing of one that a person grades."""
         return next((o.metadata.mlsys for o in self._outputs(name) if "mlsys" in o.get("metadata", {})), NO_FACTS)
