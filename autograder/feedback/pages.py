@@ -45,6 +45,7 @@ class Pages:
             handed_in=clock(grades.handed_in, self.zone),
             unreadable=recorded.unreadable,
             note=recorded.note,
+            first=recorded.first,
             exercises=exercises,
             sections=[self._section(number) for number in sorted(again)],
         )

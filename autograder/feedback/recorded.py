@@ -17,6 +17,7 @@ class Recorded:
     def __init__(self, notebook: NotebookNode):
         about = notebook.metadata.get("mlsys", {})
         self.unreadable: str = about.get("unreadable", "")
+        self.first: str = about.get("stopped", "")
         self.note: str = about.get("notes", {}).get("", "")
         self.cells = notebook.cells
 

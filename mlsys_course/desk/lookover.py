@@ -13,6 +13,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from .mend import COPY
+from .outside import outside
 from .recognise import STUBS, bare, grade_id
 from .release import due_of, read_release, said_due
 from .workbook import ALL_PASS, Ran, stored_lines
@@ -26,6 +27,7 @@ def warnings(folder: Path, notebook: NotebookNode, ran: Ran | None, workspace: W
     if ran is not None:
         found += [f"{trouble}." for trouble in ran.troubles]
         found += disagreements(notebook, ran)
+    found += outside(notebook, folder)
     return [*found, *not_in_sequence(notebook), *of_the_edition(folder, workspace)]
 
 

@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 
 from ..substrate.errors import CourseProblem
 from .mend import mend, named
+from .outside import outside
 from .recognise import grade_id, is_question
 from .release import read_release
 from .workspace import DeskError, Workspace, read_edition
@@ -63,6 +64,7 @@ class Ran:
     parts: dict[str, str] = field(default_factory=dict)  # "attention.attention" -> "your own" or "the course's"
     troubles: list[str] = field(default_factory=list)
     undefined: dict[int, str] = field(default_factory=dict)  # cell of the notebook -> a name that was not there
+    outside: list[str] = field(default_factory=list)  # what grading will not have
 
 
 def find_lab(name: str, start: Path | None = None) -> Path:
@@ -230,6 +232,7 @@ def run_notebook(
     rows = [json.loads(line) for line in lines]
     ran.parts = {row["part"]: row["whose"] for row in rows if "part" in row}
     checked = {row["exercise"]: row for row in rows if "exercise" in row}
+    ran.outside = list(outside(read_notebook(folder), folder))
     ran.found = [_found(folder, name, checked.get(name)) for name in wanted]
     return ran
 
@@ -278,14 +281,20 @@ def _run_cells(
                 ran.troubles.append(f"{_place(number, cell)} ended Python itself; the cells after it were not run")
                 return
             _note_undefined(number, cell, ran)
-            _note_experiment(number, cell, ran)
+            _note_stopped(number, cell, ran)
 
 
-def _note_experiment(number: int, cell: NotebookNode, ran: Ran) -> None:
-    """An experiment has no check that would tell."""
-    for output in cell.get("outputs", []) if grade_id(cell).startswith("experiment-") else ():
+def _note_stopped(number: int, cell: NotebookNode, ran: Ran) -> None:
+    """An experiment has no check that would tell; of other cells the first that stopped may be why later ones did."""
+    if cell.metadata.get("nbgrader", {}).get("grade"):
+        return
+    for output in cell.get("outputs", []):
         if output.get("output_type") == "error":
-            ran.troubles.append(f"{_place(number, cell)} raised {output['ename']}: {output['evalue'][:80]}")
+            said = f"{output['ename']}: {output['evalue'][:80]}"
+            if grade_id(cell).startswith("experiment-"):
+                ran.troubles.append(f"{_place(number, cell)} raised {said}")
+            elif not ran.troubles and output["ename"] != "NotImplementedError":
+                ran.troubles.append(f"{_place(number, cell)} stopped first, with {said}")
 
 
 def _place(number: int, cell: NotebookNode) -> str:
