@@ -47,6 +47,7 @@ class Pages:
             handed_in=clock(grades.handed_in, self.zone),
             unreadable=recorded.unreadable,
             note=recorded.note,
+            first=recorded.first,
             exercises=exercises,
             sections=[self._section(number) for number in sorted(again)],
         )
@@ -78,6 +79,7 @@ class Pages:
             "error": recorded.error(asked.cell),
             "code": code_html(source, line) if facts["status"] else "",
             "answer": source,
+            "pictures": recorded.pictures(asked.cell),
         }
 
     @functools.cache  # noqa: B019 - as many entries as the lab has exercises

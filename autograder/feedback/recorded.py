@@ -17,6 +17,7 @@ class Recorded:
     def __init__(self, notebook: NotebookNode):
         about = notebook.metadata.get("mlsys", {})
         self.unreadable: str = about.get("unreadable", "")
+        self.first: str = about.get("stopped", "")
         self.note: str = about.get("notes", {}).get("", "")
         self.cells = notebook.cells
 
@@ -27,6 +28,11 @@ class Recorded:
     def source(self, name: str) -> str:
         """The text of the cell with this grade id."""
         return self._named[name].source if name in self._named else ""
+
+    def pictures(self, name: str) -> list[str]:
+        """The pictures in an answer, which intake made PNG, as base64."""
+        bundles = self._named[name].get("attachments", {}).values() if name in self._named else ()
+        return [bundle["image/png"] for bundle in bundles]
 
     def facts(self, name: str) -> dict[str, Any]:
         """What grading told of a graded cell; nothing of one that a person grades."""

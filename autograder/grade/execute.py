@@ -94,7 +94,7 @@ def with_results(nb: NotebookNode, graded: Graded, verdicts: Mapping[str, Verdic
     for cell in nb.cells:
         if cell.cell_type != "code" and cell.source not in ours:
             cell.source = passive_text(cell.source)
-    nb.metadata["mlsys"] = {**nb.metadata.get("mlsys", {}), "unsafe": session.unsafe}
+    nb.metadata["mlsys"] = {**nb.metadata.get("mlsys", {}), "unsafe": session.unsafe, "stopped": graded.stopped}
     return nb
 
 

@@ -5,10 +5,13 @@ whether a cell stopped, and at what: a class from a fixed list, a module that th
 """
 
 import ast
+import re
+from collections.abc import Sequence
 
+from mlsys_course.desk.outside import bound
 from mlsys_course.desk.syntax import parse
 
-from ..sandbox import CellRun
+from ..sandbox import Cell, CellRun
 from ..sandbox.said import EXCEPTIONS
 
 KNOWN = EXCEPTIONS | {"OutOfMemoryError", "LinAlgError", "AcceleratorError", "DistBackendError"}  # and PyTorch's
@@ -29,6 +32,17 @@ def stopped(source: str, run: CellRun | None) -> str:
         return f"SyntaxError: {message}"  # as we read the text, whatever the run said
     named = [module for module in _imported(source) if f"'{module}'" in error["evalue"]]
     return f"{name}: {named[0]}" if named and name in IMPORTS else name
+
+
+def first_stopped(cells: Sequence[Cell], runs: Sequence[CellRun], numbers: Sequence[int]) -> str:
+    """The first cell that stopped and whose names are used elsewhere: its number in the notebook, and at what."""
+    for at, (cell, run, number) in enumerate(zip(cells, runs, numbers, strict=False)):
+        if cell.exercise or cell.skip or not (words := stopped(cell.source, run)):
+            continue
+        others = " ".join(f"{other.source} {other.candidate}" for n, other in enumerate(cells) if n != at)
+        if run.status == "timeout" or bound(cell.source) & set(re.findall(r"\w+", others)):
+            return f"cell {number} stopped first: {words}"
+    return ""
 
 
 def _unparsable(source: str) -> str:

@@ -2,9 +2,11 @@
 
 import base64
 import io
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
@@ -22,6 +24,9 @@ ACTIVE = (
     r":(?=//)|\bwww(?=\.)|@(?=\w)|\bmailto(?=:)",  # an address, which Markdown makes a link by itself
 )
 ZERO_WIDTH_SPACE = "\u200b"
+ATTACHED = re.compile(r"!\[[\w .,-]*\]\(attachment:picture-\d+-\d+\.png\)")
+# A picture as JupyterLab pastes it, and as Colab does.
+PASTED = re.compile(r"!\[[^\]\n]*\]\((?:attachment:([^)\n]+)|data:image/(?:png|jpeg);base64,([\w+/=]+))\)")
 
 
 def passive_text(source: str) -> str:
@@ -30,9 +35,31 @@ def passive_text(source: str) -> str:
     An invisible space parts what would make it one: HTML wants a letter right behind ``<``, Markdown a parenthesis
     or a colon right behind ``]``.
     """
+    between, pictures = ATTACHED.split(source), ATTACHED.findall(source)
     for active in ACTIVE:
-        source = re.sub(active, lambda match: match[0] + ZERO_WIDTH_SPACE, source)
-    return source
+        between = [re.sub(active, lambda match: match[0] + ZERO_WIDTH_SPACE, text) for text in between]
+    return "".join(text + picture for text, picture in itertools.zip_longest(between, pictures, fillvalue=""))
+
+
+def attached(source: str, attachments: Any, cell: int = 0) -> tuple[str, dict[str, dict[str, str]]]:
+    """A text whose pictures are named by us, and those pictures as PNG; what is no picture stays text."""
+    given = attachments if isinstance(attachments, Mapping) else {}
+    kept: dict[str, dict[str, str]] = {}
+    left = MOST_CHARACTERS
+
+    def name(match: re.Match[str]) -> str:
+        nonlocal left
+        bundle = given.get(unquote(match[1])) if match[1] else {"image/png": match[2]}
+        data = next(iter(bundle.values()), "") if isinstance(bundle, Mapping) else ""
+        picture = png(_joined(data), ("PNG", "JPEG")) if len(str(data)) <= left else ""
+        left -= len(picture)
+        if not picture:
+            return match[0]
+        own = f"picture-{cell}-{len(kept) + 1}.png"
+        kept[own] = {"image/png": picture}
+        return f"![picture](attachment:{own})"
+
+    return PASTED.sub(name, source), kept
 
 
 def shown(handed: Any) -> list[NotebookNode]:
@@ -80,16 +107,20 @@ def passive(output: dict) -> NotebookNode | None:
     return new_output("display_data", data=kept)
 
 
-def png(text: object) -> str:
-    """Base64 of a picture that holds as PNG, byte for byte as it was; else empty."""
+def png(text: object, formats: tuple[str, ...] = ("PNG",)) -> str:
+    """Base64 of a picture that holds as PNG, byte for byte as it was; one of other ``formats`` anew; else empty."""
     from PIL import Image
 
     try:
         raw = base64.b64decode(str(text), validate=True)
-        with Image.open(io.BytesIO(raw), formats=["PNG"]) as picture:
+        with Image.open(io.BytesIO(raw), formats=formats) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 return ""
-            picture.verify()
+            if picture.format != "PNG":
+                picture.convert("RGB").save(anew := io.BytesIO(), "PNG")
+                raw = anew.getvalue()
+            else:
+                picture.verify()
         return base64.b64encode(raw).decode()
     except Exception:
         return ""

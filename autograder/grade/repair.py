@@ -6,7 +6,6 @@ the submission. What was mended is told to the student.
 
 import copy
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +13,12 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from mlsys_course.desk.mend import mend
 from mlsys_course.desk.receipt import NOTEBOOK_BYTES
 
 from ..build.notebook import duplicate
 from ..scoring.cells import grade_id
-from .passive import shown
+from .passive import attached, shown
 
 MOST_BYTES = NOTEBOOK_BYTES
 TYPES = ("code", "markdown", "raw")
@@ -31,10 +31,12 @@ class Repaired:
     notebook: NotebookNode
     notes: dict[str, str] = field(default_factory=dict)
     unreadable: str = ""
+    places: list[int] = field(default_factory=list)  # of each cell the number of the student's own that it is
 
     def to_notebook(self) -> NotebookNode:
         """With the notes in the notebook's metadata, where the run stage finds them."""
-        self.notebook.metadata["mlsys"] = {"notes": self.notes, "unreadable": self.unreadable}
+        about = {"notes": self.notes, "unreadable": self.unreadable, "places": self.places}
+        self.notebook.metadata["mlsys"] = about
         return self.notebook
 
 
@@ -43,19 +45,30 @@ class Unreadable(ValueError):
 
 
 def repair(blob: bytes, released: NotebookNode) -> Repaired:
-    """Mend a submission against the released notebook. Never raises on a student's bytes."""
+    """Mend a submission against the released notebook, as the desk does. Never raises on a student's bytes."""
     try:
         cells = read_cells(blob)
     except Unreadable as error:
         return Repaired(duplicate(released), {}, str(error))
-    notes: dict[str, str] = {}
-    known = {grade_id(cell): cell for cell in released.cells if grade_id(cell)}
-    claimed = _claims(cells, known, notes)
-    notebook = NotebookNode(nbformat=4, nbformat_minor=5, metadata=copy.deepcopy(released.metadata), cells=[])
-    for index, cell in enumerate(cells):
-        notebook.cells.append(_mend(cell, known.get(claimed.get(index, "")), f"cell-{index:05d}", notes))
-    _put_back(notebook, released, known, notes)
-    return Repaired(notebook, notes)
+    mended = mend([_node(cell) for cell in cells], released.cells)
+    for index, cell in enumerate(mended.cells):
+        if not grade_id(cell):
+            cell.id, cell.metadata = f"cell-{index:05d}", NotebookNode()
+    metadata = copy.deepcopy(released.metadata)
+    notebook = NotebookNode(nbformat=4, nbformat_minor=5, metadata=metadata, cells=mended.cells)
+    return Repaired(notebook, mended.notes, places=mended.places)
+
+
+def _node(plain: dict[str, Any]) -> NotebookNode:
+    """A cell of checked parts: nbformat's own functions validate each, for a millisecond."""
+    about = {"nbgrader": NotebookNode(grade_id=plain["grade_id"])} if plain["grade_id"] else {}
+    node = NotebookNode(id=plain["id"], cell_type=plain["cell_type"], metadata=NotebookNode(about))
+    node.source = plain["source"]
+    if plain["cell_type"] == "code":
+        node.update(outputs=plain["outputs"], execution_count=None)
+    elif plain["attachments"]:
+        node.attachments = plain["attachments"]
+    return node
 
 
 def read_cells(blob: bytes) -> list[dict[str, Any]]:
@@ -77,10 +90,10 @@ def read_cells(blob: bytes) -> list[dict[str, Any]]:
         ) from None
     except Exception:
         raise Unreadable("The file is JSON, but no notebook: it has no list of cells.") from None
-    return [cell for cell in map(_plain_cell, cells) if cell is not None]
+    return [plain for number, cell in enumerate(cells, 1) if (plain := _plain_cell(cell, number)) is not None]
 
 
-def _plain_cell(cell: Any) -> dict[str, Any] | None:
+def _plain_cell(cell: Any, number: int) -> dict[str, Any] | None:
     if not isinstance(cell, Mapping) or cell.get("cell_type") not in TYPES:
         return None
     source = cell.get("source", "")
@@ -92,58 +105,8 @@ def _plain_cell(cell: Any) -> dict[str, Any] | None:
     nbgrader = metadata.get("nbgrader") if isinstance(metadata, Mapping) else None
     name = nbgrader.get("grade_id") if isinstance(nbgrader, Mapping) else ""
     text = source.encode("utf-8", errors="replace").decode().replace("\0", "").replace("\r\n", "\n")
-    plain = {"cell_type": str(cell["cell_type"]), "source": text, "grade_id": name if isinstance(name, str) else ""}
-    return {**plain, "outputs": shown(cell.get("outputs"))}
-
-
-def _claims(cells: list[dict], known: Mapping[str, NotebookNode], notes: dict[str, str]) -> dict[int, str]:
-    """Which cell stands for which id: the last of several; one without its metadata is known by its text."""
-    claimed: dict[str, int] = {}
-    for index, cell in enumerate(cells):
-        name = cell["grade_id"]
-        if name in known:
-            if name in claimed:
-                notes[_exercise(name)] = "This notebook had several copies of a graded cell; the last one counts."
-            claimed[name] = index
-    taken = set(claimed.values())
-    for name, original in known.items():
-        if name not in claimed and original.metadata.nbgrader.locked:
-            text = original.source.strip()
-            found = [i for i, c in enumerate(cells) if i not in taken and c["source"].strip() == text]
-            if found:
-                claimed[name] = found[-1]
-                taken.add(found[-1])
-    return {index: name for name, index in claimed.items()}
-
-
-def _mend(cell: dict, original: NotebookNode | None, cell_id: str, notes: dict[str, str]) -> NotebookNode:
-    kind = original.cell_type if original is not None else cell["cell_type"]
-    # nbformat's own functions validate each cell, for a millisecond; this one is made of checked parts.
-    node = NotebookNode(id=cell_id, cell_type=kind, metadata=NotebookNode(), source=cell["source"])
-    if kind == "code":
-        node.update(outputs=cell["outputs"], execution_count=None)
-    if original is None:
-        return node
-    node.id, node.metadata = original.id, copy.deepcopy(original.metadata)
-    if original.metadata.nbgrader.locked and node.source != original.source:
-        if original.metadata.nbgrader.grade:
-            notes[_exercise(grade_id(original))] = "This graded cell had been edited; it was put back as released."
-        node.source = original.source
-    return node
-
-
-def _put_back(
-    notebook: NotebookNode, released: NotebookNode, known: Mapping[str, NotebookNode], notes: dict[str, str]
-) -> None:
-    """Insert graded cells that are gone: after the exercise's own cell where that is there, else at the end."""
-    for name, original in known.items():
-        there = {grade_id(cell): i for i, cell in enumerate(notebook.cells)}
-        if name in there or not original.metadata.nbgrader.grade:
-            continue
-        at = there.get(f"solution-{name}", len(notebook.cells) - 1) + 1
-        notebook.cells.insert(at, copy.deepcopy(original))
-        notes[name] = "This graded cell was missing; it was put back."
-
-
-def _exercise(name: str) -> str:
-    return re.sub(r"^(solution|experiment)-", "", name)
+    name = name if isinstance(name, str) else ""
+    own = (metadata.get("id") if isinstance(metadata, Mapping) else None) or cell.get("id")  # the first is Colab's
+    text, pictures = attached(text, cell.get("attachments"), number) if cell["cell_type"] != "code" else (text, {})
+    plain = {"cell_type": str(cell["cell_type"]), "source": text, "grade_id": name, "attachments": pictures}
+    return {**plain, "id": own if isinstance(own, str) else "", "outputs": shown(cell.get("outputs"))}

@@ -21,9 +21,10 @@ from ..course import Course, CourseError
 from ..draw import group_of
 from ..fingerprint import fingerprint
 from ..sandbox import Cell, Engine, Limits, Run
-from ..scoring.cells import cells_of, graded_cells
+from ..scoring.cells import cells_of, graded_cells, numbers_of
 from ..scoring.score import Scorer
 from .flags import flags
+from .own_words import first_stopped
 
 UNSAFE = "Graded without the sandbox (--unsafe)."
 UNREADABLE_RUN = Run("ok", [], {}, {}, 0.0, 0.0, 0, [])
@@ -37,6 +38,7 @@ class Graded:
     verdicts: Mapping[str, Verdict]
     cells: Sequence[Cell] = ()
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by exercise: why a person should look
+    stopped: str = ""  # the first cell that stopped and that others need, in our own words
 
     @property
     def score(self) -> float:
@@ -126,7 +128,10 @@ class Session:
         verdicts = scorer.verdicts(run, cells)
         if self.unsafe:
             verdicts = with_notes(verdicts, dict.fromkeys(verdicts, UNSAFE))
-        return Graded(run, verdicts, cells, self._flags(cells, files))
+        flagged, stopped = self._flags(cells, files), first_stopped(cells, run.cells, numbers_of(notebook))
+        if stopped and any(not verdict.ok for verdict in verdicts.values()):
+            flagged["notebook"] = [*flagged.get("notebook", []), stopped]
+        return Graded(run, verdicts, cells, flagged, stopped)
 
     def _flags(self, cells: Sequence[Cell], files: Mapping[str, bytes]) -> dict[str, list[str]]:
         try:

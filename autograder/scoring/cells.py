@@ -10,7 +10,7 @@ from mlsys_course.desk.workbook import grade_id
 
 from ..sandbox import Cell
 
-__all__ = ["cells_of", "code_cells", "grade_id", "graded_cells"]
+__all__ = ["cells_of", "code_cells", "grade_id", "graded_cells", "numbers_of"]
 
 
 def graded_cells(released: NotebookNode) -> dict[str, str]:
@@ -27,6 +27,12 @@ def graded_cells(released: NotebookNode) -> dict[str, str]:
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     """The cells that the engine is given, in order."""
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def numbers_of(notebook: NotebookNode) -> list[int]:
+    """Of each code cell of a repaired notebook, the number of the student's own cell that it is or stands behind."""
+    places = notebook.metadata.get("mlsys", {}).get("places") or range(1, len(notebook.cells) + 1)
+    return [n for n, cell in zip(places, notebook.cells, strict=False) if cell.cell_type == "code"]
 
 
 def cells_of(notebook: NotebookNode, candidates: Mapping[str, str]) -> list[Cell]:

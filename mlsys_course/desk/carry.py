@@ -16,7 +16,7 @@ from typing import Any
 
 from ..substrate.errors import CourseProblem
 from .check.reach import parse_cell, reach, used_names_of
-from .workbook import candidate_names, grade_id, read_notebook, run_checks
+from .workbook import candidate_names, grade_id, mended_notebook, run_checks
 from .workspace import HIDDEN, save
 
 HEADER = '"""Your own parts from {stem}, written by `mlsys carry` ({digest}). Edit the notebook, not this file."""\n\n'
@@ -44,7 +44,7 @@ def carry(folder: Path, workspace: Path) -> dict[str, str]:
     Each is carried with what it depends on, and checked once more from a written file in a clean process. What an
     earlier carry wrote is replaced only by what was checked; a file that somebody edited is kept beside it.
     """
-    notebook, stem = read_notebook(folder), folder.name
+    (notebook, _), stem = mended_notebook(folder), folder.name
     component = stem.split("_", 1)[1]
     names = candidate_names(notebook)
     became = {found.exercise: found.status for found in run_checks(folder)}

@@ -64,6 +64,7 @@ def check(
     ran = run_with_progress(folder, experiments=experiments, seconds=seconds)
     console.print(check_table(folder, ran))
     say(f"{trouble}." for trouble in ran.troubles)
+    say(ran.outside)
     say(f"{part}: {whose}" for part, whose in sorted(ran.parts.items()))
     say([check_total(folder, ran), "Sealed cases and open questions are graded after you hand in."])
     raise typer.Exit(0 if all(row.status == "ok" for row in ran.found) else 1)

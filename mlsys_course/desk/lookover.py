@@ -12,11 +12,12 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from .mend import COPY
+from .outside import outside
+from .recognise import STUBS, bare, grade_id
 from .release import due_of, read_release, said_due
-from .workbook import ALL_PASS, Ran, grade_id, stored_lines
+from .workbook import ALL_PASS, Ran, stored_lines
 from .workspace import Workspace, read_edition
-
-STUBS = ("Write this part, then run the cell again.", "*Your answer: replace this line.*")
 
 
 def warnings(folder: Path, notebook: NotebookNode, ran: Ran | None, workspace: Workspace) -> list[str]:
@@ -26,6 +27,7 @@ def warnings(folder: Path, notebook: NotebookNode, ran: Ran | None, workspace: W
     if ran is not None:
         found += [f"{trouble}." for trouble in ran.troubles]
         found += disagreements(notebook, ran)
+    found += outside(notebook, folder)
     return [*found, *not_in_sequence(notebook), *of_the_edition(folder, workspace)]
 
 
@@ -55,10 +57,11 @@ def blanks(notebook: NotebookNode, released: Mapping[str, str]) -> Iterator[str]
 
 def tampered(notebook: NotebookNode, released: Mapping[str, str], expected: list[str]) -> Iterator[str]:
     """Graded cells that were edited, deleted or copied."""
-    names = Counter(grade_id(cell) for cell in notebook.cells)
+    names = Counter(grade_id(cell) or cell.metadata.get(COPY, "") for cell in notebook.cells)
     for cell in notebook.cells:
         facts = cell.metadata.get("nbgrader", {})
-        if facts.get("locked") and not _as_released(cell, released) and facts.get("grade"):
+        told = grade_id(cell) in released or "checksum" in facts  # else nobody knows how it was released
+        if facts.get("locked") and facts.get("grade") and told and not _as_released(cell, released):
             yield f"The graded cell of {_exercise(cell)} was edited; grading uses the released one."
     for name in expected:
         if not names[name]:
@@ -70,7 +73,7 @@ def tampered(notebook: NotebookNode, released: Mapping[str, str], expected: list
 def _as_released(cell: NotebookNode, released: Mapping[str, str]) -> bool:
     """Whether a cell is as it came: by the kept release, or in a checkout of the course by nbgrader's checksum."""
     if grade_id(cell) in released:
-        return cell.source == released[grade_id(cell)]
+        return bare(cell.source) == bare(released[grade_id(cell)])
     from nbgrader.utils import compute_checksum  # it takes seconds to import
 
     facts = cell.metadata.get("nbgrader", {})

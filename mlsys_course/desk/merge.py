@@ -7,7 +7,7 @@ changed a cell, the student's stays, and the release's text is put below it in a
 import copy
 import itertools
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
@@ -15,7 +15,8 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from .workbook import grade_id
+from .mend import COPY, added, named
+from .recognise import grade_id, plain, recognise
 from .workspace import DeskError
 
 ALIKE = 0.5  # of two texts, the share that must agree for them to be one cell in two versions
@@ -45,17 +46,31 @@ def merge(base: NotebookNode, local: NotebookNode, remote: NotebookNode, number:
 
     base, local, remote = (copy.deepcopy(notebook) for notebook in (base, local, remote))
     released = [cell.id for cell in remote.cells]
+    came = recognise([plain(cell) for cell in local.cells], base.cells)
+    local.cells = list(_parted(named(local.cells, base.cells), base))
+    for cell in local.cells:  # an answer that was split stays whole
+        if grade_id(cell) in came.answers and grade_id(cell) in came.copied:
+            cell.source = came.answers[grade_id(cell)]
     _rename(base, local, by_id=True)
     _rename(base, remote, by_id=False)
     both: Any = merge_notebooks(_text_only(base), _text_only(local), _text_only(remote), STRATEGY)[0]
     order = [cell.get("id") for cell in both.cells]
     was, mine, theirs = ({cell.id: cell for cell in notebook.cells} for notebook in (base, local, remote))
-    merged = _told(_complete(order, was, mine, theirs), was, mine, theirs, number)
+    merged = _told(_complete(order, was, mine, theirs, came.elsewhere), was, mine, theirs, number)
     names = dict(zip(theirs, released, strict=True))
     _number(merged.notebook, names)
     merged.notebook.metadata = {**local.metadata, "mlsys": {"release": number}}
     nbformat.validate(merged.notebook)
     return merged
+
+
+def _parted(cells: Iterable[NotebookNode], base: NotebookNode) -> Iterator[NotebookNode]:
+    """The cells; what a student added to a locked one stands in a cell of its own above."""
+    locked = {grade_id(cell): cell for cell in base.cells if grade_id(cell) and _locked(cell)}
+    for cell in cells:
+        if grade_id(cell) in locked and (own := added(cell.source, locked[grade_id(cell)], base.cells)):
+            yield own
+        yield cell
 
 
 def _number(notebook: NotebookNode, released: Mapping[str, str]) -> None:
@@ -118,18 +133,20 @@ def _text_only(notebook: NotebookNode) -> NotebookNode:
     bare.nbformat, bare.nbformat_minor = 4, 5
     for cell in bare.cells:
         cell.metadata = nbformat.from_dict({})
+        cell.pop("attachments", None)
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return bare
 
 
-def _complete(order: list[str], base: Cells, local: Cells, remote: Cells) -> list[str]:
+def _complete(order: list[str], base: Cells, local: Cells, remote: Cells, elsewhere: Collection[str]) -> list[str]:
     """The merged order, with what a merge may not drop put back after the cell that it followed.
 
     That is all that the release holds, unless the student deleted a text that the release had before, and all that
-    the student wrote. What neither has is left out.
+    the student wrote. What neither has is left out; and a stub, where the student defines it ``elsewhere``.
     """
-    deleted = {n for n in base if n not in local and n in remote and not grade_id(remote[n])}
+    gone = {n: grade_id(remote[n]) for n in base if n not in local and n in remote}
+    deleted = {n for n, name in gone.items() if not name or (name in elsewhere and not _locked(remote[n]))}
     kept = list(dict.fromkeys(n for n in order if (n in remote and n not in deleted) or _written(n, base, local)))
     for side, wanted in ((remote, set(remote) - deleted), (local, {n for n in local if _written(n, base, local)})):
         before = None
@@ -159,7 +176,8 @@ def _told(order: list[str], base: Cells, local: Cells, remote: Cells, number: in
         mine, theirs = local.get(name), remote.get(name)
         if theirs is None:  # the student's own; or the release dropped it, and the student had written in it
             assert mine is not None
-            mine.metadata.pop("nbgrader", None)
+            for key in ("nbgrader", COPY):
+                mine.metadata.pop(key, None)
             cells.append(mine)
         elif mine is None:
             (merged.restored if name in base else merged.taken).append(name)

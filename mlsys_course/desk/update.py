@@ -17,7 +17,7 @@ from .fetch import fetch, peek, zips
 from .merge import Merged, merge
 from .release import Release, ReleaseError, read_release
 from .start import keep, prepare
-from .workbook import read_notebook
+from .workbook import saved_notebook
 from .workspace import DeskError, Workspace, disk_trouble, read_edition, save
 
 
@@ -100,7 +100,7 @@ def _is_of(edition: dict[str, Any], path: Path) -> bool:
 
 def _merged(folder: Path, base: Release, release: Release) -> Merged | None:
     """The merged notebook; None where an update that was stopped has merged it already."""
-    local = read_notebook(folder)
+    local = saved_notebook(folder)
     if local.metadata.get("mlsys", {}).get("release") == release.number:
         return None
     return merge(_notebook(base), local, _notebook(release), release.number)

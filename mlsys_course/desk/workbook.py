@@ -1,5 +1,6 @@
 """A student's copy of a lab: where it is, and a run of it from the top in a clean process."""
 
+import contextlib
 import json
 import os
 import re
@@ -13,12 +14,18 @@ import nbformat
 from nbformat import NotebookNode
 
 from ..substrate.errors import CourseProblem
+from .mend import mend, named
+from .outside import outside
+from .recognise import grade_id, is_question
+from .release import read_release
+from .workspace import DeskError, Workspace, read_edition
 
 RESULTS = (
     "MLSYS_CHECK_RESULTS"  # as check/cell.py has it, which imports torch: seconds that this process can do without
 )
 CELL_SECONDS = 300  # a cell may take so long
 STUCK_SECONDS = 10  # after an interrupt, until Python must answer again
+CHECK = re.compile(r'^check\("(\w+)", (.+)\)\s*$', re.MULTILINE)
 ALL_PASS = re.compile(r"^(\w+): (all cases pass|recorded)\b")  # a check's first line, by check/verdict_table.py
 SAID = re.compile(r"^(\w+): .*?(?:, ([\d.]+) of ([\d.]+) points)?$")
 
@@ -57,6 +64,7 @@ class Ran:
     parts: dict[str, str] = field(default_factory=dict)  # "attention.attention" -> "your own" or "the course's"
     troubles: list[str] = field(default_factory=list)
     undefined: dict[int, str] = field(default_factory=dict)  # cell of the notebook -> a name that was not there
+    outside: list[str] = field(default_factory=list)  # what grading will not have
 
     @property
     def points(self) -> dict[str, tuple[float, float]]:
@@ -101,7 +109,14 @@ def _renamed(folder: Path, name: str) -> Iterator[str]:
 
 
 def read_notebook(folder: Path) -> NotebookNode:
-    """The notebook of a lab's folder."""
+    """The notebook of a lab's folder, with the metadata that its cells were released with."""
+    notebook = saved_notebook(folder)
+    notebook.cells = named(notebook.cells, released_cells(folder, notebook))
+    return notebook
+
+
+def saved_notebook(folder: Path) -> NotebookNode:
+    """The notebook of a lab's folder, as it was saved."""
     path = folder / f"{folder.name}.ipynb"
     try:
         notebook = nbformat.reads(path.read_text(encoding="utf-8-sig"), as_version=4)
@@ -114,9 +129,50 @@ def read_notebook(folder: Path) -> NotebookNode:
         ) from None
 
 
-def grade_id(cell: NotebookNode) -> str:
-    """nbgrader's id of a cell, or an empty string."""
-    return str(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+def released_cells(folder: Path, notebook: NotebookNode) -> list[NotebookNode]:
+    """The lab's cells as released, from the kept release; where none was kept, as far as ids and cases tell."""
+    with contextlib.suppress(DeskError):
+        edition = read_edition(folder)
+        path = Workspace(folder.parent).kept(folder.name, edition["term"], edition["release"]) if edition else None
+        if path is not None and path.is_file():
+            return nbformat.reads(read_release(path).files[f"{folder.name}.ipynb"].decode(), as_version=4).cells
+    return list(_as_far_as_known(folder, notebook).values())
+
+
+def _as_far_as_known(folder: Path, notebook: NotebookNode) -> dict[str, NotebookNode]:
+    """In a checkout of the course: an exercise and its check for each file of cases, and what else has a name."""
+    checked = dict(match for cell in notebook.cells for match in CHECK.findall(cell.source))
+    told = {grade_id(cell): cell.metadata.nbgrader for cell in notebook.cells if grade_id(cell)}
+    found = {}
+    for name in sorted(path.stem for path in (folder / "cases").glob("*.safetensors")):
+        expression, stub = checked.get(name, name), f"solution-{name}"
+        found[stub] = _cell(stub, f"{expression} = ...", **{"solution": True, **told.get(stub, {})})
+        about = {"grade": True, "locked": True, **told.get(name, {})}
+        found[name] = _cell(name, f'check("{name}", {expression})', **about)
+    for cell in notebook.cells:
+        own = str(cell.get("id", ""))
+        name = grade_id(cell) or (own if own.startswith("experiment-") else "")
+        about = {"locked": True, **cell.metadata.get("nbgrader", {}), "grade_id": name}
+        if name and name not in found:
+            found[name] = _cell(own, cell.source, **about)
+            if is_question(found[name]):
+                found[name].update(cell_type="markdown", source="")
+    return found
+
+
+def _cell(own_id: str, source: str, **about: Any) -> NotebookNode:
+    about = {"grade": False, "grade_id": own_id, "locked": False, "solution": False} | about
+    cell = NotebookNode(id=own_id, cell_type="code", source=source, outputs=[], execution_count=None)
+    cell.metadata = nbformat.from_dict({"nbgrader": about})
+    return cell
+
+
+def mended_notebook(folder: Path) -> tuple[NotebookNode, list[int]]:
+    """The notebook as grading reads it; for each cell the number of the student's own that it is or stands behind."""
+    notebook = saved_notebook(folder)
+    mended = mend(notebook.cells, released_cells(folder, notebook))
+    notebook.cells = mended.cells
+    return notebook, mended.places
 
 
 def graded_ids(notebook: NotebookNode) -> list[str]:
@@ -169,9 +225,9 @@ def run_notebook(
 ) -> Ran:
     """Run the notebook from the top in a clean kernel. A cell that takes longer than ``seconds`` is interrupted, and
     the run goes on where Python still answers; whatever was found before a crash counts."""
-    notebook = read_notebook(folder)
+    notebook, places = mended_notebook(folder)
     wanted, ran = graded_ids(notebook), Ran()
-    cells = [(n, c) for n, c in enumerate(notebook.cells, 1) if c.cell_type == "code"]
+    cells = [(n, c) for n, c in zip(places, notebook.cells, strict=True) if c.cell_type == "code"]
     if not experiments:
         cells = [(n, c) for n, c in cells if not grade_id(c).startswith("experiment-")]
     with tempfile.TemporaryDirectory() as scratch:
@@ -181,6 +237,7 @@ def run_notebook(
     rows = [json.loads(line) for line in lines]
     ran.parts = {row["part"]: row["whose"] for row in rows if "part" in row}
     checked = {row["exercise"]: row for row in rows if "exercise" in row}
+    ran.outside = list(outside(read_notebook(folder), folder))
     ran.found = [_found(folder, name, checked.get(name)) for name in wanted]
     return ran
 
@@ -229,14 +286,20 @@ def _run_cells(
                 ran.troubles.append(f"{_place(number, cell)} ended Python itself; the cells after it were not run")
                 return
             _note_undefined(number, cell, ran)
-            _note_experiment(number, cell, ran)
+            _note_stopped(number, cell, ran)
 
 
-def _note_experiment(number: int, cell: NotebookNode, ran: Ran) -> None:
-    """An experiment has no check that would tell."""
-    for output in cell.get("outputs", []) if grade_id(cell).startswith("experiment-") else ():
+def _note_stopped(number: int, cell: NotebookNode, ran: Ran) -> None:
+    """An experiment has no check that would tell; of other cells the first that stopped may be why later ones did."""
+    if cell.metadata.get("nbgrader", {}).get("grade"):
+        return
+    for output in cell.get("outputs", []):
         if output.get("output_type") == "error":
-            ran.troubles.append(f"{_place(number, cell)} raised {output['ename']}: {output['evalue'][:80]}")
+            said = f"{output['ename']}: {output['evalue'][:80]}"
+            if grade_id(cell).startswith("experiment-"):
+                ran.troubles.append(f"{_place(number, cell)} raised {said}")
+            elif not ran.troubles and output["ename"] != "NotImplementedError":
+                ran.troubles.append(f"{_place(number, cell)} stopped first, with {said}")
 
 
 def _place(number: int, cell: NotebookNode) -> str:

@@ -65,17 +65,17 @@ double.state = {"factor": 2}
 
 
 @pytest.mark.parametrize(
-    "later",
+    "later, then",
     [
-        "import torch\ntorch.set_default_dtype(torch.float64)",
-        "double.state['factor'] = 7",
-        "import torch\ntorch.mul = torch.Tensor.__mul__ = None",
+        ("import torch\ntorch.set_default_dtype(torch.float64)", "settled"),  # a setting reaches no call
+        ("double.state['factor'] = 7", "not yet"),
+        ("import torch\ntorch.mul = torch.Tensor.__mul__ = None", "not yet"),
     ],
 )
-def test_a_later_cell_that_changes_an_object_costs_nothing(engine, watched, later):
+def test_a_later_cell_that_changes_an_object_costs_nothing(engine, watched, later, then):
     cells = [Cell(FRAGILE), graded("double"), Cell(later)]
     run = engine.run(cells, watched)
-    assert is_right(run.outcomes["double"], 2) and watched.asked == ["double not yet"]
+    assert is_right(run.outcomes["double"], 2) and watched.asked == [f"double {then}"]
 
 
 SPOILERS = {

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,6 +53,7 @@ def test_an_exception_tells_its_class_and_line_but_no_words(engine, teacher):
         ("def double(x):\n    return object()", "type", "a result of a wrong type"),
         ("def double(x):\n    return x.mul_(2)", "modified", "`x`"),
         ("import torch\ndef double(x):\n    return torch.einsum('i->i', x)", "forbidden", "torch.einsum"),
+        ("import torch\ndef double(x):\n    torch._C._autograd._enable_record_function(True)", "forbidden", "record"),
         ("def double(x):\n    raise SystemExit", "raised", "SystemExit"),
         ("def double(x):\n    raise MemoryError", "memory", ""),
         ("import torch\ndef double(x):\n    return torch.empty(1 << 43)", "memory", ""),
@@ -99,6 +102,44 @@ def test_what_was_handed_in_beside_the_notebook(engine, teacher):
     ]
     run = engine.run(cells, teacher, files=files)
     assert run.cells[0].outputs[0]["text"] == "7 1.0 /home/student\n"
+
+
+SETTINGS = """
+import random, sys, warnings
+import numpy as np
+import torch
+torch.set_num_threads(8)
+torch.set_float32_matmul_precision("medium")
+torch.set_grad_enabled(False)
+torch.set_default_dtype(torch.float64)
+torch.set_default_device("meta")
+torch.set_flush_denormal(True)
+torch.autocast("cpu").__enter__()
+np.seterr(all="raise")
+warnings.simplefilter("error")
+torch.manual_seed(3)
+in_cells = torch.randn(2, 7, 12, device="cpu").bfloat16(), torch.randn(12, 24, device="cpu").bfloat16()
+in_cells = (in_cells[0] @ in_cells[1]).double(), in_cells[0].double() @ in_cells[1].double()
+in_cells = ((in_cells[0] - in_cells[1]).abs() <= 0.1 * (1 + in_cells[1].abs())).all()
+"""
+ASKED = """
+def triple(x):
+    seen = [torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.is_grad_enabled()]
+    seen += [torch.ones(1).dtype, torch.ones(1).device.type, (torch.ones(2, 2) @ torch.ones(2, 2)).dtype]
+    seen += [torch.initial_seed(), random.random(), float(np.random.rand()), bool(torch.tensor(1e-40) > 0)]
+    seen += [bool(in_cells), float(np.float64(1) / np.float64(0))]
+    warnings.warn("no exception")
+    return "; ".join(map(str, seen))
+"""
+
+
+def test_settings_of_a_notebook_reach_no_sealed_call(engine, teacher):
+    run = engine.run([Cell(SETTINGS), Cell(ASKED), graded("triple"), Cell(RIGHT["double"]), graded("double")], teacher)
+    seen = {o.detail if o.problem else o.outputs["y"] for o in run.outcomes["triple"].values()}
+    drawn = f"{random.Random(0).random()}; {np.random.RandomState(0).random_sample()}"
+    says = f"1; highest; True; torch.float32; cpu; torch.float32; 0; {drawn}; True; True; inf"
+    assert (run.cells[0].status, seen) == ("ok", {says})
+    assert is_right(run.outcomes["double"], 2)
 
 
 def test_nothing_of_a_submission_is_there_for_the_next(engine, teacher):

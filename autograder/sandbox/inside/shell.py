@@ -206,6 +206,16 @@ def refuse_input() -> None:
     builtins.input = replacement
 
 
+def keep_one_thread() -> None:
+    """Who asks for more threads than there may be gets 16-bit products of which oneDNN has written a part."""
+    import torch
+
+    def set_num_threads(count: int) -> None:
+        """A sandbox has one."""
+
+    torch.set_num_threads = set_num_threads
+
+
 def pair_over_loopback() -> None:
     """Where there are no socket pairs, as in a sealed sandbox, make them of TCP: event loops and duplex pipes ask."""
     try:

@@ -16,6 +16,7 @@ from mlsys_course.desk.check.driver import Candidate, Driver, accepts
 from mlsys_course.desk.check.edition import load_drivers
 from mlsys_course.desk.check.families import NAMES
 from mlsys_course.desk.check.record import keep_switches
+from mlsys_course.desk.check.settings import as_the_lab_says
 from mlsys_course.desk.check.tree import TreeError
 
 from . import card
@@ -50,11 +51,12 @@ def _whole_path(gradients: bool) -> None:
             y.sum().backward()
         return {"y": y, "h": case["h"] @ case["h"], "gradient": x.grad if gradients else y}
 
-    outcome = run_case(
-        Driver("warm", work), work, decode(encode(inputs)),
-        parts={}, forbidden=["torch.nothing"], allowed=NAMES, raw=True,
-    )  # fmt: skip
-    encode(outcome.outputs)
+    with as_the_lab_says():
+        outcome = run_case(
+            Driver("warm", work), work, decode(encode(inputs)),
+            parts={}, forbidden=["torch.nothing"], allowed=NAMES, raw=True,
+        )  # fmt: skip
+        encode(outcome.outputs)
 
 
 def answer_calls(channel: Channel, namespace: dict[str, Any], lab: Path, names: Names) -> None:
@@ -84,13 +86,14 @@ def answer(channel: Channel, hello: Mapping[str, Any], namespace: dict[str, Any]
         outcome = Outcome(problem="missing", detail=missing) if missing else None
         comm = RemoteCommunicator(channel, call["rank"], call["world_size"]) if "rank" in call else None
         on_card = hello["card_mib"] > 0 and driver is not None and comm is None
-        with card.default() if on_card else contextlib.nullcontext():
-            inputs = card.moved(decode(blob)) if on_card else decode(blob)
-            outcome = outcome or _call(driver, candidate, inputs, parts, hello, comm)
-        broken = on_card and card.is_broken()
-        _answer(channel, outcome, broken)
-        if broken:
-            os._exit(BROKEN)
+        with as_the_lab_says():
+            with card.default() if on_card else contextlib.nullcontext():
+                inputs = card.moved(decode(blob)) if on_card else decode(blob)
+                outcome = outcome or _call(driver, candidate, inputs, parts, hello, comm)
+            broken = on_card and card.is_broken()
+            _answer(channel, outcome, broken)
+            if broken:
+                os._exit(BROKEN)
 
 
 def _nothing(*_: Any, **__: Any) -> dict[str, Any]:
@@ -113,7 +116,6 @@ def _call(driver: Driver | None, candidate: Candidate, inputs: Mapping[str, Any]
     if driver is None:
         is_answer = isinstance(candidate, str | int | float | bool)
         return Outcome({"answer": candidate}) if is_answer else Outcome(problem="type")
-    _seed()
     return run_case(
         driver,
         candidate,
@@ -126,13 +128,6 @@ def _call(driver: Driver | None, candidate: Candidate, inputs: Mapping[str, Any]
         comm=comm,
         raw=True,
     )
-
-
-def _seed() -> None:
-    """``torch.manual_seed(0)`` on what is there; that function notes where it was called for cards that are not."""
-    torch.default_generator.manual_seed(0)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(0)
 
 
 def _memory_errors(function: Any) -> Any:

@@ -17,6 +17,7 @@ from .families import words
 from .guard import forbidden_in
 from .meter import run_measured
 from .reach import reach
+from .settings import as_the_lab_says
 from .tree import Tree, map_tensors
 from .verdict import Specification, Verdict, judge, option
 from .verdict_table import to_html, to_text
@@ -62,21 +63,23 @@ def verdict_on(exercise: str, candidate: Candidate, folder: Path, device: str | 
         note = f"It {words(found).replace('called ', 'calls ')}."
         return Verdict(exercise, specification.kind, "forbidden", 0.0, specification.max_score, note=note)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    outcomes = run_cases(specification, driver, candidate, device)
-    return judge(specification, outcomes, driver)
+    with as_the_lab_says():
+        outcomes = run_cases(specification, driver, candidate, device)
+        return judge(specification, outcomes, driver)
 
 
 def run_cases(
     specification: Specification, driver: Driver, candidate: Candidate, device: str = "cpu"
 ) -> dict[str, Outcome]:
-    """Every case of a specification through the driver."""
+    """Every case of a specification through the driver, each in a process as the lab says."""
     outcomes = {}
     for case in specification.cases:
-        # A fresh copy each time: what a candidate does to one case's inputs stays there.
-        inputs: Mapping[str, Tree] = map_tensors(case.inputs, lambda x: x.clone().to(device))
         start = time.perf_counter()
         watch = {name: getattr(specification, name) for name in ("forbidden", "allowed", "unchanged")}
-        outcome = run_measured(driver, candidate, inputs, case.limits, **watch)
+        with as_the_lab_says():
+            # A fresh copy each time: what a candidate does to one case's inputs stays there.
+            inputs: Mapping[str, Tree] = map_tensors(case.inputs, lambda x: x.clone().to(device))
+            outcome = run_measured(driver, candidate, inputs, case.limits, **watch)
         outcomes[case.name] = replace(outcome, seconds=time.perf_counter() - start)
     return outcomes
 
