@@ -14,13 +14,16 @@ import nbformat
 
 from mlsys_course.desk.check import Verdict
 from mlsys_course.desk.files import write_whole
+from mlsys_course.desk.receipt import check_student
 from mlsys_course.substrate.errors import CourseProblem
 
 from ..build.notebook import notebooks_of, render
 from ..build.source import read_source
 from ..course import Course, Lab
-from ..sandbox import Limits
+from ..machine import trouble
+from ..sandbox import Limits, SandboxUnavailable
 from ..term.claim import claim
+from ..untrusted import for_sheet, spelt
 from .changes import change, why_outdated
 from .evidence import evidence
 from .execute import use_session, with_results
@@ -31,12 +34,13 @@ from .repair import repair
 from .report import write_report
 from .session import UNSAFE, Graded, Session, with_notes
 
+NOT_GRADED = "not graded: "
 COLUMNS = ("student", "lab", "exercise", "score", "max_score", "status", "hint")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One student's verdicts, or what kept the submission from being recorded."""
+    """One student's verdicts; none where something kept the submission from being graded, which is no zero."""
 
     student: str
     verdicts: Mapping[str, Verdict]
@@ -51,6 +55,11 @@ class Row:
     @property
     def score(self) -> float:
         return sum(verdict.score for verdict in self.verdicts.values())
+
+    @property
+    def graded(self) -> bool:
+        """Whether there is a grade, be it for nothing."""
+        return bool(self.verdicts)
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,7 @@ def grade(
             progress(row)
             rows[row.student] = row
         rows |= {row.student: row for row in run.rows(run.newer(found))}
-        write_report(recorder.root, stem, recorder.book.entries(stem))
+        write_report(recorder.root, stem, recorder.book.entries(stem), list(session.candidates))
     return [rows[name] for name in sorted(rows)]
 
 
@@ -153,24 +162,34 @@ class _GradingRun:
 
     def newer(self, found: Iterable[Submission]) -> list[Submission]:
         """Those that were handed in anew while others were graded."""
-        return [s for s in found if s.read().digest != self.seen.get(s.student)]
+        return [s for s in found if self._differs(s)]
+
+    def _differs(self, submission: Submission) -> bool:
+        try:
+            return submission.read().digest != self.seen.get(submission.student)
+        except OSError:
+            return False
 
     def _taken(self, submission: Submission, again: bool) -> tuple[Row | None, HandedIn]:
         """A row where there is nothing to run."""
-        handed = submission.read()
+        handed = HandedIn(submission.student)
         try:
+            handed = submission.read()
             self.seen[submission.student] = handed.digest
+            check_student(submission.student)
             entry = None if again else self.recorder.done(handed, unsafe=self.session.unsafe)
         except Exception as error:  # whatever it is, it stays this submission's
             return self._failed(submission, error), handed
         return (None if entry is None else self._row_of(entry)), handed
 
     def _failed(self, submission: Submission, error: Exception) -> Row:
-        said = str(error) if isinstance(error, CourseProblem) else f"not graded: {type(error).__name__}: {error}"
-        return Row(submission.student, self.session.unreadable(said), said)
+        """No row of zeros: the next run takes it up again."""
+        said = str(error) if isinstance(error, CourseProblem) else f"{type(error).__name__}: {error}"
+        return Row(spelt(submission.student), {}, NOT_GRADED + (trouble(error) or said))
 
     def _row_of(self, entry: Entry) -> Row:
-        verdicts = {name: Verdict(name, **told) for name, told in entry.scores.items()}
+        names = [name for name in self.session.candidates if name in entry.scores]  # kept in another order
+        verdicts = {name: Verdict(name, **entry.scores[name]) for name in [*names, *(entry.scores.keys() - names)]}
         late = self.recorder.book.late_seconds(self.recorder.stem, entry.student)
         flags = entry.run.get("flags", {})
         outdated = self._outdated(entry)
@@ -195,7 +214,7 @@ class _GradingRun:
         verdicts = with_notes(graded.verdicts, repaired.notes)
         facts = {**_facts(graded), "unsafe": session.unsafe}
         # Rows are kept until the end of the run: what each case came to is not, it would be half a megabyte for each.
-        kept = {name: replace(verdict, results=()) for name, verdict in verdicts.items()}
+        kept = {name: replace(verdicts[name], results=()) for name in self.session.candidates}
         row = Row(handed.student, kept, handed.problem, facts, flags=graded.flags)
         log = evidence(handed, graded.cells, graded.run, verdicts, edition=session.identity,
                        protections=session.protections, flags=graded.flags)  # fmt: skip
@@ -206,7 +225,7 @@ class _GradingRun:
         return Ran(handed, row, entry, notebook, log)
 
     def _recorded(self, submission: Submission, result: Callable[[], Ran], *, last: bool) -> Row | None:
-        """The row, recorded; None where a time-out is to be tried once more."""
+        """The row, recorded; None where a time-out, or what the machine lacked, is to be tried once more."""
         try:
             ran = result()
             if not last and any(verdict.status == "timeout" for verdict in ran.row.verdicts.values()):
@@ -218,6 +237,8 @@ class _GradingRun:
             self.recorder.publish(staged)
             late = self.recorder.book.late_seconds(self.recorder.stem, submission.student)
         except Exception as error:  # whatever it is, it stays this submission's
+            if not last and (trouble(error) or isinstance(error, SandboxUnavailable)):
+                return None
             return self._failed(submission, error)
         return replace(ran.row, late_seconds=late, change=change(before, ran.entry, outdated))
 
@@ -254,5 +275,6 @@ def write_csv(path: Path, stem: str, rows: Sequence[Row]) -> None:
         for name, v in row.verdicts.items():
             hint = " ".join(v.hints) or ("" if v.ok else v.note)
             hint = f"{UNSAFE} {hint}".strip() if UNSAFE in v.note and UNSAFE not in hint else hint
-            writer.writerow([row.student, stem, name, f"{v.score:g}", f"{v.max_score:g}", v.status, hint])
+            student, said = for_sheet(row.student), for_sheet(hint)
+            writer.writerow([student, stem, name, f"{v.score:g}", f"{v.max_score:g}", v.status, said])
     write_whole(path, text.getvalue())
