@@ -9,6 +9,7 @@ from rich.table import Table
 
 from .authoring import TermName, Unsafe, build, exercises, release
 from .course import CourseError, load_course
+from .machine import machine_trouble
 from .screen import console, progress_bar
 from .term_commands import app as term_app
 
@@ -60,7 +61,8 @@ def collect(
         found = find_receipt(receipt, into)
     else:
         assert folder is not None
-        found = collect_all(folder, into, by_folder=by_folder, by_receipt=by_receipt, file_times=file_times)
+        with machine_trouble():
+            found = collect_all(folder, into, by_folder=by_folder, by_receipt=by_receipt, file_times=file_times)
     taken = [row for row in found if row.checksum]
     table = Table("student", "lab", "checksum", "receipt", "time (UTC)", title=escape(f"collected to {into}"))
     for row in taken:
@@ -102,7 +104,7 @@ def grade(
     from .grade.run import write_csv
     from .grade.table import closing_lines, protections_line, results_table
 
-    with progress_bar() as bar:
+    with machine_trouble(), progress_bar() as bar:
         task = bar.add_task(f"grading {stem}", total=None)
 
         def started(count: int, session) -> None:
@@ -123,7 +125,8 @@ def grade(
         )
     console.print(results_table(stem, rows))
     if csv:
-        write_csv(csv, stem, rows)
+        with machine_trouble():
+            write_csv(csv, stem, rows)
         console.print(f"written: {csv}", highlight=False)
     for line in closing_lines(rows, into or submitted.resolve().parent):
         console.print(line, highlight=False)
@@ -144,7 +147,7 @@ def feedback(
     from .feedback import write_pages
     from .grade.record import Recorder
 
-    with Recorder(into, stem) as recorder, progress_bar() as bar:
+    with machine_trouble(), Recorder(into, stem) as recorder, progress_bar() as bar:
         students = recorder.students()
         if not students:
             raise CourseError(f"no graded submission of {stem} in {into.resolve() / 'gradebook.db'}; grade first")
@@ -163,4 +166,6 @@ def demo(
     """A scratch course: a cohort of submissions, good, broken and hostile, graded while you watch."""
     from .demo import run_demo
 
-    raise typer.Exit(run_demo(folder, jobs=jobs))
+    with machine_trouble():
+        code = run_demo(folder, jobs=jobs)
+    raise typer.Exit(code)

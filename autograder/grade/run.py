@@ -18,8 +18,9 @@ from mlsys_course.desk.receipt import check_student
 from mlsys_course.substrate.errors import CourseProblem
 
 from ..build.notebook import notebooks_of, render
+from ..build.proven import why_unproven
 from ..build.source import read_source
-from ..course import Course, Lab
+from ..course import SAMPLE, Course, CourseError, Lab
 from ..machine import trouble
 from ..sandbox import Limits, SandboxUnavailable
 from ..term.claim import claim
@@ -90,6 +91,7 @@ def grade(
     unsafe: bool = False,
     device: str = "cpu",
     regrade: bool = False,
+    ask_proof: bool = True,
     limits: Limits | None = None,
     progress: Callable[[Row], None] = lambda row: None,
     started: Callable[[int, Session], None] = lambda count, session: None,
@@ -97,7 +99,8 @@ def grade(
     """Grade every submission of a lab; rows in the students' order. One bad submission never stops the others.
 
     What an earlier run has graded is not run again, unless the submission has changed or ``regrade`` says so. A
-    submission that changes meanwhile is graded as it is in the end.
+    submission that changes meanwhile is graded as it is in the end. CourseError where ``regrade`` would follow a lab
+    that has changed since and that nobody has proven.
     """
     found = submissions(submitted, stem)
     claim(into, course.term.name)
@@ -108,6 +111,8 @@ def grade(
         use_session(session)
         recorder.follow(course.plan)
         recorder.recover()
+        if regrade and ask_proof:
+            _check_proven(course, stem, session, recorder)
         recorder.generate(solution_notebook(session.lab), session.folder)
         recorder.announce(course.plan)
         recorder.book.note(session.fingerprint)
@@ -120,6 +125,17 @@ def grade(
         rows |= {row.student: row for row in run.rows(run.newer(found))}
         write_report(recorder.root, stem, recorder.book.entries(stem), list(session.candidates))
     return [rows[name] for name in sorted(rows)]
+
+
+def _check_proven(course: Course, stem: str, session: Session, recorder: Recorder) -> None:
+    """Grades that stand are not replaced by those of a lab that may be wrong."""
+    outdated = any(entry.edition != session.identity for entry in recorder.book.entries(stem))
+    if outdated and (why := why_unproven(course, stem)):
+        option = "" if course.term.name == SAMPLE else f" --term {course.term.name}"
+        raise CourseError(
+            f"{stem} has changed since it was graded, and {why}: grading again would go by what nobody has checked; "
+            f"call `mlsys build {stem}{option}` first, and then this again"
+        )
 
 
 @dataclass

@@ -1,21 +1,21 @@
 """A grading run as staff see it in the terminal: the table of points, and what to know beside it."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from mlsys_course.desk.check import Verdict
 
 from .run import Row
 from .session import UNSAFE, Session
 
-WIDTH, LEAST_WORDS = 7, 64  # columns of one exercise; of a student's name, total and remarks
+NAME, WIDTH, LEAST_WORDS = 24, 7, 64  # columns of one exercise; of a student's name, total and remarks
 
 
 def protections_line(session: Session) -> str:
@@ -52,6 +52,7 @@ class ResultsTable:
 
     stem: str
     rows: Sequence[Row]
+    did: Mapping[str, str] = field(default_factory=dict)  # what a student is known to have done
 
     @property
     def exercises(self) -> list[str]:
@@ -66,24 +67,28 @@ class ResultsTable:
 
     def _wide(self, names: Sequence[str]) -> Table:
         numbers = [str(number) for number in range(1, len(names) + 1)]
-        table = Table("student", *numbers, "total", "status and hint", title=self.stem)
+        table = Table(Column("student", max_width=NAME), *numbers, "total", "status and hint", title=self.stem)
         table.caption = ", ".join(f"{number} {name}" for number, name in zip(numbers, names, strict=True))
         for row in self.rows:
             cells = [_points(row.verdicts[name]) if name in row.verdicts else "" for name in names]
-            table.add_row(escape(row.student), *cells, _total(row), escape("\n".join(remarks(row.verdicts.values()))))
+            table.add_row(self._student(row), *cells, _total(row), escape("\n".join(remarks(row.verdicts.values()))))
         return table
 
     def _narrow(self) -> Table:
-        table = Table("student", "total", "not all right", title=self.stem)
+        table = Table(Column("student", max_width=NAME), "total", "not all right", title=self.stem)
         for row in self.rows:
             said = remarks(row.verdicts.values(), points=True)
-            table.add_row(escape(row.student), _total(row), escape("\n".join(said)))
+            table.add_row(self._student(row), _total(row), escape("\n".join(said)))
         return table
 
+    def _student(self, row: Row) -> str:
+        did = self.did.get(row.student)
+        return escape(row.student) + (f"\n[dim]{escape(did)}[/]" if did else "")
 
-def results_table(stem: str, rows: Sequence[Row]) -> ResultsTable:
+
+def results_table(stem: str, rows: Sequence[Row], did: Mapping[str, str] | None = None) -> ResultsTable:
     """Everybody's points, and what is not all right with its status and hint."""
-    return ResultsTable(stem, rows)
+    return ResultsTable(stem, rows, did or {})
 
 
 def _points(v: Verdict) -> str:

@@ -1,5 +1,6 @@
 """The command ``mlsys``: the student's commands, and the staff's where ``autograder`` is installed."""
 
+import errno
 import logging
 import sys
 from collections.abc import Iterable
@@ -230,6 +231,13 @@ def main() -> None:
         app()
     except CourseProblem as error:
         PlainConsole(stderr=True).print(f"[red]mlsys:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        said = escape(f"the disk is full{place}: free space, and call this again")
+        PlainConsole(stderr=True).print(f"[red]mlsys:[/] {said}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
         from .environment import PACKAGES

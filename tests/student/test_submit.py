@@ -1,5 +1,6 @@
 """mlsys submit: what would lose points is said, and what is packed can be proved."""
 
+import errno
 import hashlib
 import zipfile
 
@@ -170,6 +171,17 @@ def test_at_a_terminal_the_command_asks_and_in_a_notebook_it_says_how(solved, de
     done = CliRunner().invoke(cli.app, command, input="ann\n")
     assert done.exit_code == 0 and "Receipt of ann" in done.output
     assert "Receipt of ann" in CliRunner().invoke(cli.app, command).output
+
+
+def test_a_full_disk_is_one_sentence(monkeypatch, capsys):
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/home/[ann]/x")
+
+    monkeypatch.setattr(cli, "app", full)
+    monkeypatch.setattr(cli, "entry_points", lambda group: [])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert capsys.readouterr().err == "mlsys: the disk is full (/home/[ann]/x): free space, and call this again\n"
 
 
 def test_a_name_that_is_none_is_refused(solved, desk):
