@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .course import SAMPLE, load_course
+from .course import SAMPLE, Course, load_course
 from .screen import console
 
 Unsafe = Annotated[bool, typer.Option("--unsafe", help="Go on without the sandbox where the system has none.")]
@@ -28,15 +28,26 @@ def build(
     stems = [course.stem(name) for name in labs or course.stems()]
     from .build.pipeline import build_and_prove
 
-    good = True
+    proven, wrong = [], []
     for stem in stems:
         with console.status(f"building and proving {stem}"):
             made = build_and_prove(course, stem, check=check, unsafe=unsafe)
         console.print(_proof_table(stem, made.lines))
         for difference in made.differences:
             console.print(f"[red]stale:[/] {made.place / difference}; call `mlsys build {stem}`", highlight=False)
-        good = good and made.good
-    raise typer.Exit(0 if good else 1)
+        (proven if made.good else wrong).append(stem)
+    console.print(closing_line(course, proven, wrong, check=check), highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(1 if wrong else 0)
+
+
+def closing_line(course: Course, proven: Sequence[str], wrong: Sequence[str], *, check: bool) -> str:
+    """What was proven, and what comes next."""
+    option = "" if course.plan.term == course.term.name else f" --term {course.term.name}"
+    done = f"proven{' and up to date' if check else ''}: {', '.join(proven) or 'nothing'}"
+    if wrong:
+        labs = " ".join(wrong)
+        return f"{done}; not: {', '.join(wrong)}; next: mend what is said above, and mlsys build {labs}{option}"
+    return f"{done}; next: mlsys release {' '.join(proven)}{option}"
 
 
 def _proof_table(stem: str, lines: Sequence) -> Table:

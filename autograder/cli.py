@@ -9,6 +9,7 @@ from rich.table import Table
 
 from .authoring import TermName, Unsafe, build, exercises, release
 from .course import CourseError, load_course
+from .machine import machine_trouble
 from .screen import console, progress_bar
 from .term_commands import app as term_app
 
@@ -32,32 +33,54 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def collect(
-    folder: Annotated[Path | None, typer.Argument(help="Holds the zips that students handed in.")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Holds what students handed in, sorted or not.")] = None,
     into: Annotated[Path, typer.Option(help="Gets <student>/<lab>/, which `mlsys grade` reads.")] = Path("submitted"),
     receipt: Annotated[str | None, typer.Option(help="Find what was collected with this checksum.")] = None,
-    by_folder: Annotated[bool, typer.Option("--by-folder", help="FOLDER/<student>/ says whose a zip is.")] = False,
+    by_folder: Annotated[
+        bool, typer.Option("--by-folder", help="Where folder and receipt differ, FOLDER/<student>/ says whose it is.")
+    ] = False,
+    by_receipt: Annotated[
+        bool, typer.Option("--by-receipt", help="Where folder and receipt differ, the receipt says whose it is.")
+    ] = False,
     file_times: Annotated[
         bool, typer.Option("--file-times", help="The files' times count, not the receipts'.")
     ] = False,
 ) -> None:
-    """Unpack hand-ins for grading, and check each against its receipt. The last counts; earlier ones are kept aside."""
-    from .collect import collect as collect_zips
+    """Bring hand-ins to where grading reads them, and check each against its receipt. The last counts.
+
+    Zips, tars, notebooks, folders and archives of them; earlier hand-ins are kept aside. What is not taken is named.
+    """
+    from .collect import collect as collect_all
     from .collect import find_receipt
 
     if receipt is None and folder is None:
-        raise CourseError("name the folder that holds the zips, or a checksum with --receipt")
+        raise CourseError("name the folder that holds the hand-ins, or a checksum with --receipt")
+    if by_folder and by_receipt:
+        raise CourseError("either --by-folder or --by-receipt says whose a hand-in is")
     if receipt is not None:
         found = find_receipt(receipt, into)
     else:
         assert folder is not None
-        found = collect_zips(folder, into, by_folder=by_folder, file_times=file_times)
-    table = Table("student", "lab", "checksum", "receipt", "time (UTC)", "remark", title=f"collected to {into}")
+        with machine_trouble():
+            found = collect_all(folder, into, by_folder=by_folder, by_receipt=by_receipt, file_times=file_times)
+    taken = [row for row in found if row.checksum]
+    table = Table("student", "lab", "checksum", "receipt", "time (UTC)", title=escape(f"collected to {into}"))
+    for row in taken:
+        mark = "[green]ok[/]" if row.receipt == "ok" else f"[red]{row.receipt}[/]"
+        table.add_row(row.student, row.lab, row.checksum[:8], mark, row.time[:19])
+    if taken:
+        console.print(table)
     for row in found:
-        mark = "[green]ok[/]" if row.receipt == "ok" else f"[red]{row.receipt or '-'}[/]"
-        remark = escape(f"{row.file}: {row.remark}" if row.remark else "")
-        table.add_row(escape(row.student), row.lab, row.checksum[:8], mark, row.time[:19], remark)
-    console.print(table)
-    raise typer.Exit(0 if found and all(row.checksum for row in found) else 1)
+        if row.remark:
+            console.print(f"[yellow]{escape(row.file)}:[/] {escape(row.remark)}", highlight=False, soft_wrap=True)
+    left = len(found) - len(taken)
+    console.print(
+        f"{len(taken)} collected{f', {left} not: see above' if left else ''}; next: mlsys grade LAB --submitted {into}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    raise typer.Exit(0 if found and not left else 1)
 
 
 def grade(
@@ -81,7 +104,7 @@ def grade(
     from .grade.run import write_csv
     from .grade.table import closing_lines, protections_line, results_table
 
-    with progress_bar() as bar:
+    with machine_trouble(), progress_bar() as bar:
         task = bar.add_task(f"grading {stem}", total=None)
 
         def started(count: int, session) -> None:
@@ -102,7 +125,8 @@ def grade(
         )
     console.print(results_table(stem, rows))
     if csv:
-        write_csv(csv, stem, rows)
+        with machine_trouble():
+            write_csv(csv, stem, rows)
         console.print(f"written: {csv}", highlight=False)
     for line in closing_lines(rows, into or submitted.resolve().parent):
         console.print(line, highlight=False)
@@ -123,7 +147,7 @@ def feedback(
     from .feedback import write_pages
     from .grade.record import Recorder
 
-    with Recorder(into, stem) as recorder, progress_bar() as bar:
+    with machine_trouble(), Recorder(into, stem) as recorder, progress_bar() as bar:
         students = recorder.students()
         if not students:
             raise CourseError(f"no graded submission of {stem} in {into.resolve() / 'gradebook.db'}; grade first")
@@ -142,4 +166,6 @@ def demo(
     """A scratch course: a cohort of submissions, good, broken and hostile, graded while you watch."""
     from .demo import run_demo
 
-    raise typer.Exit(run_demo(folder, jobs=jobs))
+    with machine_trouble():
+        code = run_demo(folder, jobs=jobs)
+    raise typer.Exit(code)

@@ -32,6 +32,8 @@ def evaluate(part: Part, request: bytes) -> bytes:
         return encode({"result": operation(part, args, kwargs, call)})
     except _Refused as error:
         raise ValueError(str(error)) from None
+    except (MemoryError, OSError):  # the machine's trouble, and no answer
+        raise
     except Exception as error:  # the reference's own words on bad input belong to the caller
         return encode({"raised": built_in(type(error)), "message": str(error)[:MOST_WORDS]})
 

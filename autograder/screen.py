@@ -2,11 +2,12 @@
 
 import sys
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mlsys_course.desk.screen import PlainConsole
+
 WIDE = 150  # columns where the output is no terminal, such as CI's log
-console = Console(width=None if sys.stdout.isatty() else WIDE)
+console = PlainConsole(width=None if sys.stdout.isatty() else WIDE)
 
 
 def progress_bar() -> Progress:

@@ -2,6 +2,8 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from .untrusted import for_page
+
 
 def templates_of(package: str) -> Environment:
     """The templates in a package's folder ``templates``."""
@@ -9,6 +11,7 @@ def templates_of(package: str) -> Environment:
         loader=PackageLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=for_page,
         trim_blocks=True,
         lstrip_blocks=True,
     )

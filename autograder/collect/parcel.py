@@ -1,11 +1,9 @@
-"""A handed-in zip, read with suspicion: by allow-list and size, nothing extracted, a hostile one hurts only itself."""
+"""A hand-in, read with suspicion: by allow-list and size, nothing extracted, a hostile one hurts only itself.
 
-import os
-import re
-import stat
-import struct
-import zipfile
-from collections.abc import Mapping
+It is a zip of ``mlsys submit``, what such a zip becomes when somebody unpacks it, or a bare notebook.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,26 +20,23 @@ from mlsys_course.desk.receipt import (
 )
 from mlsys_course.substrate.errors import CourseProblem
 
-from ..files import read_regular
+from ..untrusted import spelt
+from .archive import NO_LINK, Member, ParcelError, archive_members, modified, on_disk
+from .names import NOTEBOOK, lab_of, no_lab, platform_name
 
-MOST_BYTES = NOTEBOOK_BYTES + (32 << 20)  # of a zip
-MOST_ENTRIES, LIST_BYTES = 500, 256 << 10  # of its list of contents
-END = struct.Struct("<4s4H2LH")  # the end of a zip's list: signature, disks, entries, size and place of the list
-NOTEBOOK = re.compile(r"lab\d\d_\w{1,60}\.ipynb", re.ASCII)
-
-
-class ParcelError(CourseProblem):
-    """A file that is no hand-in; the message says why."""
+MOST_BYTES = NOTEBOOK_BYTES + (32 << 20)  # of a zip with one hand-in
+DROPPINGS = ("__MACOSX", ".ipynb_checkpoints", "__pycache__", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """What one zip holds that may be graded; the receipt in it, None where there is none; what was left behind."""
+    """What one hand-in holds that may be graded; the receipt in it, None where there is none; what was left behind."""
 
     lab: str
     files: Mapping[str, bytes]
     receipt: Receipt | None
-    left_out: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    renamed: str = ""  # what the notebook was called
 
     @property
     def checksum(self) -> str:
@@ -55,64 +50,60 @@ class Parcel:
         return "ok" if self.receipt.checksum == self.checksum and self.receipt.lab == self.lab else "changed"
 
 
-def read_parcel(path: Path) -> Parcel:
-    """The parcel in a zip. Never writes, never follows a link, and reads no more than its bounds."""
-    _check_list(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _parcel(archive)
-    except ParcelError:
-        raise
-    except Exception as error:  # whatever zipfile makes of a student's bytes
-        raise ParcelError(f"it is no readable zip ({type(error).__name__}); ask for it again") from None
+def read_parcel(path: Path, labs: Collection[str] = ()) -> Parcel:
+    """The parcel in an archive. Never writes, never follows a link, and reads no more than its bounds."""
+    member = on_disk(path, path.name)
+    member.read(0)  # refuses what is no plain file
+    with archive_members(member, MOST_BYTES) as members:
+        return parcel_of(members, labs, size=path.stat().st_size)
 
 
-def _check_list(path: Path) -> None:
-    """Look at the end of the file before zipfile reads a list of contents that may have millions of lines."""
-    tail = read_regular(path, 0)
-    if tail is None:
-        raise ParcelError("it is a link, a file with several names, or no file at all")
-    size = path.stat().st_size
+def parcel_of(members: Sequence[Member], labs: Collection[str], *, size: int = 0) -> Parcel:
+    """The parcel in what an archive holds."""
     if size > MOST_BYTES:
         raise ParcelError(f"it is {size >> 20} MiB large, and {MOST_BYTES >> 20} are read at most")
-    with path.open("rb") as file:
-        file.seek(max(0, size - (1 << 16) - END.size - 20))
-        tail = file.read()
-    at = tail.rfind(b"PK\5\6")
-    if at < 0 or len(tail) - at < END.size:
-        raise ParcelError("it is no complete zip; ask for it again")
-    entries, listed = END.unpack_from(tail, at)[4:6]
-    if b"PK\6\7" in tail[max(0, at - 20) : at] or entries > MOST_ENTRIES or listed > LIST_BYTES:
-        raise ParcelError(f"it lists {entries} files, and a hand-in has a few")
-
-
-def _parcel(archive: zipfile.ZipFile) -> Parcel:
-    entries: dict[str, zipfile.ZipInfo] = {}
+    entries: dict[str, Member] = {}
     left_out: list[str] = []
-    for entry in archive.infolist():
-        name = _own_name(entry.filename)
-        if entry.is_dir():
-            continue
-        if name is None or _unfit(entry) or name in entries:
-            left_out.append(_shown(entry.filename))
+    for member in members:
+        name = _own_name(member.name)
+        if name is None or not member.fit or name in entries:
+            left_out.append(member.name)
         else:
-            entries[name] = entry
+            entries[name] = member
     notebooks = [name for name in entries if NOTEBOOK.fullmatch(name)]
+    renamed = ""
+    if not notebooks and len(others := _other_names(members, labs)) == 1:
+        renamed = others[0].name
+        left_out.remove(renamed)
+        notebooks = [f"{lab_of(_file_name(renamed), labs)}.ipynb"]
+        entries[notebooks[0]] = others[0]
     if len(notebooks) != 1:
-        raise ParcelError(f"it should hold one notebook such as lab02_attention.ipynb, and holds {len(notebooks)}")
+        named = next((name for name in left_out if name.lower().endswith(".ipynb") and not is_dropping(name)), "")
+        why = f"; of {spelt(_file_name(named))}, {no_lab(_file_name(named), labs)}" if named and not notebooks else ""
+        raise ParcelError(f"it should hold one notebook such as lab02_attention.ipynb, and holds {len(notebooks)}{why}")
+    return assembled(notebooks[0], entries, [spelt(name) for name in left_out], renamed, labs)
+
+
+def assembled(
+    notebook: str, entries: Mapping[str, Member], left_out: Sequence[str], renamed: str, labs: Collection[str]
+) -> Parcel:
+    """The parcel of a notebook and what stands beside it, read."""
+    lab, left_out = notebook.removesuffix(".ipynb"), list(left_out)
+    if labs and lab not in labs:
+        raise ParcelError(f"of {spelt(notebook)}, {no_lab(notebook, labs)}")
     parts = sorted(name for name in entries if name.startswith("my_mlsys/"))
     left_out += parts[PART_FILES:]
-    files = {notebooks[0]: _read(archive, entries[notebooks[0]], NOTEBOOK_BYTES)}
-    files |= {name: _read(archive, entries[name], PART_BYTES) for name in parts[:PART_FILES]}
+    files = {notebook: _read(entries[notebook], NOTEBOOK_BYTES)}
+    files |= {name: _read(entries[name], PART_BYTES) for name in parts[:PART_FILES]}
     receipt = None
     if NAME in entries:
         try:
-            said = receipt_from(_read(archive, entries[NAME], PART_BYTES))
+            said = receipt_from(_read(entries[NAME], PART_BYTES))
             check_student(said.student)
             receipt = said
         except CourseProblem as error:
             left_out.append(str(error))
-    return Parcel(notebooks[0].removesuffix(".ipynb"), files, receipt, tuple(left_out))
+    return Parcel(lab, files, receipt, tuple(left_out), spelt(_file_name(renamed)))
 
 
 def _own_name(name: str) -> str | None:
@@ -124,29 +115,32 @@ def _own_name(name: str) -> str | None:
     return None
 
 
-def _unfit(entry: zipfile.ZipInfo) -> bool:
-    """Links, devices, encryption, and compressions that may unpack a few bytes to gigabytes at once."""
-    mode = entry.external_attr >> 16
-    kind = stat.S_IFMT(mode)
-    plain = kind in (0, stat.S_IFREG)
-    return (
-        not plain or bool(entry.flag_bits & 1) or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    )
+def _other_names(members: Sequence[Member], labs: Collection[str]) -> list[Member]:
+    """Notebooks of a lab under another name than the lab's."""
+    fit = [member for member in members if member.fit and not is_dropping(member.name) and member.name.count("/") < 2]
+    return [member for member in fit if lab_of(_file_name(member.name), labs)]
 
 
-def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
-    with archive.open(entry) as file:
-        data = file.read(most + 1)
+def _file_name(path: str) -> str:
+    """The last part of a path, without what a platform put before it."""
+    name = path.rpartition("/")[2]
+    said = platform_name(name)
+    return said[1] if said else name
+
+
+def is_dropping(name: str) -> bool:
+    """What systems and JupyterLab leave in folders, which nobody hands in."""
+    parts = name.split("/")
+    return any(part in DROPPINGS for part in parts) or parts[-1].startswith("._")
+
+
+def _read(member: Member, most: int) -> bytes:
+    if not member.fit:
+        raise ParcelError(NO_LINK)
+    data = member.read(most)
     if len(data) > most:
-        raise ParcelError(f"{_shown(entry.filename)} is larger than {most >> 20} MiB")
+        raise ParcelError(f"{spelt(member.name)} is larger than {most >> 20} MiB")
     return data
 
 
-def _shown(name: str) -> str:
-    """A name of a student's choice, as it may stand in a terminal."""
-    return ascii(name)[1:-1][:80]
-
-
-def modified(path: Path) -> float:
-    """When a file was written, for staff who trust the system that received it more than the student's clock."""
-    return os.stat(path, follow_symlinks=False).st_mtime
+__all__ = ["MOST_BYTES", "Parcel", "ParcelError", "assembled", "is_dropping", "modified", "parcel_of", "read_parcel"]

@@ -1,62 +1,97 @@
-"""From a folder of zips to ``submitted/<student>/<lab>/``: the last hand-in counts, earlier ones are kept aside.
+"""From a folder of hand-ins to ``submitted/<student>/<lab>/``: the last one counts, earlier ones are kept aside.
 
-Who handed in: the name in the receipt, which the student chose; or, where a learning platform sorted the zips into
-``inbox/<student>/``, the folder's name. When: the receipt's time, by the student's clock; or the file's own.
+Every file there is accounted for. Whose a hand-in is: ``whose.py``. When: the receipt's time, by the student's clock;
+or the file's own.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from nbgrader.utils import parse_utc
 
-from mlsys_course.desk.receipt import NOTEBOOK_BYTES, check_student, checksum
-from mlsys_course.desk.workspace import save
+from mlsys_course.desk.receipt import NOTEBOOK_BYTES, checksum
+from mlsys_course.desk.workspace import disk_trouble, save
 from mlsys_course.substrate.errors import CourseProblem
 
+from ..course import find_root
+from ..errors import CourseError
 from ..files import read_regular
-from .parcel import Parcel, ParcelError, modified, read_parcel
+from ..lock import only_one
+from ..term import LabPlan, Plan, read_plan
+from ..untrusted import spelt
+from .archive import ParcelError
+from .intake import Found, found_in
+from .parcel import Parcel
+from .whose import Owners, is_own
 
 ASIDE = ".collected"  # in submitted/: earlier hand-ins, and what was collected
 LOG = "receipts.jsonl"
 SLACK = 600.0  # seconds by which a student's clock may run ahead of ours
+LONG = timedelta(days=1)  # between packing and handing in; who is late by less is named where a due date lies between
+WAIT_SECONDS = 120.0  # for another `mlsys collect`
 
 
 @dataclass(frozen=True)
 class Collected:
-    """One zip: whose, what its checksum is, whether that is its receipt's, and what a person should know."""
+    """One file: whose, what its checksum is, whether that is its receipt's, and what a person should know."""
 
     file: str
     student: str = ""
     lab: str = ""
     checksum: str = ""
-    receipt: str = ""  # "ok", "changed", "no receipt"; empty where the zip could not be read
+    receipt: str = ""  # "ok", "changed", "no receipt"; empty where it is no hand-in
     time: str = ""
     remark: str = ""
+    person: str = ""  # by whose folder it came, or by whose name on a platform
 
 
-def collect(folder: Path, into: Path, *, by_folder: bool = False, file_times: bool = False) -> list[Collected]:
-    """Unpack every zip below ``folder`` to where ``mlsys grade`` looks. Called again, it changes nothing.
+def collect(
+    folder: Path,
+    into: Path,
+    *,
+    by_folder: bool = False,
+    by_receipt: bool = False,
+    file_times: bool = False,
+    plan: Plan | None = None,
+) -> list[Collected]:
+    """Bring every hand-in below ``folder`` to where ``mlsys grade`` looks. Called again, it changes nothing.
 
-    ``by_folder``: the first folder below ``folder`` is the student. ``file_times``: a file's own time counts.
+    ``by_folder``: where folder and receipt differ the folder says whose it is; ``by_receipt``: the receipt.
+    ``file_times``: a file's own time counts. ``plan``: of the labs there are; default: the course's from here.
     """
+    plan = plan or _plan_here()
+    labs = plan.labs if plan else {}
     if not folder.is_dir():
-        raise CourseProblem(f"{folder} is no folder; name the one that holds the zips that students handed in")
-    paths = sorted(p for p in folder.rglob("*.zip") if p.name[0] != ".")
-    if not paths:
-        raise CourseProblem(f"no zip in {folder}; students make them with `mlsys submit`")
-    read = sorted(
-        (_opened(path, folder, by_folder, file_times) for path in paths), key=lambda pair: (pair[0].time, pair[0].file)
-    )
-    placed = [_placed(found, parcel, into) if parcel else found for found, parcel in read]
-    known = {line["checksum"] + line["student"] for line in _log(into)}
-    fresh = [found for found in placed if found.checksum and found.checksum + found.student not in known]
-    _append(into, fresh)
+        raise CourseProblem(f"{folder} is no folder; name the one that holds what students handed in")
+    inbox = list(found_in(folder, labs))
+    if not inbox:
+        raise CourseProblem(f"nothing in {folder}; students make zips with `mlsys submit`")
+    with disk_trouble(into):
+        (into / ASIDE).mkdir(parents=True, exist_ok=True)
+        with only_one(into / ASIDE / "lock", f"collecting to {into}", wait_seconds=WAIT_SECONDS):
+            owners = Owners.of(inbox, _kept(into))
+            how = {"by_folder": by_folder, "by_receipt": by_receipt}
+            read = [_opened(found, owners, labs, how, file_times=file_times) for found in inbox]
+            read.sort(key=lambda pair: (pair[0].time, pair[0].file))
+            placed = [_placed(found, parcel, into) if parcel else found for found, parcel in read]
+            known = {line["checksum"] + line["student"] for line in _log(into)}
+            fresh = [found for found in placed if found.checksum and found.checksum + found.student not in known]
+            _append(into, fresh)
     return sorted(placed, key=lambda found: (found.student, found.lab, found.time))
+
+
+def _plan_here() -> Plan | None:
+    try:
+        root = find_root()
+    except CourseError:
+        return None
+    return read_plan(root / "course.toml")
 
 
 def find_receipt(checksum: str, into: Path) -> list[Collected]:
@@ -64,47 +99,73 @@ def find_receipt(checksum: str, into: Path) -> list[Collected]:
     return [Collected(**line) for line in _log(into) if line["checksum"].startswith(checksum.strip().lower())]
 
 
-def _opened(path: Path, folder: Path, by_folder: bool, file_times: bool) -> tuple[Collected, Parcel | None]:
-    """A zip as far as it can be read; anything wrong with it is its own remark."""
-    name = path.relative_to(folder).as_posix()
+def _kept(into: Path) -> Mapping[str, Collection[str]]:
+    """Whose hand-ins are there already, and by whose folder or name they came."""
+    kept: dict[str, set[str]] = defaultdict(set)
+    for line in _log(into):
+        kept[line["student"]].add(line.get("person", ""))
+    return kept
+
+
+def _opened(
+    found: Found, owners: Owners, labs: Mapping[str, LabPlan], how: Mapping[str, bool], *, file_times: bool
+) -> tuple[Collected, Parcel | None]:
+    """A file as far as it is a hand-in; anything wrong with it is its own remark."""
+    name, parcel = spelt_path(found.file), found.parcel
     try:
-        parcel = read_parcel(path)
-        student = _student(path, folder, parcel, by_folder)
-        when = _time(path, parcel, file_times)
+        if parcel is None:
+            raise ParcelError(found.why)
+        student = owners.student(found, **how)
+        when = _time(found, parcel, file_times)
     except (CourseProblem, OSError) as error:
         return Collected(name, remark=f"not collected: {error}"), None
     remarks = [f"left out: {', '.join(parcel.left_out[:3])}"] if parcel.left_out else []
-    receipt = parcel.receipt
+    remarks += [f"{parcel.renamed} is taken for {parcel.lab}.ipynb"] if parcel.renamed else []
     if parcel.state == "changed":
         remarks.append("the content is not what the receipt in it says")
-    if receipt and receipt.student != student:
-        remarks.append(f"its receipt says {receipt.student}")
-    if receipt and not file_times and modified(path) < when.timestamp() - SLACK:
-        remarks.append(f"the receipt's time is later than the file's, {_said(modified(path))}")
+    if parcel.receipt and parcel.receipt.student != student:
+        remarks.append(f"its receipt says {parcel.receipt.student}")
+    elif found.claim.person and not is_own(student, found.claim.person):
+        remarks.append(f"by {spelt(found.claim.person)}")
+    remarks += [f"{other} differs in capitals only" for other in owners.alike(student)]
+    if parcel.receipt and not file_times:
+        due = labs[parcel.lab].due if parcel.lab in labs else None
+        remarks += _of_times(when, datetime.fromtimestamp(found.modified, UTC), due)
     text = when.isoformat(timespec="seconds")
-    return Collected(name, student, parcel.lab, parcel.checksum, parcel.state, text, "; ".join(remarks)), parcel
+    told = Collected(name, student, parcel.lab, parcel.checksum, parcel.state, text, "; ".join(remarks))
+    return replace(told, person=found.claim.person), parcel
 
 
-def _student(path: Path, folder: Path, parcel: Parcel, by_folder: bool) -> str:
-    inner = path.relative_to(folder).parts[:-1]
-    if parcel.receipt and not (by_folder and inner):
-        return parcel.receipt.student
-    if not inner:
-        raise ParcelError("it has no receipt, so nobody knows whose it is; put it in a folder with the student's name")
-    return check_student(inner[0])
+def spelt_path(name: str) -> str:
+    """A path of students' choice: ends of long names are cut, and signs that a terminal obeys are spelt out."""
+    return "/".join(part if part.isprintable() and part.isascii() else spelt(part) for part in name.split("/"))[-200:]
 
 
-def _time(path: Path, parcel: Parcel, file_times: bool) -> datetime:
+def _of_times(said: datetime, file: datetime, due: datetime | None) -> Iterator[str]:
+    """Where a receipt's time and the file's differ so that somebody should look.
+
+    The receipt's counts: a file's time may be that of a download or of a copy, and nobody is late by that.
+    """
+    if file < said - timedelta(seconds=SLACK):
+        yield f"the receipt's time is later than the file's, {file:%Y-%m-%d %H:%M} UTC"
+    between = due is not None and said <= due < file
+    if file > said + LONG or between:
+        gap = file - said
+        apart = f"{gap.days} days" if gap.days > 1 else f"{gap.total_seconds() / 3600:.0f} hours"
+        late = ", and it was due in between" if between else ""
+        yield (
+            f"the receipt's time is {apart} before the file's, {file:%Y-%m-%d %H:%M} UTC{late}: the receipt's counts; "
+            "where the platform says otherwise, collect it with --file-times"
+        )
+
+
+def _time(found: Found, parcel: Parcel, file_times: bool) -> datetime:
     try:
         if parcel.receipt and not file_times:
             return datetime.fromisoformat(parcel.receipt.time).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ParcelError("the time in its receipt is no time; collect it with --file-times") from None
-    return datetime.fromtimestamp(modified(path), UTC)
-
-
-def _said(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+    return datetime.fromtimestamp(found.modified, UTC)
 
 
 def _placed(found: Collected, parcel: Parcel, into: Path) -> Collected:
@@ -116,7 +177,7 @@ def _placed(found: Collected, parcel: Parcel, into: Path) -> Collected:
         return found
     if earlier[0] == found.checksum:  # the same content: its first time stands
         return found
-    if earlier[1] > found.time:
+    if earlier[1] >= found.time and not _by_somebody_else(earlier[0], found, into):
         _write(_aside(into, found, (found.checksum, found.time)), found, parcel)
         return _remark(found, "a later hand-in counts")
     aside = _aside(into, found, earlier)
@@ -129,8 +190,15 @@ def _placed(found: Collected, parcel: Parcel, into: Path) -> Collected:
     return _remark(found, f"replaces an earlier one, kept in {os.path.relpath(aside, into)}")
 
 
+def _by_somebody_else(checksum: str, found: Collected, into: Path) -> bool:
+    """Whether what lies there came by another person, and this one by the student: then it cannot be the later."""
+    persons = {line.get("person", "") for line in _log(into) if line["checksum"] == checksum}
+    own = is_own(found.student, found.person)
+    return own and bool(persons) and not any(not person or is_own(found.student, person) for person in persons)
+
+
 def _remark(found: Collected, text: str) -> Collected:
-    return Collected(**{**asdict(found), "remark": "; ".join(filter(None, (found.remark, text)))})
+    return replace(found, remark="; ".join(filter(None, (found.remark, text))))
 
 
 def _present(target: Path) -> tuple[str, str] | None:

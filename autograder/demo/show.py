@@ -9,6 +9,7 @@ import nbformat
 
 from ..course import Course, CourseError, load_course
 from ..grade.record import Recorder
+from ..grade.report import report_path
 from ..grade.run import Row, grade, solution_notebook, write_csv
 from ..grade.table import protections_line, results_table
 from ..sandbox import Limits, probe
@@ -21,12 +22,12 @@ QUICK = Limits(cell_seconds=4.0, memory_mib=2048)  # its infinite loop and its m
 
 
 def make_course(course: Course, folder: Path) -> list[Member]:
-    """Write the cohort's submissions to ``folder/submitted``, as students hand them in."""
+    """Write the cohort's submissions to ``folder/submitted``, as students hand them in; an older demo's go."""
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
         raise CourseError(f"{folder} is not empty and no demo's; name another folder: mlsys demo FOLDER")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()
+    shutil.rmtree(folder / "submitted", ignore_errors=True)  # all else stays: somebody may have graded by hand
     released = nbformat.read(course.built(LAB) / f"{LAB}.ipynb", as_version=4)
     solution = solution_notebook(course.lab(LAB))
     members = COHORT
@@ -57,11 +58,13 @@ def run_demo(folder: Path, *, jobs: int | None = None) -> int:
             jobs=jobs,
             unsafe=unsafe,
             limits=QUICK,
+            regrade=True,
+            ask_proof=False,
             started=lambda _, s: bar.console.print(protections_line(s), highlight=False),
             progress=lambda _: bar.advance(task),
         )
     write_csv(folder / "grades.csv", LAB, rows)
-    console.print(results_table(LAB, rows))
+    console.print(results_table(LAB, rows, {member.name: member.did for member in members}))
     with Recorder(folder, LAB) as recorder, progress_bar() as bar:
         pages = [recorder.feedback(row.student, course) for row in bar.track(rows, description="feedback")]
     surprises = unexpected(members, rows)
@@ -88,6 +91,7 @@ def _what_next(folder: Path, pages: Sequence[Path], seconds: float) -> None:
     console.print(
         f"""
 In {seconds:.0f} s: graded, recorded, fed back. Open next:
+  {report_path(folder, LAB)}  everybody's points, logs and notebooks
   {pages[0]}  a page of feedback
   {folder / "grades.csv"}  the table
   {folder / "gradebook.db"}  nbgrader's gradebook: cd {folder} && nbgrader autograde {LAB} --force

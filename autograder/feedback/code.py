@@ -7,6 +7,8 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from mlsys_course.desk.screen import printable
+
 MOST_CHARACTERS, MOST_LINES = 12_000, 300
 LIGHT, DARK = "default", "github-dark"
 LEXER = PythonLexer(stripnl=False)
@@ -25,7 +27,7 @@ def code_html(source: str, line: int = 0, *, numbers: bool = True) -> Markup:
 def _cut(source: str) -> str:
     lines = source.rstrip().split("\n")[:MOST_LINES]
     text = "\n".join(line[:1000] for line in lines)[:MOST_CHARACTERS]
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return printable(text, "\n\t")
 
 
 def style(name: str) -> str:

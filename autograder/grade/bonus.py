@@ -1,5 +1,7 @@
 """Extensions in nbgrader's gradebook: a graded cell of no points, whose score is added to the others' all the same."""
 
+from typing import Any
+
 from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode
 from nbgrader.preprocessors import SaveAutoGrades
@@ -25,7 +27,7 @@ class SaveGrades(SaveAutoGrades):
             super()._add_score(cell, resources)
             return
         place = (self.notebook_id, self.assignment_id, self.student_id)
-        grade = self.gradebook.find_grade(grade_id(cell), *place)
+        grade: Any = self.gradebook.find_grade(grade_id(cell), *place)
         grade.auto_score = automatic_score(cell)
         grade.needs_manual_grade = grade.manual_score is not None
         self.gradebook.db.commit()

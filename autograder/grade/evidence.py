@@ -6,6 +6,7 @@ from typing import Any
 from mlsys_course.desk.check import Verdict
 from mlsys_course.desk.check.verdict import Result
 from mlsys_course.desk.check.verdict_table import headline, sealed_words
+from mlsys_course.desk.screen import printable
 
 from ..sandbox import Cell, Run
 from .handed_in import HandedIn
@@ -36,8 +37,8 @@ def evidence(
         "Exercises": [line for verdict in verdicts.values() for line in _exercise(verdict)],
     }
     for title, body in sections.items():
-        lines += ["", title, *(f"  {printable(line)}" for line in body or ["nothing"])]
-    return "\n".join(lines) + "\n"
+        lines += ["", title, *(f"  {line}" for line in body or ["nothing"])]
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def _cells(cells: Sequence[Cell], run: Run) -> Iterator[str]:
@@ -61,11 +62,6 @@ def _text(output: Mapping[str, Any]) -> str:
     error = ": ".join(filter(None, [output.get("ename"), output.get("evalue")]))
     pictures = "".join(f"[{kind}]\n" for kind in data if kind.startswith("image/"))
     return output.get("text", "") or error or pictures + data.get("text/plain", "")
-
-
-def printable(text: str) -> str:
-    """Without what a terminal would obey, or a reader could not see."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _exercise(verdict: Verdict) -> Iterator[str]:

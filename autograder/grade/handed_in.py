@@ -30,14 +30,12 @@ class Submission:
     stem: str
 
     def read(self) -> "HandedIn":
-        """What may be handed in, at this moment."""
+        """What may be handed in, at this moment. OSError where this machine cannot read it."""
         try:
             check_student(self.student)
-            return self._read()
         except CourseProblem as error:
             return HandedIn(self.student, problem=str(error))
-        except OSError as error:
-            return HandedIn(self.student, problem=f"The folder could not be read: {error.strerror}.")
+        return self._read()
 
     def _read(self) -> "HandedIn":
         name = f"{self.stem}.ipynb"

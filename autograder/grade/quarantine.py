@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mlsys_course.desk.screen import printable
+
 from ..files import read_regular
 from ..nbgrader_config import SECRET
 from .handed_in import read_parts
@@ -27,8 +29,9 @@ def before_autograde(*, assignment: str, student: str, notebooks: Sequence[str])
                 place.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(place)
             except OSError as error:
-                raise SystemExit(f"{path} is nothing to hand in, and cannot be moved away: {error}") from None
-            log.warning("%s is nothing to hand in; moved to %s", path, place)
+                said = f"{path} is nothing to hand in, and cannot be moved away: {error}"
+                raise SystemExit(printable(said)) from None
+            log.warning("%s is nothing to hand in; moved to %s", printable(str(path)), printable(str(place)))
 
 
 def _not_to_be_handed_in(lab: Path, stem: str) -> Iterator[Path]:

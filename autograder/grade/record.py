@@ -27,11 +27,12 @@ from mlsys_course.substrate.errors import CourseProblem
 
 from ..course import Course, load_course
 from ..feedback import Pages, grades_of, hand_out, pages_of, read_recorded
+from ..lock import only_one
 from ..nbgrader_config import CONFIG_FILE, COURSE_FOLDER_CONFIG, folder_config, gradebook_url
 from ..term import Plan
+from ..untrusted import PlainFormatter
 from .gradebook import Book, Entry
 from .handed_in import HandedIn
-from .lock import only_one
 
 PLACES = ("submitted", "autograded", "logs")  # staged/<x>/<part> goes to <part>/<student>/<lab>
 READ_ONLY = 0o444  # nbgrader's for what is graded
@@ -79,7 +80,9 @@ class Recorder:
             config.write_text(COURSE_FOLDER_CONFIG, encoding="utf-8")
         self.log = logging.getLogger(f"mlsys.nbgrader.{self.stem}.{id(self)}")
         self.log.propagate = False
-        self.log.handlers = [logging.FileHandler(self.hidden / "nbgrader.log")]
+        handler = logging.FileHandler(self.hidden / "nbgrader.log")
+        handler.setFormatter(PlainFormatter())
+        self.log.handlers = [handler]
         self.config = folder_config(self.root)
         self.book = Book(gradebook_url(self.root, self.config), self.config, self.log)
 

@@ -15,10 +15,16 @@ from .gradebook import Entry
 NOTHING_RAN = {"status": "", "seconds": 0, "cpu_seconds": 0, "peak_mib": 0}
 
 
-def write_report(course: Path, stem: str, entries: Sequence[Entry]) -> Path:
-    """Write ``report/<lab>.html`` in a course folder, from the journal; its path."""
-    path = course / "report" / f"{stem}.html"
-    names = dict.fromkeys(name for entry in entries for name in entry.scores)
+def report_path(course: Path, stem: str) -> Path:
+    """Where a lab's page is in a course folder."""
+    return course / "report" / f"{stem}.html"
+
+
+def write_report(course: Path, stem: str, entries: Sequence[Entry], order: Sequence[str] = ()) -> Path:
+    """Write a lab's page from the journal; its path. ``order`` is the exercises' in the notebook."""
+    path = report_path(course, stem)
+    there = dict.fromkeys(name for entry in entries for name in entry.scores)
+    names = [*(name for name in order if name in there), *(name for name in there if name not in order)]
     page = templates_of("autograder.grade").get_template("report.html")
     exercises = [_exercise(name, entries) for name in names]
     students = [_student(course, stem, entry) for entry in entries]

@@ -14,13 +14,17 @@ import nbformat
 
 from mlsys_course.desk.check import Verdict
 from mlsys_course.desk.files import write_whole
+from mlsys_course.desk.receipt import check_student
 from mlsys_course.substrate.errors import CourseProblem
 
 from ..build.notebook import notebooks_of, render
+from ..build.proven import why_unproven
 from ..build.source import read_source
-from ..course import Course, Lab
-from ..sandbox import Limits
+from ..course import SAMPLE, Course, CourseError, Lab
+from ..machine import trouble
+from ..sandbox import Limits, SandboxUnavailable
 from ..term.claim import claim
+from ..untrusted import for_sheet, spelt
 from .changes import change, why_outdated
 from .evidence import evidence
 from .execute import use_session, with_results
@@ -31,16 +35,16 @@ from .repair import repair
 from .report import write_report
 from .session import UNSAFE, Graded, Session, with_notes
 
+NOT_GRADED = "not graded: "
 COLUMNS = ("student", "lab", "exercise", "score", "max_score", "status", "hint", "kind")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One student's verdicts, or what kept the submission from being recorded."""
+    """One student's verdicts; none where something kept the submission from being graded, which is no zero."""
 
     student: str
     verdicts: Mapping[str, Verdict]
-    counted: Mapping[str, tuple[float, float]]  # by exercise the points that it adds, and to how many
     problem: str = ""
     run: Mapping[str, Any] = field(default_factory=dict)  # seconds, CPU-seconds, peak of memory
     late_seconds: float = 0.0
@@ -48,10 +52,16 @@ class Row:
     earlier: str = ""  # "known": graded by an earlier run; "outdated": and the lab has changed since
     outdated: str = ""  # what of the lab has changed since
     change: str = ""  # against an earlier grade, and why
+    counted: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # the points that each adds, to how many
 
     @property
     def score(self) -> float:
         return sum(score for score, _ in self.counted.values())
+
+    @property
+    def graded(self) -> bool:
+        """Whether there is a grade, be it for nothing."""
+        return bool(self.verdicts)
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,7 @@ def grade(
     unsafe: bool = False,
     device: str = "cpu",
     regrade: bool = False,
+    ask_proof: bool = True,
     limits: Limits | None = None,
     progress: Callable[[Row], None] = lambda row: None,
     started: Callable[[int, Session], None] = lambda count, session: None,
@@ -89,7 +100,8 @@ def grade(
     """Grade every submission of a lab; rows in the students' order. One bad submission never stops the others.
 
     What an earlier run has graded is not run again, unless the submission has changed or ``regrade`` says so. A
-    submission that changes meanwhile is graded as it is in the end.
+    submission that changes meanwhile is graded as it is in the end. CourseError where ``regrade`` would follow a lab
+    that has changed since and that nobody has proven.
     """
     found = submissions(submitted, stem)
     claim(into, course.term.name)
@@ -100,6 +112,8 @@ def grade(
         use_session(session)
         recorder.follow(course.plan)
         recorder.recover()
+        if regrade and ask_proof:
+            _check_proven(course, stem, session, recorder)
         recorder.generate(solution_notebook(session.lab), session.folder)
         recorder.announce(course.plan)
         recorder.book.note(session.fingerprint)
@@ -110,8 +124,19 @@ def grade(
             progress(row)
             rows[row.student] = row
         rows |= {row.student: row for row in run.rows(run.newer(found))}
-        write_report(recorder.root, stem, recorder.book.entries(stem))
+        write_report(recorder.root, stem, recorder.book.entries(stem), list(session.candidates))
     return [rows[name] for name in sorted(rows)]
+
+
+def _check_proven(course: Course, stem: str, session: Session, recorder: Recorder) -> None:
+    """Grades that stand are not replaced by those of a lab that may be wrong."""
+    outdated = any(entry.edition != session.identity for entry in recorder.book.entries(stem))
+    if outdated and (why := why_unproven(course, stem)):
+        option = "" if course.term.name == SAMPLE else f" --term {course.term.name}"
+        raise CourseError(
+            f"{stem} has changed since it was graded, and {why}: grading again would go by what nobody has checked; "
+            f"call `mlsys build {stem}{option}` first, and then this again"
+        )
 
 
 @dataclass
@@ -154,32 +179,41 @@ class _GradingRun:
 
     def newer(self, found: Iterable[Submission]) -> list[Submission]:
         """Those that were handed in anew while others were graded."""
-        return [s for s in found if s.read().digest != self.seen.get(s.student)]
+        return [s for s in found if self._differs(s)]
+
+    def _differs(self, submission: Submission) -> bool:
+        try:
+            return submission.read().digest != self.seen.get(submission.student)
+        except OSError:
+            return False
 
     def _taken(self, submission: Submission, again: bool) -> tuple[Row | None, HandedIn]:
         """A row where there is nothing to run."""
-        handed = submission.read()
+        handed = HandedIn(submission.student)
         try:
+            handed = submission.read()
             self.seen[submission.student] = handed.digest
+            check_student(submission.student)
             entry = None if again else self.recorder.done(handed, unsafe=self.session.unsafe)
         except Exception as error:  # whatever it is, it stays this submission's
             return self._failed(submission, error), handed
         return (None if entry is None else self._row_of(entry)), handed
 
     def _failed(self, submission: Submission, error: Exception) -> Row:
-        said = str(error) if isinstance(error, CourseProblem) else f"not graded: {type(error).__name__}: {error}"
-        verdicts = self.session.unreadable(said)
-        return Row(submission.student, verdicts, self.session.counted(verdicts), said)
+        """No row of zeros: the next run takes it up again."""
+        said = str(error) if isinstance(error, CourseProblem) else f"{type(error).__name__}: {error}"
+        return Row(spelt(submission.student), {}, NOT_GRADED + (trouble(error) or said))
 
     def _row_of(self, entry: Entry) -> Row:
-        told = {name: dict(told) for name, told in entry.scores.items()}
+        names = [name for name in self.session.candidates if name in entry.scores]  # kept in another order
+        told = {name: dict(entry.scores[name]) for name in [*names, *(entry.scores.keys() - names)]}
         counted = {name: tuple(one.pop("counted")) for name, one in told.items()}
         verdicts = {name: Verdict(name, **one) for name, one in told.items()}
         late = self.recorder.book.late_seconds(self.recorder.stem, entry.student)
         flags = entry.run.get("flags", {})
         outdated = self._outdated(entry)
         known = "outdated" if outdated else "known"
-        return Row(entry.student, verdicts, counted, entry.problem, entry.run, late, flags, known, outdated)
+        return Row(entry.student, verdicts, entry.problem, entry.run, late, flags, known, outdated, counted=counted)
 
     def _outdated(self, entry: Entry | None) -> str:
         """What of the lab has changed since a grade, in words; empty where nothing has."""
@@ -199,9 +233,9 @@ class _GradingRun:
         verdicts = with_notes(graded.verdicts, repaired.notes)
         facts = {**_facts(graded), "unsafe": session.unsafe}
         # Rows are kept until the end of the run: what each case came to is not, it would be half a megabyte for each.
-        kept = {name: replace(verdict, results=()) for name, verdict in verdicts.items()}
+        kept = {name: replace(verdicts[name], results=()) for name in self.session.candidates}
         counted = session.counted(kept)
-        row = Row(handed.student, kept, counted, handed.problem, facts, flags=graded.flags)
+        row = Row(handed.student, kept, handed.problem, facts, flags=graded.flags, counted=counted)
         log = evidence(handed, graded.cells, graded.run, verdicts, edition=session.identity,
                        protections=session.protections, flags=graded.flags)  # fmt: skip
         notebook = nbformat.v4.writes(with_results(repaired.notebook, graded, verdicts, session)) + "\n"
@@ -211,7 +245,7 @@ class _GradingRun:
         return Ran(handed, row, entry, notebook, log)
 
     def _recorded(self, submission: Submission, result: Callable[[], Ran], *, last: bool) -> Row | None:
-        """The row, recorded; None where a time-out is to be tried once more."""
+        """The row, recorded; None where a time-out, or what the machine lacked, is to be tried once more."""
         try:
             ran = result()
             if not last and any(verdict.status == "timeout" for verdict in ran.row.verdicts.values()):
@@ -223,6 +257,8 @@ class _GradingRun:
             self.recorder.publish(staged)
             late = self.recorder.book.late_seconds(self.recorder.stem, submission.student)
         except Exception as error:  # whatever it is, it stays this submission's
+            if not last and (trouble(error) or isinstance(error, SandboxUnavailable)):
+                return None
             return self._failed(submission, error)
         return replace(ran.row, late_seconds=late, change=change(before, ran.entry, outdated))
 
@@ -259,6 +295,6 @@ def write_csv(path: Path, stem: str, rows: Sequence[Row]) -> None:
         for name, v in row.verdicts.items():
             hint = " ".join(v.hints) or ("" if v.ok else v.note)
             hint = f"{UNSAFE} {hint}".strip() if UNSAFE in v.note and UNSAFE not in hint else hint
-            score, most = row.counted[name]
-            writer.writerow([row.student, stem, name, f"{score:g}", f"{most:g}", v.status, hint, v.kind])
+            (score, most), student, said = row.counted[name], for_sheet(row.student), for_sheet(hint)
+            writer.writerow([student, stem, name, f"{score:g}", f"{most:g}", v.status, said, v.kind])
     write_whole(path, text.getvalue())

@@ -13,6 +13,7 @@ from .contract import Cell, Limits, Run, SandboxUnavailable, Trusted
 from .drawn_order import is_measured
 from .gpu import asked_for, find_cards, share_mib
 from .group import ranks_of
+from .host import raise_descriptor_limit
 from .process import WarmProcess
 from .protections import CARD_MEMORY, card_seen, measured, none_of_them
 from .submission import Submission
@@ -40,6 +41,7 @@ class Engine:
         sharers: int | None = None,
         limits: Limits | None = None,
     ):
+        raise_descriptor_limit()
         for needed in (edition / "python" / "mlsys_course", edition / "lab" / "drivers.py"):
             if not needed.exists():
                 raise FileNotFoundError(f"{needed} is missing; build the lab's edition first (mlsys build)")

@@ -107,6 +107,11 @@ class Group:
             return []
         return [(sandbox, sandbox.graded[self.graded.index(index)]) for sandbox, _ in ranks]
 
+    @property
+    def failed(self) -> Exception | None:
+        """What kept somebody from watching one of them."""
+        return next((watchdog.failed for watchdog in self.watchdogs if watchdog.failed), None)
+
     def measure(self) -> None:
         """Sum what they took, for the last time before they are closed."""
         for watchdog in self.watchdogs:

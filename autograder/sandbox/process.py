@@ -106,6 +106,10 @@ class WarmProcess:
         if sealed:
             os.rmdir(self.folder)  # its own tree is mounted elsewhere by now; so nothing stays, however this ends
 
+    def over(self) -> bool:
+        """Whether it has ended, and with it all that it forked, before anybody closed it."""
+        return not self.alive or self.process.poll() is not None
+
     def said(self) -> str:
         """The end of what it wrote to its standard error."""
         self.errors.seek(0)

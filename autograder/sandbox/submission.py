@@ -12,9 +12,10 @@ from mlsys_course.desk.check.compare import compare
 from mlsys_course.desk.check.reach import LONGEST_CELL, reach, used_names_of
 
 from .attempt import Attempt
-from .contract import AGAIN, Call, Cell, CellRun, Ended, Limits, Run, RunStatus, Trusted
+from .contract import AGAIN, Call, Cell, CellRun, Ended, Limits, Run, RunStatus, SandboxUnavailable, Trusted
 from .drawn_order import drawn_order, is_measured
 from .group import Group, only_graded
+from .host import OUT_OF_MEMORY, processes_killed
 from .inside.channel import Channel
 from .parked import Parked
 from .process import Sandbox, WarmProcess
@@ -57,7 +58,8 @@ class Submission:
     peaks: dict[tuple[str, str], float] = field(default_factory=dict)  # of measured calls
 
     def run(self) -> Run:
-        start = time.monotonic()
+        """All of it. SandboxUnavailable where it ended for the machine's sake: that is no outcome of a submission."""
+        start, killed = time.monotonic(), processes_killed()
         for attempt in range(RESTARTS + 1):
             if not self._again(last=attempt == RESTARTS):
                 break
@@ -67,9 +69,18 @@ class Submission:
         for exercise in self.specifications:
             if exercise not in self.outcomes:
                 self._give_up(exercise, self.status if self.status != "ok" else "crashed")
+        if self._crashed() and processes_killed() > killed:
+            raise SandboxUnavailable(OUT_OF_MEMORY)
+        if self.warm.over():
+            raise SandboxUnavailable(f"the warm process has ended: {self.warm.said() or OUT_OF_MEMORY}")
         wall = time.monotonic() - start
         took = (wall, self.cpu_seconds, self.peak_bytes, self.log, self.peak_card_bytes)
         return Run(self.status, self.runs, self.outcomes, self.problems, *took)
+
+    def _crashed(self) -> bool:
+        """Whether any process of it ended for a reason that nobody here gave."""
+        problems = {outcome.problem for outcomes in self.outcomes.values() for outcome in outcomes.values()}
+        return "crashed" in problems or self.status == "crashed" or bool(self.left_out)
 
     def _again(self, *, last: bool) -> bool:
         """One sandbox from start to end; whether another is to follow."""
@@ -268,6 +279,8 @@ class Submission:
             sandbox.close()
 
     def _count(self, took: Watchdog | Group) -> None:
+        if took.failed:
+            raise SandboxUnavailable(f"nobody could watch a sandbox: {took.failed!r}") from took.failed
         self.cpu_seconds += took.cpu_seconds
         self.peak_bytes = max(self.peak_bytes, took.peak_bytes)
         self.peak_card_bytes = max(self.peak_card_bytes, took.peak_card_bytes)

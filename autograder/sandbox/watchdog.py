@@ -22,6 +22,7 @@ class Watchdog:
         self.sandbox, self.limits, self.most_cpu = sandbox, limits, cpu_seconds
         self.cpu_seconds, self.peak_bytes, self.peak_card_bytes = 0.0, 0, 0
         self.gone: dict[int, float] = {}  # the last that was seen of processes, by their number
+        self.failed: Exception | None = None  # for the machine's sake: what is told of such a sandbox is worth nothing
         self.crowded, self.lock = 0, threading.Lock()
         self.shared_at, self.shared_upper, self.shared_bytes = 0.0, 0, 0
         self.thread = threading.Thread(target=self._watch, name=f"mlsys-watchdog-{sandbox.slot}", daemon=True)
@@ -31,9 +32,10 @@ class Watchdog:
         while not self.sandbox.ended.wait(POLL_SECONDS):
             try:
                 reason = self.look()
-            except BaseException:
+            except Exception as error:
+                self.failed = error
                 self.sandbox.kill("crashed")  # nothing runs unwatched
-                raise
+                return
             if reason:
                 self.sandbox.kill(reason)
                 self.sandbox.ended.wait(1.0)

@@ -1,5 +1,6 @@
 """The command ``mlsys``: the student's commands, and the staff's where ``autograder`` is installed."""
 
+import errno
 import logging
 import sys
 from collections.abc import Iterable
@@ -9,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ..substrate.errors import CourseProblem
 from .plan_command import EXAMPLE, plan
+from .screen import PlainConsole
 
 if TYPE_CHECKING:
     from .workbook import Ran
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = PlainConsole()
 LabName = Annotated[str, typer.Argument(help="A lab: lab02 or lab02_attention.", metavar="LAB")]
 Source = Annotated[str | None, typer.Option("--from", help="A zip, a folder or an address; default: the newest here.")]
 Install = Annotated[bool, typer.Option(help="Install the lab's mlsys_course where this environment lacks it.")]
@@ -146,16 +147,29 @@ def submit(
 
     folder = find_lab(lab)
     workspace = Workspace(folder.parent)
-    student = who(workspace, student)  # before the run: a name that is none should not cost a minute
+    if run:
+        student = who(workspace, student, ask_name)  # before it: a name that is none should not cost a minute
     hand_in = prepare(folder, workspace, run_with_progress(folder, seconds=seconds) if run else None)
     for warning in hand_in.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     if strict and hand_in.warnings:
         console.print(f"{len(hand_in.warnings)} warnings, so nothing was packed; without --strict it is.")
         raise typer.Exit(1)
-    receipt, path = pack(hand_in, workspace, student, into)
+    receipt, path = pack(hand_in, workspace, who(workspace, student, ask_name), into)
     say(receipt.lines())
     say([f"Hand in this file: {path}"])
+
+
+def at_terminal() -> bool:
+    """Whether somebody can answer."""
+    return sys.stdin.isatty()
+
+
+def ask_name() -> str:
+    """Who sits at the terminal; empty where nobody does, as in a notebook's cell."""
+    if not at_terminal():
+        return ""
+    return typer.prompt("Your id at the university, once (it is remembered)")
 
 
 @app.command(epilog="Example: mlsys update lab02")
@@ -200,7 +214,8 @@ def doctor(
         if mend and finding.mend:
             finding = replace(finding, state="ok", remedy=finding.mend(), mend=None)
         left.append(finding)
-        table.add_row(finding.what, f"[{COLOURS[finding.state]}]{finding.state}[/]", finding.detail, finding.remedy)
+        state = f"[{COLOURS[finding.state]}]{finding.state}[/]"
+        table.add_row(escape(finding.what), state, escape(finding.detail), escape(finding.remedy))
     console.print(table)
     raise typer.Exit(1 if any(finding.state == "missing" for finding in left) else 0)
 
@@ -218,7 +233,14 @@ def main() -> None:
     try:
         app()
     except CourseProblem as error:
-        Console(stderr=True).print(f"[red]mlsys:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        PlainConsole(stderr=True).print(f"[red]mlsys:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        said = escape(f"the disk is full{place}: free space, and call this again")
+        PlainConsole(stderr=True).print(f"[red]mlsys:[/] {said}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
         from .environment import PACKAGES
@@ -226,7 +248,7 @@ def main() -> None:
         if error.name not in PACKAGES:
             raise
         remedy = "pip install -r requirements.txt in the lab's folder; mlsys doctor looks at the rest"
-        Console(stderr=True).print(f"[red]mlsys:[/] {error.name} is not installed here; {remedy}", soft_wrap=True)
+        PlainConsole(stderr=True).print(f"[red]mlsys:[/] {error.name} is not installed here; {remedy}", soft_wrap=True)
         sys.exit(2)
 
 

@@ -1,7 +1,6 @@
 """``mlsys submit``: the notebook and the student's own parts in one zip, with a receipt."""
 
-import getpass
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from .receipt import (
 )
 from .release import pack
 from .workbook import Ran, read_notebook, stored_points
-from .workspace import Workspace, read_edition, save
+from .workspace import DeskError, Workspace, read_edition, save
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,29 @@ def prepare(folder: Path, workspace: Workspace, ran: Ran | None) -> HandIn:
     return HandIn(folder, files, counted_at(folder, points), found)
 
 
-def who(workspace: Workspace, student: str | None) -> str:
-    """The student's name: given, or that of the last hand-in, or the one this machine knows them by."""
-    return check_student((student or workspace.record("student").get("name") or getpass.getuser()).strip())
+def who(workspace: Workspace, student: str | None, ask: Callable[[], str] | None = None) -> str:
+    """The student's name: given, or that of the last hand-in, or what ``ask`` brings.
+
+    Never the login: in a container everybody has the same one.
+    """
+    name, asked = student or known_name(workspace), False
+    if not name and ask is not None:
+        name, asked = ask(), True
+    if not name.strip():
+        raise DeskError(
+            "Nobody knows yet who hands in: say it once with `mlsys submit LAB --student NAME`, NAME being your id at "
+            "the university; it is remembered."
+        )
+    name = check_student(name.strip())
+    if asked:
+        workspace.write_record("student", {"name": name})
+    return name
+
+
+def known_name(workspace: Workspace) -> str:
+    """The name of the last hand-in from this workspace; empty where there was none."""
+    name = workspace.record("student").get("name")
+    return name if isinstance(name, str) else ""
 
 
 def submit(

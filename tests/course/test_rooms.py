@@ -10,6 +10,9 @@ STAFF = Path(__file__).resolve().parents[2] / "autograder"
 ROOMS = {  # lowest first: what each is
     "errors": "what a person who runs the course must mend",
     "files": "read with care",
+    "lock": "one process at a time",
+    "machine": "what no submission can help",
+    "untrusted": "students' text, made safe to show",
     "templates": "pages from templates",
     "screen": "the console",
     "draw": "numbers from a secret",

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from autograder.build.pipeline import build
+from autograder.build.proven import remember_proof
 from autograder.course import load_course
 from autograder.demo.student import Student
 from autograder.grade.gradebook import Entry
@@ -168,6 +169,10 @@ def test_grading_again_runs_nothing_and_regrade_says_what_changed(here, graders)
     said = graders.finish(here)
     assert "4 of them before the lab changed (exercises.py): --regrade" in " ".join(said.split())
     assert entries(here)["ann"].scores["times"]["score"] == 4
+    code, said = graders.end(graders.start(here, "--regrade"))
+    assert code == 2 and "was never proven here: grading again" in " ".join(said.split())
+    assert entries(here)["ann"].scores["times"]["score"] == 4
+    remember_proof(load_course(here), STEM)
     said = graders.finish(here, "--regrade")
     assert "ann changed: times ok 4 -> ok 6 (the lab has changed since: exercises.py)" in said
     assert "cleo changed" not in said

@@ -1,16 +1,18 @@
 """mlsys submit: what would lose points is said, and what is packed can be proved."""
 
+import errno
 import hashlib
 import zipfile
 
 import nbformat
 import pytest
+from typer.testing import CliRunner
 
 from autograder.grade.handed_in import Submission
-from mlsys_course.desk import lookover
+from mlsys_course.desk import cli, lookover
 from mlsys_course.desk.receipt import NAME, check_student, checksum, receipt_from
 from mlsys_course.desk.start import start
-from mlsys_course.desk.submit import prepare, submit
+from mlsys_course.desk.submit import prepare, submit, who
 from mlsys_course.desk.workbook import Found, Ran, find_lab, read_notebook
 from mlsys_course.desk.workspace import DeskError, Workspace
 from mlsys_course.substrate.errors import CourseProblem
@@ -142,6 +144,44 @@ def test_the_checksum_covers_every_file_and_anybody_can_work_it_out():
         {"a.ipynb": b"one", "c.py": b"two"},
     ):
         assert checksum(other) != checksum(files)
+
+
+def test_who_hands_in_is_asked_once_and_never_taken_from_the_login(solved, desk, monkeypatch):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):  # as in every container of one image
+        monkeypatch.setenv(name, "jovyan")
+    with pytest.raises(DeskError, match="--student NAME"):
+        submit(prepare(solved, desk, None), desk)
+    assert not list(desk.root.glob("*.zip"))
+    asked = []
+
+    def ask() -> str:
+        asked.append(1)
+        return "s1234567 "
+
+    assert [who(desk, None, ask) for _ in range(2)] == ["s1234567"] * 2 and len(asked) == 1
+    assert submit(prepare(solved, desk, None), desk)[0].student == "s1234567"
+
+
+def test_at_a_terminal_the_command_asks_and_in_a_notebook_it_says_how(solved, desk, monkeypatch):
+    monkeypatch.chdir(solved)
+    command = ["submit", "lab00", "--no-run"]
+    done = CliRunner().invoke(cli.app, command, input="ann\n")
+    assert isinstance(done.exception, DeskError) and "--student NAME" in str(done.exception)
+    monkeypatch.setattr(cli, "at_terminal", lambda: True)
+    done = CliRunner().invoke(cli.app, command, input="ann\n")
+    assert done.exit_code == 0 and "Receipt of ann" in done.output
+    assert "Receipt of ann" in CliRunner().invoke(cli.app, command).output
+
+
+def test_a_full_disk_is_one_sentence(monkeypatch, capsys):
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/home/[ann]/x")
+
+    monkeypatch.setattr(cli, "app", full)
+    monkeypatch.setattr(cli, "entry_points", lambda group: [])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert capsys.readouterr().err == "mlsys: the disk is full (/home/[ann]/x): free space, and call this again\n"
 
 
 def test_a_name_that_is_none_is_refused(solved, desk):

@@ -1,6 +1,7 @@
 """Frames over a stream socket: two lengths, a JSON header, bytes. The same on the trusted side and inside."""
 
 import array
+import errno
 import json
 import select
 import socket
@@ -10,11 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LENGTHS = struct.Struct("<II")
+MACHINE = (errno.ENOMEM, errno.ENOBUFS, errno.EMFILE, errno.ENFILE)  # says nothing of the other end
 MOST_HEADER, MOST_BLOB = 32 << 20, 64 << 20  # bytes
 
 
 class Closed(EOFError):
     """The other end is gone."""
+
+
+def closed(error: OSError) -> OSError | Closed:
+    """What to raise of a socket's error: that the other end is gone, unless this machine is out of something."""
+    return error if error.errno in MACHINE else Closed(str(error))
 
 
 class BadFrame(ValueError):
@@ -42,7 +49,7 @@ class Channel:
         except TimeoutError:
             raise Late from None
         except OSError as error:
-            raise Closed(str(error)) from None
+            raise closed(error) from None
 
     def receive(self, deadline: float | None = None) -> tuple[dict[str, Any], bytes]:
         """The next frame; raises Closed, Late after ``deadline`` (time.monotonic), or BadFrame."""
@@ -77,7 +84,7 @@ class Channel:
             except TimeoutError:
                 raise Late from None
             except OSError as error:
-                raise Closed(str(error)) from None
+                raise closed(error) from None
             if not piece:
                 raise Closed
             data += piece
@@ -94,7 +101,7 @@ class Channel:
         except TimeoutError:
             raise Late from None
         except OSError as error:
-            raise Closed(str(error)) from None
+            raise closed(error) from None
         if not got:
             raise Closed
         for level, kind, data in extra:
@@ -130,7 +137,7 @@ def send_with_descriptors(channel: Channel, head: Mapping[str, Any], descriptors
         sent = channel.sock.sendmsg([message], extra)
         channel.sock.sendall(message[sent:])
     except OSError as error:
-        raise Closed(str(error)) from None
+        raise closed(error) from None
 
 
 def receive_with_descriptors(channel: Channel) -> tuple[dict[str, Any], list[int]]:
@@ -139,7 +146,7 @@ def receive_with_descriptors(channel: Channel) -> tuple[dict[str, Any], list[int
     try:
         first, extra, _, _ = channel.sock.recvmsg(LENGTHS.size, socket.CMSG_SPACE(253 * received.itemsize))
     except OSError as error:
-        raise Closed(str(error)) from None
+        raise closed(error) from None
     if not first:
         raise Closed
     for level, kind, data in extra:

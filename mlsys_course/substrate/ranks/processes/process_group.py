@@ -1,6 +1,7 @@
 """Ranks that ``torchrun`` or ``mp.spawn`` has started: a communicator over the process group that they made."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -13,11 +14,13 @@ from .ledger import Entry, Ledger
 class Unread(Ledger):
     """Nobody looks at it, so it keeps nothing, however long the ranks train."""
 
-    def _add(self, entries: list[Entry], before: list[Entry], *described: object) -> Entry:
-        return super()._add([], [], *described)  # pyright: ignore[reportArgumentType]: passed on as they come
+    def _add(self, entries: list[Entry], before: list[Entry], peer: int, described: str, size: int, tag: str,
+             channel: int) -> Entry:  # fmt: skip
+        return super()._add([], [], peer, described, size, tag, channel)
 
-    def waiting(self, entry: Entry) -> AbstractContextManager[None]:
-        return nullcontext()
+    @contextmanager
+    def waiting(self, entry: Entry) -> Iterator[None]:
+        yield
 
     def span(self, label: str, start: float, end: float) -> None:
         """A stretch of a timeline that nobody draws."""

@@ -14,16 +14,22 @@ class Busy(CourseProblem):
 
 
 @contextlib.contextmanager
-def only_one(path: Path, doing: str) -> Iterator[None]:
-    """Hold the lock at ``path``; raises Busy where somebody has it."""
+def only_one(path: Path, doing: str, *, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Hold the lock at ``path``; raises Busy where somebody has it, and keeps it for ``wait_seconds``."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        if not _locked(descriptor):
+        end = time.monotonic() + wait_seconds
+        while not (locked := _locked(descriptor)) and time.monotonic() < end:
+            time.sleep(0.05)
+        if not locked:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "unknown"
             raise Busy(f"another process ({holder}) is {doing}; wait until it has ended, or stop it")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()}, since {time.strftime('%H:%M:%S')}".encode(), 0)
-        yield
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
