@@ -126,9 +126,14 @@ class Session:
         verdicts = scorer.verdicts(run, cells)
         if self.unsafe:
             verdicts = with_notes(verdicts, dict.fromkeys(verdicts, UNSAFE))
-        return Graded(run, verdicts, cells, self._flags(cells, files))
+        found = self._flags(cells, files)
+        for name, verdict in verdicts.items():
+            if alone := [f"case {r.case!r} {r.outcome.words}" for r in verdict.results if r.outcome.problem == "alone"]:
+                found[name] = [*found.get(name, []), *alone]
+        return Graded(run, verdicts, cells, found)
 
     def _flags(self, cells: Sequence[Cell], files: Mapping[str, bytes]) -> dict[str, list[str]]:
+        """What the text has that honest work has no use for."""
         try:
             found = flags(cells, self.scorer.specifications, self.scorer.drivers, files)
         except Exception as error:  # whatever a text can do to a search of it, the grade stands
