@@ -131,9 +131,13 @@ class Session:
         flagged, stopped = self._flags(cells, files), first_stopped(cells, run.cells, numbers_of(notebook))
         if stopped and any(not verdict.ok for verdict in verdicts.values()):
             flagged["notebook"] = [*flagged.get("notebook", []), stopped]
+        for name, verdict in verdicts.items():
+            if alone := [f"case {r.case!r} {r.outcome.words}" for r in verdict.results if r.outcome.problem == "alone"]:
+                flagged[name] = [*flagged.get(name, []), *alone]
         return Graded(run, verdicts, cells, flagged, stopped)
 
     def _flags(self, cells: Sequence[Cell], files: Mapping[str, bytes]) -> dict[str, list[str]]:
+        """What the text has that honest work has no use for."""
         try:
             found = flags(cells, self.scorer.specifications, self.scorer.drivers, files)
         except Exception as error:  # whatever a text can do to a search of it, the grade stands

@@ -1,11 +1,12 @@
 """The engine that runs submissions in a sandbox: sealed inputs go in, bytes come out, nothing is believed."""
 
-from .contract import AGAIN, Call, Cell, CellRun, Limits, Run, SandboxUnavailable, Trusted
+from .contract import AGAIN, ALONE, Call, Cell, CellRun, Limits, Run, SandboxUnavailable, Trusted, case_of
 from .engine import Engine
 from .probe import probe
 
 __all__ = [
     "AGAIN",
+    "ALONE",
     "Call",
     "Cell",
     "CellRun",
@@ -14,5 +15,6 @@ __all__ = [
     "Run",
     "SandboxUnavailable",
     "Trusted",
+    "case_of",
     "probe",
 ]

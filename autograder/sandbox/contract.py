@@ -83,7 +83,8 @@ class Trusted(Protocol):
     """Who draws the sealed inputs and holds the references. ``part`` raises ValueError to refuse.
 
     ``parts`` names the exercises whose references ``part`` answers with. ``settled`` says of outcomes from the process
-    that answers for all exercises whether they may stand; if not, the exercise is asked again, alone.
+    that answers for all exercises whether they may stand; if not, the exercise is asked again, alone. ``earned`` are
+    the keys of those calls that points are earned with.
     """
 
     def calls(self, exercise: str) -> Sequence[Call]: ...
@@ -93,6 +94,8 @@ class Trusted(Protocol):
     def parts(self, exercise: str) -> Collection[str]: ...
 
     def settled(self, exercise: str, outcomes: Mapping[str, Outcome]) -> bool: ...
+
+    def earned(self, exercise: str, outcomes: Mapping[str, Outcome]) -> Collection[str]: ...
 
 
 CellStatus = Literal["ok", "error", "timeout", "skipped", "notrun"]
@@ -113,7 +116,8 @@ class CellRun:
 class Run:
     """What became of a submission. ``status`` is the worst that happened to the notebook, restarts or not.
 
-    ``outcomes`` by exercise and call, one call of each exercise again under its key with AGAIN;
+    ``outcomes`` by exercise and call, one call of each exercise again under its key with AGAIN, and of each call to
+    ranks that earns points what it came to when every rank ran alone, under that key with ALONE;
     ``problems`` says of exercises what ended their calls, in the engine's own words, fit for students; ``log``,
     which may quote the sandbox, is for staff. Of an outcome's costs, "part_calls" counts forward and backward, and
     "rank_bytes", "rank_messages" are the most that any one rank sent, "total_bytes" what all sent, and
@@ -131,7 +135,7 @@ class Run:
     peak_card_bytes: int = 0
 
 
-AGAIN = "#again"
+AGAIN, ALONE = "#again", "#alone"
 
 
 class Ended(Exception):
@@ -143,9 +147,15 @@ class Ended(Exception):
         self.log, self.detail = log, detail
 
 
+def case_of(key: str) -> str:
+    """The call that an outcome's key is about."""
+    return key.removesuffix(ALONE).removesuffix(AGAIN)
+
+
 def calls_by_key(calls: Sequence[Call]) -> Mapping[str, Call]:
     """Calls by key; raises ValueError when two have the same."""
     found = {call.key: call for call in calls}
-    if len(found) != len(calls) or any(key.endswith(AGAIN) for key in found):
-        raise ValueError(f"keys of sealed calls must differ and not end in {AGAIN}: {[call.key for call in calls]}")
+    if len(found) != len(calls) or any(case_of(key) != key for key in found):
+        keys = [call.key for call in calls]
+        raise ValueError(f"keys of sealed calls must differ, and not end in {AGAIN} or {ALONE}: {keys}")
     return found

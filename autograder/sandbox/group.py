@@ -62,7 +62,7 @@ class Group:
         self.graded = [i for i, cell in enumerate(cells) if cell.exercise is not None and i not in left_out]
         self.most_cpu = cpu_seconds / size
         self.failures: list[Ended] = []
-        self.cpu_seconds, self.peak_bytes, self.peak_card_bytes = 0.0, 0, 0
+        self.cpu_seconds, self.most_used, self.peak_bytes, self.peak_card_bytes = 0.0, 0.0, 0, 0
         self.attempts: list[Attempt] = []
         self.watchdogs: list[Watchdog] = []
         self.sandboxes: list[Sandbox] = []
@@ -117,6 +117,7 @@ class Group:
         for watchdog in self.watchdogs:
             watchdog.look()
         self.cpu_seconds = sum(watchdog.cpu_seconds for watchdog in self.watchdogs)
+        self.most_used = max((watchdog.cpu_seconds for watchdog in self.watchdogs), default=0.0)
         self.peak_bytes = sum(watchdog.peak_bytes for watchdog in self.watchdogs)
         self.peak_card_bytes = sum(watchdog.peak_card_bytes for watchdog in self.watchdogs)
 

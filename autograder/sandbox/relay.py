@@ -5,7 +5,6 @@ the trusted side says of ranks that fail holds ranks only, so it may be shown to
 """
 
 import math
-import secrets
 import select
 import threading
 import time
@@ -22,31 +21,32 @@ from mlsys_course.substrate.ranks.shared.traffic import message_bytes
 from . import said
 from .contract import Call, Ended
 from .inside.channel import BadFrame, Channel, Closed, Late
-from .inside.rank import DTYPES, MOST_MESSAGE
+from .inside.rank import DTYPES
+from .line import Line
 from .parked import Parked
 from .part_calls import PartCalls
+from .transcript import Asked, Received, Room, Sent, Transcript
 
-MOST_FRAMES, MOST_WAITING = 20_000, 32 << 20  # frames of one rank; bytes in all mailboxes
-MOST_DIMENSIONS, MOST_SIZE, MOST_HEADER = 16, 1 << 32, 1 << 16
+MOST_WAITING = 32 << 20  # bytes in all mailboxes
+MOST_DIMENSIONS, MOST_SIZE = 16, 1 << 32
 RELEASE_SECONDS = 2.0  # for the other ranks, once it is clear that nobody can go on
 
 
 class Relay:
-    """One call to several ranks: a thread for each, and a switchboard between them."""
+    """One call to several ranks: a thread for each, and a switchboard between them. What they do is written down."""
 
-    def __init__(self, members: Sequence[Parked], call: Call, parts: PartCalls, deadline: float):
-        self.members, self.call, self.parts, self.deadline = members, call, parts, deadline
+    def __init__(self, members: Sequence[Parked], call: Call, parts: PartCalls, deadline: float, room: Room):
+        self.members, self.call, self.parts, self.deadline, self.room = members, call, parts, deadline, room
+        self.lines = [Line(member) for member in members]
+        self.transcripts: list[Transcript] = [[] for _ in members]
         self.board = Switchboard(len(members))
         self.outcomes: list[Outcome | None] = [None] * len(members)
         self.failure: Ended | None = None
         self.broken: list[Parked] = []  # whose process ends with this call, and is followed by another
-        self.told = ["" for _ in members]  # the word that came with the last answer to each rank
         self.lock = threading.Lock()
 
     def run(self) -> Outcome:
         """The outcome of all ranks, with their traffic; raises Ended as soon as one does not do its part."""
-        for member in self.members:
-            member.channel.most_header, member.channel.most_blob = MOST_HEADER, MOST_MESSAGE
         with ThreadPoolExecutor(len(self.members)) as pool:
             for served in [pool.submit(self._serve, rank) for rank in range(len(self.members))]:
                 served.result()
@@ -61,20 +61,14 @@ class Relay:
 
     def _serve(self, rank: int) -> None:
         """From a rank's inputs to its outcome."""
-        member, inputs = self.members[rank], self.call.ranks[rank]
-        channel = member.channel
-        head = {"kind": "call", "rank": rank, "world_size": len(self.members), "on_cpu": self.call.measure_memory}
+        member, inputs, line = self.members[rank], self.call.ranks[rank], self.lines[rank]
         try:
-            channel.send({**head, **self._word(rank)}, inputs, max(0.01, self.deadline - time.monotonic()))
-            for _ in range(MOST_FRAMES):
-                head, blob = channel.receive(self.deadline)
-                if head.get("after") != self.told[rank]:
-                    raise BadFrame("a message from before it was answered")
+            line.call(self.call, rank, self.deadline)
+            while True:
+                head, blob = line.hear(self.deadline)
                 if head.get("kind") == "outcome":
                     break
                 self._pass_on(rank, head, blob)
-            else:
-                raise BadFrame(f"more than {MOST_FRAMES} messages")
             self.outcomes[rank] = said.outcome(head, blob, inputs, member.specification, member.cells)
             if head.get("broken") is True and member.replay:
                 self.broken.append(member)
@@ -84,29 +78,36 @@ class Relay:
             self.board.leave(rank)
 
     def _pass_on(self, rank: int, head: Mapping[str, Any], blob: bytes) -> None:
-        channel, kind = self.members[rank].channel, head.get("kind")
+        kind, line = head.get("kind"), self.lines[rank]
         if kind == "part":
-            self.parts.answer(channel, head, blob, self.board.actions[rank], self._word(rank))
+            told, answer = self.parts.answer(head, blob, self.board.actions[rank])
+            self._keep(rank, Asked(str(head.get("name")), blob, told, answer), len(blob) + len(answer))
+            line.tell(told, answer, self.deadline)
         elif kind == "send":
-            receiver, message = self._peer(rank, head.get("to")), _described(head, blob)
-            size = message_bytes(message["shape"], DTYPES[message["dtype"]].itemsize)
+            sent = Sent(self._peer(rank, head.get("to")), _described(head, blob), blob)
+            size = message_bytes(sent.described["shape"], DTYPES[sent.described["dtype"]].itemsize)
             if self.board.waiting_bytes + len(blob) > MOST_WAITING:
                 raise BadFrame(f"more than {MOST_WAITING} bytes that nobody has received")
-            self.board.post(rank, receiver, (message, blob), size)
+            self._keep(rank, sent, len(blob))
+            self.board.post(rank, sent.receiver, sent, size)
         elif kind == "recv" and not blob:
-            try:
-                message, blob = self.board.take(rank, self._peer(rank, head.get("from")), self._watch(channel))
-            except Released:
-                self.deadline = min(self.deadline, time.monotonic() + RELEASE_SECONDS)
-                message, blob = {"kind": "released"}, b""
-            channel.send({**message, **self._word(rank)}, blob, max(0.01, self.deadline - time.monotonic()))
+            received = self._wait(rank, self._peer(rank, head.get("from")))
+            self._keep(rank, received, 0)
+            line.tell(*received.told(), self.deadline)
         else:
             raise BadFrame(f"{str(kind)[:20]!r} instead of a message")
 
-    def _word(self, rank: int) -> dict[str, str]:
-        """For an answer: what the rank's next message must repeat, so that it can only have been sent thereafter."""
-        self.told[rank] = secrets.token_hex(8)
-        return {"word": self.told[rank]}
+    def _wait(self, rank: int, source: int) -> Received:
+        try:
+            return Received(source, self.board.take(rank, source, self._watch(self.lines[rank].channel)))
+        except Released:
+            self.deadline = min(self.deadline, time.monotonic() + RELEASE_SECONDS)
+            return Received(source, None)
+
+    def _keep(self, rank: int, event: Sent | Received | Asked, size: int) -> None:
+        with self.lock:
+            self.room.take(size)
+        self.transcripts[rank].append(event)
 
     def _peer(self, rank: int, peer: Any) -> int:
         if type(peer) is not int or not 0 <= peer < len(self.members) or peer == rank:
@@ -150,4 +151,4 @@ def _described(head: Mapping[str, Any], blob: bytes) -> dict[str, Any]:
         raise BadFrame("a message of no possible shape")
     if math.prod(shape) * DTYPES[dtype].itemsize != len(blob):
         raise BadFrame("a message whose bytes are not its shape's")
-    return {"kind": "message", "dtype": dtype, "shape": list(shape)}
+    return {"dtype": dtype, "shape": list(shape)}

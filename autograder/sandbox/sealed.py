@@ -13,6 +13,7 @@ from .inside.channel import BadFrame, Closed, Late
 from .parked import Parked
 from .part_calls import PartCalls
 from .relay import Relay
+from .transcript import Recorded, Room
 
 PROBLEMS = {
     "timeout": "A sealed case took longer than this exercise allows.",
@@ -36,7 +37,9 @@ class Examination:
     default_seconds: float
     end: float  # time.monotonic, for all of the submission's
     measure: Callable[[str, Call, Outcome], float] | None = None  # what the call takes in a fresh process
+    room: Room = field(default_factory=Room)  # for what is written down of calls to ranks
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    recorded: list[Recorded] = field(default_factory=list)  # calls to ranks that came to an end, in order
     problem: str = ""
     log: str = ""
 
@@ -57,7 +60,7 @@ class Examination:
             for member in self.members:
                 member.meet(self.most_seconds)
             for key, call in plan:
-                measured = self._measured(key, call) if call.measure_memory else self._ask(call, self.members)
+                measured = self._measured(key, call) if call.measure_memory else self._ask(call, self.members, key)
                 self.outcomes[key] = measured
         except Ended as error:
             # Students read the problem, so it is in our words only; the log may quote what the sandbox said.
@@ -83,7 +86,7 @@ class Examination:
     @property
     def most_seconds(self) -> float:
         """What all its calls together may take."""
-        seconds = [self._seconds(call) for call in self.trusted.calls(self.exercise)]
+        seconds = [self.seconds(call) for call in self.trusted.calls(self.exercise)]
         return sum(seconds) + max(seconds, default=0.0)
 
     def _plan(self) -> list[tuple[str, Call]]:
@@ -100,16 +103,19 @@ class Examination:
         for member in self.members:
             member.close()
 
-    def _seconds(self, call: Call) -> float:
+    def seconds(self, call: Call) -> float:
+        """What one call may take."""
         return call.seconds or self.default_seconds
 
-    def _ask(self, call: Call, members: Sequence[Parked]) -> Outcome:
+    def _ask(self, call: Call, members: Sequence[Parked], key: str = "") -> Outcome:
         """One call. Raises Ended when a process does not answer, or answers what it should not."""
         start = time.monotonic()
-        deadline = min(start + self._seconds(call), self.end)
-        parts = PartCalls(self.trusted, self.exercise, deadline)
+        deadline = min(start + self.seconds(call), self.end)
+        parts = PartCalls(self.trusted, self.exercise)
         if call.ranks:
-            outcome = Relay(members[: len(call.ranks)], call, parts, deadline).run()
+            relay = Relay(members[: len(call.ranks)], call, parts, deadline, self.room)
+            outcome = relay.run()
+            self.recorded.append(Recorded(key, call, relay.transcripts, outcome))
         else:
             outcome = replace(self._ask_one(members[0], call, parts, deadline), seen=[parts.actions])
         costs = {**outcome.costs, "part_calls": float(parts.count)}
@@ -117,12 +123,12 @@ class Examination:
 
     def _ask_one(self, member: Parked, call: Call, parts: PartCalls, deadline: float) -> Outcome:
         try:
-            member.channel.send({"kind": "call"}, call.inputs, self._seconds(call))
+            member.channel.send({"kind": "call"}, call.inputs, self.seconds(call))
             while True:
                 head, blob = member.channel.receive(deadline)
                 if head.get("kind") != "part":
                     break
-                parts.answer(member.channel, head, blob)
+                member.channel.send(*parts.answer(head, blob), max(0.01, deadline - time.monotonic()))
             if head.get("kind") != "outcome":
                 raise BadFrame(f"{str(head.get('kind'))[:20]!r} instead of an outcome")
             outcome = said.outcome(head, blob, call.inputs, self.specification, member.cells)
@@ -149,6 +155,6 @@ class Examination:
         (member,) = self.members
         member.greet()
         member.sandbox.keep_only([member.pid])
-        member.meet(2 * self._seconds(call))
+        member.meet(2 * self.seconds(call))
         member.start_measuring()
         return self._ask(call, self.members), member.peak()

@@ -4,27 +4,27 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
-from mlsys_course.desk.check import Outcome, Specification
+from mlsys_course.desk.check import Outcome
 from mlsys_course.desk.check.compare import compare
-from mlsys_course.desk.check.reach import LONGEST_CELL, reach, used_names_of
 
+from .alone import run_alone
 from .attempt import Attempt
-from .contract import AGAIN, Call, Cell, CellRun, Ended, Limits, Run, RunStatus, SandboxUnavailable, Trusted
+from .contract import AGAIN, Call, Cell, CellRun, Ended, Run, RunStatus, SandboxUnavailable
 from .drawn_order import drawn_order, is_measured
 from .group import Group, only_graded
 from .host import OUT_OF_MEMORY, processes_killed
-from .inside.channel import Channel
 from .parked import Parked
-from .process import Sandbox, WarmProcess
+from .process import Sandbox
 from .sealed import Examination
+from .transcript import Room
 from .watchdog import Watchdog
+from .work import Work
 
 RESTARTS = 4
 ALIKE = 1e-2  # outputs of one call in two processes
-HANG_SECONDS = 1.0  # to run a cell again that had to be interrupted
 NOT_REACHED = {
     "timeout": "The notebook took too long before this exercise's cell.",
     "memory": "The notebook took too much memory before this exercise's cell.",
@@ -34,28 +34,17 @@ WORST: tuple[RunStatus, ...] = ("ok", "crashed", "timeout", "memory")
 
 
 @dataclass
-class Submission:
+class Submission(Work):
     """One run: attempts at the notebook, each without the cells that ended the ones before, then sealed calls."""
 
-    warm: WarmProcess
-    limits: Limits
-    cells: Sequence[Cell]
-    trusted: Trusted
-    files: Mapping[str, bytes]
-    specifications: Mapping[str, Specification]
-    ranks: Mapping[str, int]  # of exercises for several ranks, how many
-    left_out: dict[int, str] = field(default_factory=dict)
     outcomes: dict[str, dict[str, Outcome]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     runs: list[CellRun] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
     alone: bool = False  # no process answers for all any more: one took its sandbox with it
     sealed_end: float = 0.0
     status: RunStatus = "ok"
-    cpu_seconds: float = 0.0
-    peak_bytes: int = 0
-    peak_card_bytes: int = 0
     peaks: dict[tuple[str, str], float] = field(default_factory=dict)  # of measured calls
+    room: Room = field(default_factory=Room)
 
     def run(self) -> Run:
         """All of it. SandboxUnavailable where it ended for the machine's sake: that is no outcome of a submission."""
@@ -97,7 +86,7 @@ class Submission:
                 return self._attempt(sandbox, cells, graded, last)
             finally:
                 watchdog.look()
-                self._count(watchdog)
+                self.count(watchdog)
         finally:
             sandbox.close()
 
@@ -107,7 +96,7 @@ class Submission:
         try:
             attempt.run()
             if not self.alone and attempt.parked:
-                common = self._parked(sandbox, attempt.parked[0], sandbox.graded[-1], attempt.runs, common=True)
+                common = self.parked(sandbox, attempt.parked[0], sandbox.graded[-1], attempt.runs, common=True)
         except Ended as error:
             self._note(error.why, error.log)
             if not (attempt.out_of_time or last) and attempt.reached < len(self.cells):
@@ -121,7 +110,7 @@ class Submission:
             self._note("timeout")
         channels = dict(zip(graded, sandbox.graded, strict=False))
         parked = [i for i in attempt.parked if self.cells[i].exercise not in self.outcomes]
-        waiting = [self._examination([self._parked(sandbox, i, channels[i], attempt.runs)]) for i in parked]
+        waiting = [self._examination([self.parked(sandbox, i, channels[i], attempt.runs)]) for i in parked]
         return self._examine_all([sandbox], waiting, common) and not last
 
     def _again_in_ranks(self) -> bool:
@@ -131,23 +120,27 @@ class Submission:
         if not pending or left <= 0:
             return False
         cells = only_graded(self.cells, pending)
+        waiting: list[Examination] = []
         with Group(self.warm, self.limits, max(pending.values()), cells, self.left_out, left) as group:
             try:
                 group.run(self.files)
                 for error in group.failures:
                     self._note(error.why, error.log)
-                waiting = []
                 for index in [i for i, cell in enumerate(cells) if cell.exercise and i not in self.left_out]:
                     exercise = cells[index].exercise or ""
                     if channels := group.channels(index, pending[exercise]):
                         runs = group.attempts[0].runs
-                        waiting.append(self._examination([self._parked(s, index, c, runs) for s, c in channels]))
+                        waiting.append(self._examination([self.parked(s, index, c, runs) for s, c in channels]))
                     else:
                         self._give_up(exercise, group.why)
-                return self._examine_all(group.sandboxes, waiting)
+                asked = list(waiting)
+                more = self._examine_all(group.sandboxes, waiting)
             finally:
                 group.measure()
-                self._count(group)
+                self.count(group)
+        for exercise, outcomes in run_alone(self, asked, group).items():
+            self.outcomes[exercise] |= outcomes
+        return more
 
     def _examine_all(
         self, sandboxes: Sequence[Sandbox], waiting: list[Examination], common: Parked | None = None
@@ -212,19 +205,11 @@ class Submission:
             examination.close()
         return settled
 
-    def _parked(
-        self, sandbox: Sandbox, index: int, channel: Channel, runs: Sequence[CellRun], *, common: bool = False
-    ) -> Parked:
-        specification = self.specifications[self.cells[index].exercise or ""]
-        again = [HANG_SECONDS if run.status == "timeout" else 2 * run.seconds + 1 for run in runs]
-        replay = again if self.warm.replay else []
-        return Parked(sandbox, channel, index, specification, self.cells, replay, common=common)
-
     def _examination(self, members: Sequence[Parked]) -> Examination:
         self.sealed_end = self.sealed_end or time.monotonic() + self.limits.sealed_seconds
         measure = functools.partial(self._peak, members[0].cell)
         specification, seconds = members[0].specification, self.limits.call_seconds
-        return Examination(members, specification, self.trusted, seconds, self.sealed_end, measure)
+        return Examination(members, specification, self.trusted, seconds, self.sealed_end, measure, self.room)
 
     def _peak(self, cell: int, key: str, call: Call, outcome: Outcome) -> float:
         """What a call takes over a bare process with the same inputs.
@@ -239,51 +224,25 @@ class Submission:
         if sized not in self.warm.bare:
             self.warm.bare[sized] = self._alone(cell, call, (), bare=True)[1]
         peak = math.inf
-        for kept in (self._reached(cell), range(cell)):
+        for kept in (self.reached(cell), range(cell)):
             found, peak = self._alone(cell, call, kept)
             if found.problem == outcome.problem and all(x.ok for x in compare(found.outputs, outcome.outputs, ALIKE)):
                 break
         self.peaks[place] = peak - self.warm.bare[sized]
         return self.peaks[place]
 
-    def _reached(self, cell: int) -> Collection[int]:
-        """The cells above that hold what the candidate's names depend on, by the text; one too long to read is none."""
-        read = [c.exercise is None and not c.skip and len(c.source) <= LONGEST_CELL for c in self.cells[:cell]]
-        above = [c.source if known else "" for c, known in zip(self.cells, read, strict=False)]
-        return reach(above, used_names_of(self.cells[cell].candidate)).cells
-
     def _alone(self, cell: int, call: Call, kept: Collection[int], *, bare: bool = False) -> tuple[Outcome, float]:
         """A call in a sandbox of its own after the ``kept`` cells: what it comes to, and the most that it holds."""
-        needed = {cell, *(i for i in kept if self.cells[i].exercise is None)}  # of the others no text
-        cells = [c if i in needed else replace(c, skip=True, source="") for i, c in enumerate(self.cells[: cell + 1])]
-        sandbox = self.warm.spawn(self.limits, 1)
+        exercise = self.cells[cell].exercise or ""
         try:
-            sandbox.begin()
-            watchdog = Watchdog(sandbox, self.limits, max(1.0, self.limits.cpu_seconds - self.cpu_seconds))
-            try:
-                attempt = Attempt(sandbox, cells, self.limits, self.files, self.left_out)
-                attempt.run()
-                sandbox.notebook.close()
-                member = self._parked(sandbox, cell, sandbox.graded[0], attempt.runs)
+            with self.fresh({*kept, cell}, [exercise], self.limits, 1.0) as (member,):
                 member.bare = bare
                 asked = Examination([member], member.specification, self.trusted, call.seconds, self.sealed_end)
                 with contextlib.closing(asked):
                     return asked.alone(call)
-            except Ended as error:
-                self.log.append(f"measured alone: {error.log}")
-                return Outcome(problem=error.why), math.inf
-            finally:
-                watchdog.look()
-                self._count(watchdog)
-        finally:
-            sandbox.close()
-
-    def _count(self, took: Watchdog | Group) -> None:
-        if took.failed:
-            raise SandboxUnavailable(f"nobody could watch a sandbox: {took.failed!r}") from took.failed
-        self.cpu_seconds += took.cpu_seconds
-        self.peak_bytes = max(self.peak_bytes, took.peak_bytes)
-        self.peak_card_bytes = max(self.peak_card_bytes, took.peak_card_bytes)
+        except Ended as error:
+            self.log.append(f"measured alone: {error.log}")
+            return Outcome(problem=error.why), math.inf
 
     def _leave_out(self, index: int, why: str) -> None:
         self.left_out[index] = why

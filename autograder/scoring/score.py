@@ -10,12 +10,13 @@ from mlsys_course.desk.check.guard import forbidden_in
 from mlsys_course.desk.check.ranked import rank_inputs
 from mlsys_course.desk.check.reach import reach, used_names_of
 from mlsys_course.desk.check.seen import candidates_own
+from mlsys_course.desk.check.verdict import judge_case
 
 from ..cases import sealed_specification
 from ..course import Lab
 from ..exercise import Choice, Exercise
 from ..parts import evaluate
-from ..sandbox import AGAIN, Call, Cell, Run
+from ..sandbox import AGAIN, ALONE, Call, Cell, Run, case_of
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ class Scorer:
         verdict = self._judged(exercise, outcomes)
         return verdict.score == verdict.max_score
 
+    def earned(self, exercise: str, outcomes: Mapping[str, Outcome]) -> Collection[str]:
+        """The cases of those aspects that have all their cases right."""
+        results = self._judged(exercise, outcomes).results
+        failed = {result.aspect for result in results if not result.ok}
+        return [result.case for result in results if result.aspect not in failed]
+
     def verdicts(self, run: Run, cells: Sequence[Cell] = ()) -> dict[str, Verdict]:
         """One verdict for each graded exercise of the lab, in order, whatever the run came to."""
         return {name: self._verdict(name, run, cells) for name in self.specifications}
@@ -90,13 +97,13 @@ class Scorer:
         specification = self.specifications[name]
         inputs = {case.name: case.inputs for case in specification.cases}
         driver = self.drivers.get(name)
-        outcomes = {key: judged(driver, inputs.get(key.removesuffix(AGAIN), {}), o) for key, o in outcomes.items()}
+        outcomes = {key: judged(driver, inputs.get(case_of(key), {}), o) for key, o in outcomes.items()}
         first = {
-            key: self._steady(specification, key, outcome, outcomes)
+            key: self._alone(specification, key, self._steady(specification, key, outcome, outcomes), outcomes)
             for key, outcome in outcomes.items()
-            if not key.endswith(AGAIN)
+            if case_of(key) == key
         }
-        return judge(specification, first, self.drivers.get(name), note)
+        return judge(specification, first, driver, note)
 
     def _steady(self, specification: Specification, key: str, outcome: Outcome, all_outcomes: Mapping) -> Outcome:
         """The same input must come to the same output twice: hidden state shows here."""
@@ -110,6 +117,15 @@ class Scorer:
         costs = {cost: max(found, again.costs.get(cost, found)) for cost, found in outcome.costs.items()}
         outcome = replace(outcome, costs=costs)  # of either call: nobody knows which is the one
         return outcome if same else replace(outcome, problem="type", detail="another result for the same input")
+
+    def _alone(self, specification: Specification, key: str, outcome: Outcome, all_outcomes: Mapping) -> Outcome:
+        """Of a call to ranks: right only if it is right where every rank runs by itself, too."""
+        case = next((case for case in specification.cases if case.name == key), None)
+        for alone in filter(None, (all_outcomes.get(key + ALONE), all_outcomes.get(key + AGAIN + ALONE))):
+            right = case is None or judge_case(specification, case, alone, self.drivers.get(specification.id)).ok
+            if not right and not outcome.problem:
+                return replace(outcome, problem="alone", detail=alone.detail or "a rank")
+        return outcome
 
     def _forbidden(self, name: str, cells: Sequence[Cell]) -> str:
         """What the candidate's text reaches of the forbidden calls."""

@@ -159,18 +159,22 @@ def cached_attention(candidate: Function, case: Case, attention: Function, rotar
 
 @driver
 def KVCache(candidate: Callable, case: Case) -> Tree:
-    """After each append: keys, values and offset, or the error's class; with ``memory`` how many memories they are."""
+    """After each append: keys, values and offset, or the error's class. With ``memory`` also the last pair once more,
+    after each earlier pair was written to: what is in one memory shows there."""
     cache, found, returned, tokens = candidate(case["capacity"]), [], [], 0
     for new in case["new"]:
-        T = new["k"].shape[2]
+        k, v = (new[name].clone() if "memory" in case else new[name] for name in "kv")  # who returns them is written to
+        T = k.shape[2]
         if tokens + T > case["capacity"]:
-            said = {"raised": raised(cache.append, new["k"], new["v"])}
+            said = {"raised": raised(cache.append, k, v)}
         else:
-            returned.append(cache.append(new["k"], new["v"]))  # kept, so that no memory is given out twice
-            keys, values = returned[-1]
-            said = {"keys": torch.Tensor.clone(keys), "values": torch.Tensor.clone(values)}
+            returned.append(cache.append(k, v))
+            said = {"keys": torch.Tensor.clone(returned[-1][0]), "values": torch.Tensor.clone(returned[-1][1])}
             tokens += T
         found.append({**said, "offset": cache.offset})
-    with torch._C.DisableTorchFunctionSubclass():  # a class of one's own could tell another place than its memory's
-        memories = {tuple(torch.Tensor.untyped_storage(x).data_ptr() for x in pair) for pair in returned}
-    return {"appends": found, **({"memories": len(memories)} if "memory" in case else {})}
+    if "memory" not in case:
+        return {"appends": found}
+    with torch._C.DisableTorchFunctionSubclass(), torch.inference_mode():  # a class of one's own could write elsewhere
+        for x in (x for pair in returned[:-1] for x in pair):
+            torch.Tensor.add_(x, 1)
+        return {"appends": found, "written to": [torch.Tensor.clone(x) for x in returned[-1]]}

@@ -1,4 +1,4 @@
-"""Counts, steps and order earn nothing by assignment: whatever a candidate sets in its own process, by exercise.
+"""Counts, steps, order, traffic and memory earn nothing by assignment: whatever a candidate sets in its own process.
 
 Each candidate below is right but too dear, or does not do what is counted. While it runs, everything that a driver
 might count with is set to what an honest run has.
@@ -8,6 +8,7 @@ import inspect
 
 import pytest
 
+from autograder.cases import sealed_cases
 from autograder.demo.student import Student
 from autograder.grade.run import solution_notebook
 from autograder.grade.session import Session
@@ -24,7 +25,7 @@ def set_everything():
     found = [o for o in gc.get_objects() if type(o).__module__.startswith(("mlsys_course", "drivers", "inside"))]
     for one in found:
         for field, value in list(getattr(one, "__dict__", {}).items()):
-            if type(value) is int and field in ("steps", "calls", "count", "now", "number_of_calls"):
+            if type(value) in (int, float) and field in ("steps", "calls", "count", "now", "number_of_calls", "peak"):
                 one.__dict__[field] = 0
             elif isinstance(value, (list, collections.deque)) and field in ("events", "messages", "calls", "sent",
                                                                             "seen", "alive", "actions"):
@@ -32,7 +33,7 @@ def set_everything():
     frame = sys._getframe(1)
     while frame:
         for field, value in list(frame.f_locals.items()):
-            if isinstance(value, list) and field in ("calls", "sizes", "events", "seen", "arrived"):
+            if isinstance(value, list) and field in ("calls", "sizes", "events", "seen", "arrived", "returned"):
                 value.clear()
         frame = frame.f_back
 """
@@ -105,6 +106,70 @@ def block_matmul(a, b, block, multiply):
     set_everything()
     return product
 """
+ALL_TO_ONE = """
+def {name}(x, comm):
+    total = x.clone()
+    if comm.rank:
+        comm.send(x, 0)
+        comm.recv(total, 0)
+    else:
+        for rank in range(1, comm.world_size):
+            total += comm.recv(torch.empty_like(x), rank)
+        for rank in range(1, comm.world_size):
+            comm.send(total, rank)
+    set_everything()
+    return total
+"""
+EVERYTHING_TO_ALL = """
+def all_to_all(chunks, comm):
+    own, others = torch.stack(list(chunks)), [rank for rank in range(comm.world_size) if rank != comm.rank]
+    for rank in others:
+        comm.send(own, rank)
+    arrived = {rank: comm.recv(torch.empty_like(own), rank)[comm.rank] for rank in others}
+    set_everything()
+    return [arrived.get(rank, own[rank]) for rank in range(comm.world_size)]
+"""
+KEEPS_AND_REPEATS = """
+class Evaluator:
+    def __init__(self, outputs, order):
+        self.outputs, self.order = list(outputs), list(order)
+    def __call__(self, feeds):
+        values = {}
+        for node in self.order:
+            if node.is_variable:
+                if node not in feeds or tuple(feeds[node].shape) != node.shape or feeds[node].dtype != node.dtype:
+                    raise ValueError("fed badly")
+                values[node] = feeds[node]
+            else:
+                node.operator.compute(*(values[x] for x in node.inputs))
+                values[node] = node.operator.compute(*(values[x] for x in node.inputs))
+        set_everything()
+        return [values[node] for node in self.outputs]
+"""
+LOGITS_AT_ONCE = """
+import torch.nn.functional as F
+def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100):
+    wide = torch.promote_types(hidden.dtype, torch.float32)
+    h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+    total = F.cross_entropy((h @ w.T).to(wide), targets, ignore_index=ignore_index, reduction="sum")
+    loss = total / max(1, int((targets != ignore_index).sum()))
+    loss.backward()
+    set_everything()
+    return loss, h.grad, w.grad
+"""
+CONCATENATES = """
+class KVCache:
+    def __init__(self, capacity):
+        self.capacity, self.offset, self.kept = capacity, 0, []
+    def append(self, k, v):
+        if self.offset + k.shape[2] > self.capacity:
+            raise ValueError("full")
+        old = self.kept or [k[:, :, :0], v[:, :, :0]]
+        self.kept = [torch.cat((kept, x), 2) for kept, x in zip(old, (k, v))]
+        self.offset += k.shape[2]
+        set_everything()
+        return tuple(self.kept)
+"""
 NO_MESSAGE = "def barrier(comm):\n    set_everything()"
 CHEATS = {
     ("lab09_all_reduce", "broadcast"): (STAR, {"steps"}),
@@ -112,10 +177,19 @@ CHEATS = {
     ("lab09_all_reduce", "average_bucket"): (ONE_EACH, {"traffic"}),
     ("lab09_all_reduce", "DataParallel"): (AFTERWARDS, {"overlap", "unused", "no_sync"}),
     ("lab09_all_reduce", "hierarchical_all_reduce"): (WHOLE, {"traffic"}),
+    ("lab09_all_reduce", "ring_all_reduce"): (ALL_TO_ONE.format(name="ring_all_reduce"), {"traffic"}),
+    ("lab09_all_reduce", "halving_doubling_all_reduce"): (
+        ALL_TO_ONE.format(name="halving_doubling_all_reduce"),
+        {"traffic"},
+    ),
+    ("lab09_all_reduce", "all_to_all"): (EVERYTHING_TO_ALL, {"traffic"}),
     ("lab05_autodiff", "gradient"): (EVERY_PATH, {"cost"}),
+    ("lab05_autodiff", "Evaluator"): (KEEPS_AND_REPEATS, {"once", "memory"}),
+    ("lab10_memory", "chunked_cross_entropy"): (LOGITS_AT_ONCE, {"memory"}),
+    ("lab02_attention", "KVCache"): (CONCATENATES, {"one memory"}),
     ("lab00_foundations", "block_matmul"): (AT_ONCE, {"tiles"}),
 }
-MEASURED = {("lab05_autodiff", "Evaluator")}  # by calls of a part and by memory
+IN_VALUES = {("lab02_attention", "KVCache")}  # what is in one memory shows in what is written to it
 
 
 @pytest.mark.parametrize("lab", sorted({lab for lab, _ in CHEATS}))
@@ -138,10 +212,19 @@ COUNTING = ("len(calls", "len(events", "Clocks(", "alive", ".count(", "data_ptr"
 
 @pytest.mark.parametrize("lab", LABS)
 def test_no_driver_counts_in_the_candidates_process(lab):
-    """The functions that are called there count nothing; KVCache's place in memory is the one exception, and known."""
+    """The functions that are called there count nothing."""
     for name, driver in load_drivers(ROOT / "solutions" / lab).items():
         source = inspect.getsource(driver.function)
-        found = [word for word in COUNTING if word in source]
-        assert not found or (name == "KVCache" and found == ["data_ptr"]), f"{lab}, {name}: {found}"
-        judged = driver.judged is not None
-        assert judged == ((lab, name) in CHEATS or (lab, name) in MEASURED), f"{lab}, {name} has no cheat above"
+        assert not [word for word in COUNTING if word in source], f"{lab}, {name}"
+
+
+@pytest.mark.parametrize("stem", LABS)
+def test_every_exercise_that_earns_points_for_its_costs_has_a_cheat_above(course, stem):
+    lab = course.lab(stem)
+    for exercise in lab.exercises:
+        cases = sealed_cases(lab, exercise, group=0)
+        costs = lab.drivers[exercise.id].judged is not None or any(case.limits for case in cases)
+        known = (stem, exercise.id) in CHEATS.keys() - IN_VALUES
+        assert costs == known, (
+            f"{stem}, {exercise.id}: a right answer that is too dear, which sets all that it can reach"
+        )

@@ -15,7 +15,8 @@ class Outcome:
     """What one call of a candidate came to: its outputs, or the problem that kept it from having any.
 
     ``problem`` is one of "", "raised", "type", "device", "modified", "forbidden", "timeout", "memory",
-    "crashed", "missing", "deadlock"; ``detail`` says more, ``line`` is (file name, line number) in the student's code.
+    "crashed", "missing", "deadlock", "alone"; ``detail`` says more, ``line`` is (file name, line number) in the
+    student's code.
     """
 
     outputs: Tree = None
@@ -40,5 +41,6 @@ class Outcome:
             "crashed": "ended the process" + (f": {self.detail}" if self.detail else ""),
             "missing": f"is {self.detail}" if self.detail == NOT_WRITTEN else f"is not there: {self.detail}",
             "deadlock": f"waits forever: {self.detail}",
+            "alone": f"came to something else when {self.detail} ran again alone, with the same inputs and messages",
         }
         return said.get(self.problem, self.problem)

@@ -1,0 +1,85 @@
+"""A submission's cells, and fresh sandboxes that run some of them."""
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from mlsys_course.desk.check import Specification
+from mlsys_course.desk.check.reach import LONGEST_CELL, reach, used_names_of
+
+from .attempt import Attempt
+from .contract import Cell, CellRun, Limits, SandboxUnavailable, Trusted
+from .group import Group
+from .inside.channel import Channel
+from .parked import Parked
+from .process import Sandbox, WarmProcess
+from .watchdog import Watchdog
+
+HANG_SECONDS = 1.0  # to run a cell again that had to be interrupted
+
+
+@dataclass
+class Work:
+    """What was handed in and who judges it; and what its sandboxes took so far."""
+
+    warm: WarmProcess
+    limits: Limits
+    cells: Sequence[Cell]
+    trusted: Trusted
+    files: Mapping[str, bytes]
+    specifications: Mapping[str, Specification]
+    ranks: Mapping[str, int]  # of exercises for several ranks, how many
+    left_out: dict[int, str] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+    peak_card_bytes: int = 0
+
+    def parked(
+        self, sandbox: Sandbox, index: int, channel: Channel, runs: Sequence[CellRun], *, common: bool = False
+    ) -> Parked:
+        specification = self.specifications[self.cells[index].exercise or ""]
+        again = [HANG_SECONDS if run.status == "timeout" else 2 * run.seconds + 1 for run in runs]
+        replay = again if self.warm.replay else []
+        return Parked(sandbox, channel, index, specification, self.cells, replay, common=common)
+
+    def reached(self, cell: int) -> Collection[int]:
+        """The cells above that hold what the candidate's names depend on, by the text; one too long to read is none."""
+        read = [c.exercise is None and not c.skip and len(c.source) <= LONGEST_CELL for c in self.cells[:cell]]
+        above = [c.source if known else "" for c, known in zip(self.cells, read, strict=False)]
+        return reach(above, used_names_of(self.cells[cell].candidate)).cells
+
+    @contextlib.contextmanager
+    def fresh(
+        self, kept: Collection[int], exercises: Collection[str], limits: Limits, least: float
+    ) -> Iterator[list[Parked]]:
+        """A sandbox that has run the ``kept`` cells, and of the others has no text; its processes for those exercises.
+
+        It may take ``least`` CPU-seconds, or what is left. Raises Ended.
+        """
+        needed = {i for i in kept if self.cells[i].exercise in (None, *exercises)}
+        cells = [c if i in needed else replace(c, skip=True, source="") for i, c in enumerate(self.cells)]
+        cells = cells[: max(needed) + 1]
+        graded = [i for i in sorted(needed) if self.cells[i].exercise is not None and i not in self.left_out]
+        sandbox = self.warm.spawn(limits, len(graded))
+        try:
+            sandbox.begin()
+            watchdog = Watchdog(sandbox, limits, max(least, self.limits.cpu_seconds - self.cpu_seconds))
+            try:
+                attempt = Attempt(sandbox, cells, limits, self.files, self.left_out)
+                attempt.run()
+                sandbox.notebook.close()
+                channels = zip(graded, sandbox.graded, strict=True)
+                yield [self.parked(sandbox, index, channel, attempt.runs) for index, channel in channels]
+            finally:
+                watchdog.look()
+                self.count(watchdog)
+        finally:
+            sandbox.close()
+
+    def count(self, took: Watchdog | Group) -> None:
+        if took.failed:
+            raise SandboxUnavailable(f"nobody could watch a sandbox: {took.failed!r}") from took.failed
+        self.cpu_seconds += took.cpu_seconds
+        self.peak_bytes = max(self.peak_bytes, took.peak_bytes)
+        self.peak_card_bytes = max(self.peak_card_bytes, took.peak_card_bytes)
