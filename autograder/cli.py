@@ -10,6 +10,7 @@ from rich.table import Table
 from .authoring import TermName, Unsafe, build, exercises, release
 from .course import CourseError, load_course
 from .machine import machine_trouble
+from .nbgrader_config import GRADEBOOK, check_folder
 from .screen import console, progress_bar
 from .term_commands import app as term_app
 
@@ -100,6 +101,7 @@ def grade(
     """
     course = load_course(term=term)
     stem = course.stem(lab)
+    check_folder(into or submitted.resolve().parent)
     from .grade.run import grade as grade_lab
     from .grade.run import write_csv
     from .grade.table import closing_lines, protections_line, results_table
@@ -142,7 +144,8 @@ def feedback(
     """Write a page for each student where nbgrader releases feedback from; what says so already is left alone."""
     course = load_course(term=term)
     stem = course.stem(lab)
-    if not (into / "gradebook.db").is_file():
+    check_folder(into)
+    if not (into / GRADEBOOK).is_file():
         raise CourseError(f"no gradebook.db in {into.resolve()}; grade first, or name the folder with --into")
     from .feedback import write_pages
     from .grade.record import Recorder

@@ -6,6 +6,7 @@ from pathlib import Path
 from mlsys_course.desk.doctor import Finding
 
 from .course import CourseError, load_course
+from .nbgrader_config import GRADEBOOK, check_folder
 from .sandbox import gpu, probe
 from .term.secret import has_copy, secret_terms
 
@@ -39,7 +40,12 @@ def term() -> Iterator[Finding]:
 
 def course_folder(folder: Path) -> Iterator[Finding]:
     """What an interrupted ``nbgrader autograde`` left in a course folder; nothing where this is none."""
-    if not (folder / "gradebook.db").is_file():
+    try:
+        check_folder(folder)
+    except CourseError as error:
+        yield Finding("nbgrader_config.py", "missing", "names another gradebook", str(error))
+        return
+    if not (folder / GRADEBOOK).is_file():
         return
     from .grade.interrupted import interrupted
 

@@ -12,7 +12,10 @@ from pathlib import Path
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
+from .errors import CourseError
+
 CONFIG_FILE = "nbgrader_config.py"
+GRADEBOOK = "gradebook.db"
 SECRET = "submission_secret.txt"  # nbgrader's exchange names the student's feedback by it
 COURSE_FOLDER_CONFIG = '''"""nbgrader in this folder grades on the sealed engine, by hand or by formgrader's buttons."""
 
@@ -65,5 +68,22 @@ def folder_config(course: Path) -> Config:
 
 
 def gradebook_url(course: Path, config: Config) -> str:
-    """Where a course folder's gradebook is."""
-    return str(config.CourseDirectory.get("db_url") or f"sqlite:///{course / 'gradebook.db'}")
+    """Where a course folder's gradebook is. CourseError where its configuration says otherwise."""
+    check_gradebook(config.CourseDirectory.get("db_url"), course)
+    return f"sqlite:///{course / GRADEBOOK}"
+
+
+def check_gradebook(url: object, course: Path) -> None:
+    """CourseError where a gradebook is another than the course folder's own: half of all commands would not see it."""
+    own = (f"sqlite:///{course / GRADEBOOK}", f"sqlite:///{course.resolve() / GRADEBOOK}")
+    if isinstance(url, str) and url and url not in own:
+        raise CourseError(
+            f"CourseDirectory.db_url is set, in {course / CONFIG_FILE} or in nbgrader's configuration for this user, "
+            f"and grades are kept in {course / GRADEBOOK} only, by every command; take that line out"
+        )
+
+
+def check_folder(course: Path) -> None:
+    """The same of a course folder, before anything in it is touched."""
+    if (course / CONFIG_FILE).is_file():
+        gradebook_url(course, folder_config(course))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from .nbgrader_config import check_folder
 from .screen import console
 
 app = typer.Typer(help="Terms: fresh secrets, and with them fresh variants and sealed cases.", no_args_is_help=True)
@@ -30,6 +31,8 @@ def new(
     from .term.syllabus import read_plan
 
     root = find_root()
+    for folder in (root, *(path if path.is_dir() else path.parent for path in gradebook or ())):
+        check_folder(folder)
     old = read_plan(root / "course.toml")
     made = renew(root, name, starts.date() if starts else None, tuple(gradebook or ()))
     console.print(said(old.starts, made.plan.starts, chosen=starts is None), highlight=False)

@@ -12,6 +12,7 @@ from ..grade.record import Recorder
 from ..grade.report import report_path
 from ..grade.run import Row, grade, solution_notebook, write_csv
 from ..grade.table import protections_line, results_table
+from ..nbgrader_config import check_folder
 from ..sandbox import Limits, probe
 from ..screen import console, progress_bar
 from .cohort import COHORT, Member, expected_status, hand_in
@@ -25,6 +26,7 @@ def make_course(course: Course, folder: Path) -> list[Member]:
     """Write the cohort's submissions to ``folder/submitted``, as students hand them in; an older demo's go."""
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
         raise CourseError(f"{folder} is not empty and no demo's; name another folder: mlsys demo FOLDER")
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()
     shutil.rmtree(folder / "submitted", ignore_errors=True)  # all else stays: somebody may have graded by hand

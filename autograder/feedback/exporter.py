@@ -8,6 +8,7 @@ from nbgrader.api import Gradebook
 from traitlets import default
 
 from ..course import load_course
+from ..nbgrader_config import check_gradebook
 from .course_folder import pages_of, read_recorded
 from .grades import grades_of
 from .pages import Pages
@@ -26,6 +27,8 @@ class FeedbackExporter(Exporter):
         resources = {} if resources is None else resources
         about = resources["nbgrader"]
         stem = about["assignment"]
+        converter: Any = self.parent
+        check_gradebook(about["db_url"], Path(converter.coursedir.root))
         with Gradebook(about["db_url"]) as book:
             grades = grades_of(book, stem, about["student"])
         page = self._pages(stem).page(read_recorded(Path(filename)), grades)

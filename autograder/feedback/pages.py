@@ -105,7 +105,7 @@ def _shown(mark: Mark, facts: Mapping[str, Any]) -> Mark:
 
 def _total(grades: Grades) -> dict[str, Any]:
     marks = grades.marks.values()
-    score, most = sum(mark.score for mark in marks), sum(mark.max_score for mark in marks)
+    score, most = sum(mark.score for mark in marks if not mark.waits), sum(mark.max_score for mark in marks)
     final = score - grades.penalty
     return {
         "score": score,

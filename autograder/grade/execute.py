@@ -15,6 +15,7 @@ from mlsys_course.desk.check.verdict_table import to_html, to_text
 from ..build.notebook import duplicate
 from ..feedback.facts import facts_of
 from ..files import read_regular
+from ..nbgrader_config import check_gradebook
 from ..scoring.cells import code_cells, grade_id
 from .handed_in import read_parts
 from .own_words import stopped
@@ -46,6 +47,7 @@ class RepairingExporter(NotebookExporter):
         converter: Any = self.parent
         if not getattr(converter, "_sanitizing", True):
             return super().from_filename(filename, resources, **kwargs)
+        check_gradebook(converter.coursedir.db_url, Path(converter.coursedir.root))
         session = session_for(converter.coursedir.assignment_id)
         blob = read_regular(Path(filename), MOST_BYTES)  # quarantine has moved links away
         repaired = repair(blob or b"", session.released)

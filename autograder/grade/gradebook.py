@@ -14,12 +14,13 @@ from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode
 from nbgrader.api import Comment, Grade, Gradebook, GradeCell, MissingEntry, SolutionCell
 from nbgrader.preprocessors import AssignLatePenalties
-from nbgrader.utils import parse_utc
+from nbgrader.utils import is_grade, parse_utc
 from sqlalchemy import Column, ColumnElement, MetaData, Select, String, Table, Text, select
 from sqlalchemy.exc import OperationalError
 from traitlets.config import Config
 
 from ..fingerprint import Fingerprint
+from ..scoring.cells import grade_id
 from ..term import LatePolicy
 from .bonus import SaveGrades
 from .late_plugin import CoursePolicy
@@ -179,24 +180,33 @@ class Book:
                 for notebook in submission.notebooks:
                     self._penalties.apply(notebook, submission.total_seconds_late, submission.student.id)
 
-    def save(self, entry: Entry, notebook: NotebookNode, timestamp: bytes) -> None:
-        """One submission's grades, comments, late penalty and journal entry, in one transaction."""
+    def save(self, entry: Entry, notebook: NotebookNode, timestamp: bytes, earlier: NotebookNode | None = None) -> None:
+        """One submission's grades, comments, late penalty and journal entry, in one transaction.
+
+        ``earlier`` is what was recorded before: a person's grade of what is still the same stands.
+        """
         for attempt in range(3):
             try:
                 with self.transaction() as book:
-                    self._save(book, entry, notebook, timestamp)
+                    self._save(book, entry, notebook, timestamp, earlier)
                 return
             except OperationalError:
                 if attempt == 2:
                     raise
                 time.sleep(0.5)
 
-    def _save(self, book: Gradebook, entry: Entry, notebook: NotebookNode, timestamp: bytes) -> None:
+    def _save(
+        self, book: Gradebook, entry: Entry, notebook: NotebookNode, timestamp: bytes, earlier: NotebookNode | None
+    ) -> None:
         book.update_or_create_student(entry.student)
         when: dict[str, Any] = {"timestamp": parse_utc(timestamp.decode().strip())} if timestamp else {}
         submission = book.update_or_create_submission(entry.lab, entry.student, **when)
         saved = book.find_submission_notebook(entry.lab, entry.lab, entry.student)
-        self._grades.save(notebook, entry, _Rows.of(book, str(saved.id)))
+        rows = _Rows.of(book, str(saved.id))
+        judged = _judged_still(rows, earlier, notebook)
+        self._grades.save(notebook, entry, rows)
+        for grade in judged:
+            grade.needs_manual_grade = False
         self._penalties.apply(saved, submission.total_seconds_late, entry.student)
         book.db.execute(_journal.delete().where(*_row(entry.lab, entry.student)))
         book.db.execute(_journal.insert().values(lab=entry.lab, student=entry.student, entry=entry.to_json()))
@@ -236,6 +246,24 @@ class _Rows:
         if cell not in rows:
             raise MissingEntry(f"the gradebook knows no cell {cell!r} of this lab; build the lab and grade again")
         return rows[cell]
+
+
+def _judged_still(rows: _Rows, earlier: NotebookNode | None, now: NotebookNode) -> list[Any]:
+    """Grades that a person has given and that do not wait for one, of exercises whose text is what that person read."""
+    if earlier is None:
+        return []
+    before, after = _texts(earlier), _texts(now)
+    given: list[tuple[str, Any]] = [(n, g) for n, g in rows.grades.items() if g.manual_score is not None]  # type: ignore
+    return [g for n, g in given if not g.needs_manual_grade and n in after and before.get(n) == after[n]]
+
+
+def _texts(notebook: NotebookNode) -> dict[str, list[str]]:
+    """By graded cell, what a student wrote for it: in it where it is an answer, and in its exercise's own cell."""
+    answers = {
+        grade_id(cell): cell.source for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("solution")
+    }
+    names = [grade_id(cell) for cell in notebook.cells if is_grade(cell)]
+    return {name: [answers.get(name, ""), answers.get(f"solution-{name}", "")] for name in names}
 
 
 class _SaveGrades(SaveGrades):

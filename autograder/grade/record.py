@@ -140,10 +140,13 @@ class Recorder:
     def commit(self, folder: Path) -> Entry:
         """The staged grades and their journal entry, in one transaction; see that they are exactly our scores."""
         entry = Entry.from_json((folder / "entry.json").read_text(encoding="utf-8"))
-        places = (folder / "autograded", self.place("autograded", entry.student))
-        text = next(path for place in places if (path := place / f"{self.stem}.ipynb").is_file())
+        staged, placed = (
+            place / f"{self.stem}.ipynb" for place in (folder / "autograded", self.place("autograded", entry.student))
+        )
+        notebook = _recorded(staged if staged.is_file() else placed)
+        assert notebook is not None
         with _quiet():
-            self.book.save(entry, nbformat.v4.reads(text.read_text(encoding="utf-8")), _timestamp(folder))
+            self.book.save(entry, notebook, _timestamp(folder), _recorded(placed))
         for name, (saved, scored) in self._other_scores(entry).items():
             raise RecordError(f"{entry.student}, {name}: the gradebook has {saved}, scored {scored:g}")
         return entry
@@ -245,6 +248,14 @@ class Recorder:
 def digest_of(data: bytes) -> str:
     """Names a file's content."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _recorded(path: Path) -> nbformat.NotebookNode | None:
+    """A notebook that grading wrote; None where it is gone, or cut short by somebody else."""
+    try:
+        return nbformat.v4.reads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
 
 
 def _timestamp(folder: Path) -> bytes:

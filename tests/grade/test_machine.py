@@ -7,8 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,16 +15,12 @@ import typer
 from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
-from autograder.build.pipeline import build
 from autograder.cli import add_commands
-from autograder.course import CourseError, load_course
-from autograder.demo.student import Student
+from autograder.course import CourseError
 from autograder.files import read_regular
-from autograder.grade import session
-from autograder.grade.handed_in import submissions
 from autograder.grade.record import Recorder
 from autograder.grade.report import write_report
-from autograder.grade.run import Row, _GradingRun
+from autograder.grade.run import Row
 from autograder.grade.session import Session
 from autograder.machine import machine_trouble, trouble
 from autograder.parts import evaluate
@@ -35,9 +29,8 @@ from autograder.sandbox.inside.channel import Channel, Closed
 from autograder.sandbox.submission import Submission
 from autograder.sandbox.watchdog import Watchdog
 from mlsys_course.desk.check import Outcome, decode, encode
-from tests.conftest import write_small_course
 
-from .in_process import InProcess
+from .conftest import Course
 
 STEM = "lab00_foundations"
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/course/x")
@@ -55,45 +48,6 @@ TROUBLES = {
     "memory outside": (SandboxUnavailable(host.OUT_OF_MEMORY), "this machine ran out of memory"),
     "whatever else": (RuntimeError("of ours"), "RuntimeError: of ours"),
 }
-
-
-@dataclass
-class Course:
-    """A course folder that is open for grading; ann's work is graded, and cleo's is not yet."""
-
-    root: Path
-    session: Session
-    recorder: Recorder
-
-    @property
-    def into(self) -> Path:
-        return self.recorder.root
-
-    def rows(self, **how):
-        """A grading run's rows, by student."""
-        run = _GradingRun(self.session, self.recorder, True, 2)
-        return {row.student: row for row in run.rows(submissions(self.root / "submitted", STEM), **how)}
-
-    def recorded(self) -> list[str]:
-        return [name for name in self.recorder.students() if self.recorder.book.entry(STEM, name)]
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory) -> Iterator[Course]:
-    """Made once: nbgrader takes seconds to begin a gradebook."""
-    root = write_small_course(tmp_path_factory.mktemp("course"))
-    made = build(load_course(root).lab(STEM), root / "labs" / STEM)
-    for name in ("ann", "cleo"):
-        (root / "submitted" / name / STEM).mkdir(parents=True)
-        notebook = Student(made.student, made.solution).solve().hand_in()
-        (root / "submitted" / name / STEM / f"{STEM}.ipynb").write_bytes(notebook)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "Engine", InProcess)
-        with Recorder(root / "into", STEM) as recorder, Session(load_course(root), STEM, unsafe=True) as opened:
-            recorder.generate(made.solution, opened.folder)
-            course = Course(root, opened, recorder)
-            course.rows()
-            yield course
 
 
 @pytest.fixture
