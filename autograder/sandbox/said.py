@@ -92,6 +92,7 @@ def outcome(head: Mapping[str, Any], blob: bytes, inputs: bytes, specification: 
         "device": lambda: "not where its inputs are",
         "modified": lambda: _input_path(detail, decode(inputs)),
         "forbidden": lambda: detail if _is_forbidden(detail, specification) else "something",
+        "timeout": lambda: "",
         "missing": lambda: detail if detail in MISSING else "it cannot be called",
     }
     if problem not in told:

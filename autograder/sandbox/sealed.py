@@ -20,6 +20,9 @@ PROBLEMS = {
     "memory": "A sealed case took more memory than grading allows.",
     "crashed": "A sealed case ended the process, or its result could not be read.",
 }
+NOT_ASKED = "not asked, since other cases had ended the process"
+MOST_ENDED = 2  # calls that each took a process along; whoever is left is not asked any more
+GRACE = 1.0  # seconds for the process to notice by itself that a call has had its time
 _random = random.SystemRandom()
 
 
@@ -38,6 +41,7 @@ class Examination:
     end: float  # time.monotonic, for all of the submission's
     measure: Callable[[str, Call, Outcome], float] | None = None  # what the call takes in a fresh process
     room: Room = field(default_factory=Room)  # for what is written down of calls to ranks
+    afresh: Callable[[Call], Outcome] | None = None  # the call in a process of its own
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     recorded: list[Recorded] = field(default_factory=list)  # calls to ranks that came to an end, in order
     problem: str = ""
@@ -62,15 +66,30 @@ class Examination:
             for key, call in plan:
                 measured = self._measured(key, call) if call.measure_memory else self._ask(call, self.members, key)
                 self.outcomes[key] = measured
+            if any(outcome.problem == "timeout" for outcome in self.outcomes.values()):
+                self.problem = PROBLEMS["timeout"]
         except Ended as error:
             # Students read the problem, so it is in our words only; the log may quote what the sandbox said.
             self.problem, self.log = PROBLEMS[error.why], error.log
-            for key, _ in plan:
-                self.outcomes.setdefault(key, Outcome(problem=error.why, detail=error.detail))
+            self._end(plan, Outcome(problem=error.why, detail=error.detail))
             if any(member.sandbox.over for member in self.members):
                 raise
         finally:
             self.close()
+
+    def _end(self, plan: Sequence[tuple[str, Call]], last: Outcome) -> None:
+        """A call has ended the process. Those that were not asked yet are, each in a process of its own, until another
+        ends one; where a whole sandbox is gone, or nobody can, they count as the last."""
+        left = [(key, call) for key, call in plan if key not in self.outcomes]
+        for key, _ in left[:1]:
+            self.outcomes[key] = last
+        for key, call in left[1:]:
+            if self.afresh is None or last.problem != "timeout" or any(member.sandbox.over for member in self.members):
+                self.outcomes[key] = last
+            else:
+                ended = sum(outcome.problem in PROBLEMS for outcome in self.outcomes.values())
+                unasked = Outcome(problem="missing", detail=NOT_ASKED)
+                self.outcomes[key] = self.afresh(call) if ended < MOST_ENDED else unasked
 
     def try_in(self, common: Parked, seconds: float) -> bool:
         """The same in the process that answers for all, for ``seconds`` in all; whether its outcomes may stand.
@@ -110,7 +129,7 @@ class Examination:
     def _ask(self, call: Call, members: Sequence[Parked], key: str = "") -> Outcome:
         """One call. Raises Ended when a process does not answer, or answers what it should not."""
         start = time.monotonic()
-        deadline = min(start + self.seconds(call), self.end)
+        deadline = min(start + self.seconds(call) + (0 if call.ranks else GRACE), self.end)
         parts = PartCalls(self.trusted, self.exercise)
         if call.ranks:
             relay = Relay(members[: len(call.ranks)], call, parts, deadline, self.room)
@@ -123,7 +142,8 @@ class Examination:
 
     def _ask_one(self, member: Parked, call: Call, parts: PartCalls, deadline: float) -> Outcome:
         try:
-            member.channel.send({"kind": "call"}, call.inputs, self.seconds(call))
+            seconds = self.seconds(call)
+            member.channel.send({"kind": "call", "seconds": seconds}, call.inputs, seconds)
             while True:
                 head, blob = member.channel.receive(deadline)
                 if head.get("kind") != "part":

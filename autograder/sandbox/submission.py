@@ -209,7 +209,13 @@ class Submission(Work):
         self.sealed_end = self.sealed_end or time.monotonic() + self.limits.sealed_seconds
         measure = functools.partial(self._peak, members[0].cell)
         specification, seconds = members[0].specification, self.limits.call_seconds
-        return Examination(members, specification, self.trusted, seconds, self.sealed_end, measure, self.room)
+        afresh = None if members[0].replay or len(members) > 1 else functools.partial(self._afresh, members[0].cell)
+        end, room = self.sealed_end, self.room
+        return Examination(members, specification, self.trusted, seconds, end, measure, room, afresh)
+
+    def _afresh(self, cell: int, call: Call) -> Outcome:
+        """A call in a sandbox of its own, after the whole notebook up to its cell."""
+        return self._alone(cell, call, range(cell))[0]
 
     def _peak(self, cell: int, key: str, call: Call, outcome: Outcome) -> float:
         """What a call takes over a bare process with the same inputs.

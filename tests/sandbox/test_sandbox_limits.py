@@ -6,13 +6,15 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from autograder.sandbox import Cell, Engine, Limits
+from autograder.sandbox import AGAIN, Call, Cell, Engine, Limits
 from autograder.sandbox import watchdog as watchdog_module
 from autograder.sandbox.inside import processes
 from autograder.sandbox.watchdog import Watchdog
+from mlsys_course.desk.check import encode
 
-from .conftest import RIGHT, graded, is_right
+from .conftest import MARK, RIGHT, graded, is_right
 
 AFTER = [Cell(RIGHT["triple"]), graded("triple")]
 
@@ -188,3 +190,25 @@ def test_page_tables_do_not_make_shared_pages_count_twice(monkeypatch):
     watchdog = Watchdog(sandbox, Limits(memory_mib=1024), 60.0)
     assert watchdog._memory(used) == (64 + 950) << 20
     assert watchdog._memory(used, tables=16 << 20) == (64 + 16 + 200) << 20
+
+
+@pytest.mark.parametrize("slow", ["while True: pass", "import time; time.sleep(60)", "torch.mm(big, big)"])
+def test_one_slow_case_is_the_only_slow_one(engine, teacher, slow):
+    """Whether the process can be interrupted or not; which case comes first is drawn."""
+    double = f"def double(x):\n    if len(x) == 2:\n        {slow}\n    return 2 * x"
+    source = f"import torch\nbig = torch.ones(7000, 7000)\n{double}"
+    calls = [Call(f"case {n}", encode({"x": torch.full((n,), MARK)}), seconds=0.5) for n in (1, 2, 3)]
+    teacher.given = {"double": calls}
+    run = engine.run([Cell(source), graded("double"), Cell("def triple(x): return 3 * x"), graded("triple")], teacher)
+    problems = {key.removesuffix(AGAIN): o.problem for key, o in run.outcomes["double"].items()}
+    assert problems == {"case 1": "", "case 2": "timeout", "case 3": ""}
+    assert is_right(run.outcomes["triple"], 3)
+
+
+def test_compiled_functions_are_graded_as_they_are_written(engine, teacher):
+    plain = "@torch.compile\ndef double(x):\n    return 2 * x"
+    called = "triple = torch.compile(lambda x: 3 * x, mode='max-autotune')"
+    source = f"import torch\n{plain}\n@torch.compile(fullgraph=True)\ndef other(x):\n    return x\n{called}"
+    run = engine.run([Cell(source), graded("double"), graded("triple")], teacher)
+    assert is_right(run.outcomes["double"], 2) and is_right(run.outcomes["triple"], 3)
+    assert run.cpu_seconds < 5

@@ -20,7 +20,15 @@ from typing import Any, NoReturn
 from . import audit
 from .channel import Answering, Channel
 from .replay import wait_and_answer
-from .shell import NotebookShell, Outputs, direct_output, keep_one_thread, pair_over_loopback, refuse_input
+from .shell import (
+    NotebookShell,
+    Outputs,
+    compile_nothing,
+    direct_output,
+    keep_one_thread,
+    pair_over_loopback,
+    refuse_input,
+)
 from .snapshot import Names, answer_calls
 
 ENVIRONMENT = {
@@ -51,6 +59,7 @@ def run_notebook(
     direct_output(shell)
     refuse_input()
     keep_one_thread()
+    compile_nothing()
     pair_over_loopback()
     waiting, own, cells, replay = list(descriptors[1:]), os.getpid(), request["cells"], request["replay"]
     names: Names = {}

@@ -9,6 +9,7 @@ from mlsys_course.desk.check import Tree, allowed, decode, encode
 from mlsys_course.desk.check.driver import Candidate
 from mlsys_course.desk.check.tree import TreeError, leaves, map_tensors
 
+from .alarm import undisturbed
 from .channel import Channel
 
 RAISED = {kind.__name__: kind for kind in (
@@ -37,8 +38,9 @@ class RemotePart:
             blob = encode(request)
         except TreeError as error:
             raise TypeError(f"{self.__name__} takes tensors, numbers and strings: {error}") from None
-        self.channel.send({"kind": "part", "name": self.__name__}, blob)
-        head, blob = self.channel.receive()
+        with undisturbed():
+            self.channel.send({"kind": "part", "name": self.__name__}, blob)
+            head, blob = self.channel.receive()
         if head.get("refused"):
             raise ValueError(f"{self.__name__} refused: {head['refused']}")
         answer = decode(blob)

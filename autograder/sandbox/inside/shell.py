@@ -216,6 +216,17 @@ def keep_one_thread() -> None:
     torch.set_num_threads = set_num_threads
 
 
+def compile_nothing() -> None:
+    """``torch.compile`` gives the function itself: a compiler takes minutes here, and the same results come of both."""
+    import torch
+
+    def compile(model: Any = None, **_: Any) -> Any:
+        """As it is written."""
+        return model if model is not None else lambda function: function
+
+    torch.compile = compile  # type: ignore[assignment]
+
+
 def pair_over_loopback() -> None:
     """Where there are no socket pairs, as in a sealed sandbox, make them of TCP: event loops and duplex pipes ask."""
     try:

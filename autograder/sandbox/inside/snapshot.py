@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mlsys_course.desk.check import Outcome, decode, encode, run_case
-from mlsys_course.desk.check.driver import Candidate, Driver, accepts
+from mlsys_course.desk.check.driver import Candidate, Driver, accepts, student_line
 from mlsys_course.desk.check.edition import load_drivers
 from mlsys_course.desk.check.families import NAMES
 from mlsys_course.desk.check.record import keep_switches
@@ -20,6 +20,7 @@ from mlsys_course.desk.check.settings import as_the_lab_says
 from mlsys_course.desk.check.tree import TreeError
 
 from . import card
+from .alarm import Slow, within
 from .channel import Channel, Closed
 from .kernel import set_limits
 from .rank import RemoteCommunicator
@@ -89,7 +90,7 @@ def answer(channel: Channel, hello: Mapping[str, Any], namespace: dict[str, Any]
         with as_the_lab_says():
             with card.default() if on_card else contextlib.nullcontext():
                 inputs = card.moved(decode(blob)) if on_card else decode(blob)
-                outcome = outcome or _call(driver, candidate, inputs, parts, hello, comm)
+                outcome = outcome or _call(driver, candidate, inputs, parts, hello, comm, call.get("seconds", 0.0))
             broken = on_card and card.is_broken()
             _answer(channel, outcome, broken)
             if broken:
@@ -112,22 +113,16 @@ def _candidate(expression: str, namespace: dict[str, Any]) -> tuple[Candidate, s
 
 
 def _call(driver: Driver | None, candidate: Candidate, inputs: Mapping[str, Any], parts: Mapping[str, RemotePart],
-          hello: Mapping[str, Any], comm: RemoteCommunicator | None) -> Outcome:  # fmt: skip
+          hello: Mapping[str, Any], comm: RemoteCommunicator | None, seconds: float) -> Outcome:  # fmt: skip
     if driver is None:
         is_answer = isinstance(candidate, str | int | float | bool)
         return Outcome({"answer": candidate}) if is_answer else Outcome(problem="type")
-    return run_case(
-        driver,
-        candidate,
-        inputs,
-        parts=parts,
-        forbidden=hello["forbidden"],
-        allowed=hello["allowed"],
-        unchanged=hello["unchanged"],
-        messages=False,
-        comm=comm,
-        raw=True,
-    )
+    watch = {name: hello[name] for name in ("forbidden", "allowed", "unchanged")}
+    try:
+        with within(seconds) if comm is None else contextlib.nullcontext():  # ranks wait for each other
+            return run_case(driver, candidate, inputs, parts=parts, messages=False, comm=comm, raw=True, **watch)
+    except Slow as slow:
+        return Outcome(problem="timeout", line=student_line(slow))
 
 
 def _memory_errors(function: Any) -> Any:
