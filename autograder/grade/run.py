@@ -52,7 +52,12 @@ class Row:
     earlier: str = ""  # "known": graded by an earlier run; "outdated": and the lab has changed since
     outdated: str = ""  # what of the lab has changed since
     change: str = ""  # against an earlier grade, and why
-    counted: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # the points that each adds, to how many
+    counted: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # what each adds, to how many; default: all
+
+    def __post_init__(self) -> None:
+        if not self.counted:
+            alike = {name: (verdict.score, verdict.max_score) for name, verdict in self.verdicts.items()}
+            object.__setattr__(self, "counted", alike)
 
     @property
     def score(self) -> float:

@@ -61,8 +61,9 @@ def opened(tmp_path_factory) -> Iterator[Course]:
         (root / "submitted" / name / STEM / f"{STEM}.ipynb").write_bytes(notebook)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "Engine", InProcess)
-        with Recorder(root / "into", STEM) as recorder, Session(load_course(root), STEM, unsafe=True) as opened:
-            recorder.generate(made.solution, opened.folder)
-            course = Course(root, opened, recorder)
-            course.rows()
-            yield course
+        opened = Session(load_course(root), STEM, unsafe=True)
+    with opened, Recorder(root / "into", STEM) as recorder:
+        recorder.generate(made.solution, opened.folder)
+        course = Course(root, opened, recorder)
+        course.rows()
+        yield course

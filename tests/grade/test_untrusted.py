@@ -53,7 +53,8 @@ def test_nothing_that_a_student_wrote_moves_the_cursor_or_hides(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", NASTY)
 def test_a_page_shows_what_is_there(kind, tmp_path):
-    told = {"score": 0.0, "max_score": 4.0, "note": NASTY[kind], "misconceptions": [], "status": "wrong"}
+    told = {"kind": "core", "score": 0.0, "max_score": 4.0, "counted": (0.0, 4.0), "status": "wrong"}
+    told |= {"note": NASTY[kind], "misconceptions": []}
     entry = Entry(STEM, NASTY[kind], "", "", "", {"times": told}, {"flags": {"x": [NASTY[kind]]}}, NASTY[kind])
     page = write_report(tmp_path, STEM, [entry]).read_text("utf-8")
     assert not set(page) & set("\x1b\x07\x9b\x9d\x9c\u202e\u2066\x0b\x85\U000e0041")
