@@ -52,7 +52,7 @@ class Row:
     earlier: str = ""  # "known": graded by an earlier run; "outdated": and the lab has changed since
     outdated: str = ""  # what of the lab has changed since
     change: str = ""  # against an earlier grade, and why
-    counted: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # what each adds, to how many; default: all
+    counted: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # what each adds, to how many
 
     def __post_init__(self) -> None:
         if not self.counted:

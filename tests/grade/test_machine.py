@@ -247,7 +247,7 @@ def test_a_sandbox_that_nobody_could_watch_has_no_outcome(monkeypatch):
     watchdog.thread.join(5)
     asked = Submission(Warm(), Limits(), [], SimpleNamespace(), {}, {}, {})  # type: ignore[arg-type]
     with pytest.raises(SandboxUnavailable, match="nobody could watch"):
-        asked._count(watchdog)
+        asked.count(watchdog)
     assert sandbox.ended.is_set()
 
 

@@ -66,7 +66,7 @@ def test_a_spreadsheet_computes_nothing(text, tmp_path):
     verdict = Verdict("times", "core", "wrong", -0.5, 4.0, note=text)
     write_csv(tmp_path / "a.csv", STEM, [Row(text, {"times": verdict})])
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
-        _, (student, _, _, score, most, status, hint) = csv.reader(file)
+        _, (student, _, _, score, most, status, hint, _) = csv.reader(file)
     assert student[0] in "'\ufffd" and hint[0] in "'\ufffd" and status == "wrong"
     assert (float(score), float(most)) == (-0.5, 4.0)
 
