@@ -1,5 +1,9 @@
 """What a release says to students: ``README.md``, ``requirements.txt``, ``environment.yml``."""
 
+from dataclasses import asdict
+
+from mlsys_course.desk.lateness import in_words
+
 from ..course import Course
 from ..term.editions import components
 from .wheel import requirements
@@ -8,6 +12,7 @@ README = """\
 # {title}
 
 {course}, {term}. {points:g} points, due {due}.
+{late}
 
 ## Start
 
@@ -60,6 +65,7 @@ def readme(course: Course, stem: str, title: str, points: float, wheel: str) -> 
         term=course.term.name,
         points=points,
         due=due,
+        late=in_words(asdict(course.plan.late)) if plan.due else "",
         stem=stem,
         short=stem.split("_")[0],
         wheel=wheel,
