@@ -59,13 +59,14 @@ class Submission:
                 problem = (
                     f"{name} is a link, a file with several names, or no file at all; hand in the notebook itself."
                 )
-        if timestamp and not (understood := in_utc(timestamp)):
+        understood = in_utc(timestamp) if timestamp else b""
+        if timestamp and not understood:
             spelt = printable(timestamp)
             refused = [
                 *refused,
                 f"timestamp.txt: {spelt!r} is no time that is understood; write it as 2026-09-29 04:30:00 UTC",
             ]
-        timestamp = understood if timestamp else b""
+        timestamp = understood
         secret = read_regular(self.folder / SECRET, 200) or b""
         return HandedIn(self.student, blob or b"", files, timestamp, problem, tuple(refused), secret)
 

@@ -90,7 +90,7 @@ def answer(channel: Channel, hello: Mapping[str, Any], namespace: dict[str, Any]
         with as_the_lab_says():
             with card.default() if on_card else contextlib.nullcontext():
                 inputs = card.moved(decode(blob)) if on_card else decode(blob)
-                outcome = outcome or _call(driver, candidate, inputs, parts, hello, comm, call["seconds"])
+                outcome = outcome or _call(driver, candidate, inputs, parts, hello, comm, call.get("seconds", 0.0))
             broken = on_card and card.is_broken()
             _answer(channel, outcome, broken)
             if broken:
