@@ -169,6 +169,8 @@ class Book:
 
     def set_due(self, stem: str, due: datetime) -> None:
         """When a lab is due; where that is news, penalties follow."""
+        if isinstance(self._penalties.plugin_inst, CoursePolicy):
+            self._penalties.plugin_inst.due = due
         with self.transaction() as book:
             assignment: Any = book.find_assignment(stem)
             when = due.astimezone(UTC).replace(tzinfo=None)

@@ -1,10 +1,11 @@
 """Submissions on disk: what is looked for, copied by allow-list and size, never through a link."""
 
-import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import dateutil.parser
 from nbgrader.utils import parse_utc
 
 from mlsys_course.desk.receipt import PART, PART_BYTES, PART_FILES, check_student
@@ -14,7 +15,11 @@ from ..files import digest_of_files, read_regular
 from ..nbgrader_config import SECRET
 from .repair import MOST_BYTES
 
-TIMESTAMP = re.compile(rb"[\w :+.\-]{8,60}\s*")
+HOURS = {"UTC": 0, "GMT": 0, "EDT": -4, "EST": -5, "CDT": -5, "CST": -6, "MDT": -6, "MST": -7, "PDT": -7, "PST": -8,
+         "AKDT": -8, "AKST": -9, "HST": -10, "WEST": 1, "BST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3}  # fmt: skip
+ZONES = {
+    name: 3600 * hours for name, hours in HOURS.items()
+}  # those of an abbreviation that means one thing in a class
 
 
 class IntakeError(CourseProblem):
@@ -52,8 +57,14 @@ class Submission:
                 problem = (
                     f"{name} is a link, a file with several names, or no file at all; hand in the notebook itself."
                 )
-        if timestamp and not _is_time(timestamp):
-            timestamp, refused = b"", [*refused, "timestamp.txt: no time in it"]
+        understood = in_utc(timestamp) if timestamp else b""
+        if timestamp and not understood:
+            spelt = printable(timestamp)
+            refused = [
+                *refused,
+                f"timestamp.txt: {spelt!r} is no time that is understood; write it as 2026-09-29 04:30:00 UTC",
+            ]
+        timestamp = understood
         secret = read_regular(self.folder / SECRET, 200) or b""
         return HandedIn(self.student, blob or b"", files, timestamp, problem, tuple(refused), secret)
 
@@ -90,13 +101,20 @@ def _writable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _is_time(text: bytes) -> bool:
-    if not TIMESTAMP.fullmatch(text):
-        return False
+def in_utc(text: bytes) -> bytes:
+    """A time in whatever spelling, as nbgrader reads it: without a zone it is UTC; empty where it is not understood."""
     try:
-        return parse_utc(text.decode().strip()) is not None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # dateutil takes a zone that it does not know for none
+            when = dateutil.parser.parse(text.decode("utf-8-sig").strip(), tzinfos=ZONES)
+        return f"{parse_utc(when):%Y-%m-%d %H:%M:%S.%f} UTC".encode()
     except Exception:  # whatever dateutil makes of it
-        return False
+        return b""
+
+
+def printable(text: bytes) -> str:
+    """A text's first characters, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in text.decode("utf-8", "replace")[:60])
 
 
 def submissions(folder: Path, stem: str) -> list[Submission]:

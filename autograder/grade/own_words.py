@@ -8,8 +8,7 @@ import ast
 import re
 from collections.abc import Sequence
 
-from mlsys_course.desk.outside import bound
-from mlsys_course.desk.syntax import parse
+from mlsys_course.desk.syntax import bound, parse
 
 from ..sandbox import Cell, CellRun
 from ..sandbox.said import EXCEPTIONS

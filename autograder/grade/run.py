@@ -235,6 +235,8 @@ class _GradingRun:
         if handed.problem:
             repaired.unreadable = handed.problem
         graded = session.grade(repaired.to_notebook(), handed.files, handed.student)
+        if untimed := [why for why in handed.refused if why.startswith("timestamp.txt")]:
+            graded = replace(graded, flags={**graded.flags, "time": untimed})
         verdicts = with_notes(graded.verdicts, repaired.notes)
         facts = {**_facts(graded), "unsafe": session.unsafe}
         # Rows are kept until the end of the run: what each case came to is not, it would be half a megabyte for each.

@@ -62,7 +62,7 @@ ROADS = frozenset((
     "runpy", "code", "codeop", "types", "builtins", "marshal", "pickle", "shelve", "base64", "binascii", "codecs",
     "os", "posix", "subprocess", "multiprocessing", "socket", "mmap", "signal", "threading.settrace", "IPython",
     "torch.jit", "torch.library", "torch.overrides", "torch.ops", "torch._C", "torch._ops", "torch._dynamo",
-    "torch.compiler", "torch.fx", "torch.export", "torch.onnx", "torch.package", "torch.load",
+    "torch.compile", "torch.compiler", "torch.fx", "torch.export", "torch.onnx", "torch.package", "torch.load",
     "torch.classes", "torch.utils.cpp_extension", "torch.utils._python_dispatch", "torch.nn.Transformer",
     "torch.nn.modules", "torch.nn.attention", "torch._transformer_encoder_layer_fwd", "numpy.ctypeslib",
 ))  # fmt: skip

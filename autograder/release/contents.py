@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ def contents(course: Course, stem: str, number: int) -> dict[str, bytes]:
         "release": number,
         "points": points,
         "due": _due(course, stem),
+        "timezone": str(course.plan.zone),
+        "late": asdict(course.plan.late),
         "exercises": [{"id": item.id, "kind": item.kind, "points": max_score(item)} for item in items],
         "syllabus": [_row(course, name) for name in course.syllabus],
         "withheld": course.withheld(stem),

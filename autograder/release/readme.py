@@ -1,5 +1,8 @@
 """What a release says to students: ``README.md``, ``requirements.txt``, ``environment.yml``."""
 
+from dataclasses import asdict
+
+from mlsys_course.desk.lateness import in_words
 from mlsys_course.desk.points import LabPoints
 
 from ..course import Course
@@ -10,6 +13,7 @@ README = """\
 # {title}
 
 {course}, {term}. {points}, due {due}.
+{late}
 
 ## Start
 
@@ -62,6 +66,7 @@ def readme(course: Course, stem: str, title: str, points: LabPoints, wheel: str)
         term=course.term.name,
         points=_points(points),
         due=due,
+        late=in_words(asdict(course.plan.late)) if plan.due else "",
         stem=stem,
         short=stem.split("_")[0],
         wheel=wheel,

@@ -1,9 +1,11 @@
 """What a late submission costs, by ``[late]`` in ``course.toml``; nbgrader's gradebook holds the penalty."""
 
-import math
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
-DAY = 86400.0
+from mlsys_course.desk.lateness import days_late
+
+NO_DATE = datetime(2000, 1, 1, tzinfo=UTC)  # whose days all have 24 hours
 
 
 @dataclass(frozen=True)
@@ -15,11 +17,9 @@ class LatePolicy:
     percent_a_day: float = 0
     closes_after_days: float | None = None
 
-    def penalty(self, points: float, seconds_late: float) -> float:
-        """The points that are taken off ``points``."""
-        late = seconds_late - 60 * self.grace_minutes
-        if late <= 0:
-            return 0.0
-        if self.closes_after_days is not None and late > DAY * self.closes_after_days:
+    def penalty(self, points: float, seconds_late: float, due: datetime = NO_DATE) -> float:
+        """The points that are taken off ``points``. Days are those of the due date's own zone."""
+        days = days_late(due, due.astimezone(UTC) + timedelta(seconds=seconds_late), self.grace_minutes)
+        if self.closes_after_days is not None and days > self.closes_after_days:
             return points
-        return points * min(1.0, math.ceil(late / DAY) * self.percent_a_day / 100)
+        return points * min(1.0, days * self.percent_a_day / 100)

@@ -1,6 +1,5 @@
 """From lab to lab: a student's own functions that pass, kept in ``my_mlsys/`` and taken from there later."""
 
-import ast
 import hashlib
 import importlib
 import importlib.util
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..substrate.errors import CourseProblem
-from .check.reach import parse_cell, reach, used_names_of
+from .check.reach import bound_names, parse_cell, reach, used_names_of
 from .workbook import candidate_names, grade_id, mended_notebook, run_checks
 from .workspace import HIDDEN, save
 
@@ -47,10 +46,15 @@ def carry(folder: Path, workspace: Path) -> dict[str, str]:
     (notebook, _), stem = mended_notebook(folder), folder.name
     component = stem.split("_", 1)[1]
     names = candidate_names(notebook)
-    became = {found.exercise: found.status for found in run_checks(folder)}
+    checked = run_checks(folder)
+    became = {found.exercise: found.status for found in checked}
+    answers = [found.exercise for found in checked if found.recorded]
     skip = [c for c in notebook.cells if grade_id(c) in names or grade_id(c).startswith("experiment-")]
     sources = [c.source for c in notebook.cells if c.cell_type == "code" and c not in skip]
-    passing = {e: names[e] for e, status in became.items() if status == "ok" and _is_code(sources, names[e])}
+    passing = {e: names[e] for e, status in became.items() if status == "ok" and e not in answers}
+    for exercise in [e for e in passing if not _is_code(sources, names[e])]:
+        became[exercise] = f"passes, and is not carried: no cell defines {passing.pop(exercise)} by def, class or ="
+    became |= dict.fromkeys(answers, "recorded; an answer is nothing to carry")
     while passing:
         body = module_text(sources, passing)
         kept = _verified(workspace, component, folder, passing, body)
@@ -69,9 +73,8 @@ def module_text(sources: list[str], names: dict[str, str]) -> str:
 
 
 def _is_code(sources: list[str], expression: str) -> bool:
-    """Whether an expression is a function or class of the notebook's, not a choice's answer."""
-    defined = {s.name for t in sources for s in parse_cell(t) if isinstance(s, ast.FunctionDef | ast.ClassDef)}
-    return expression in defined
+    """Whether a cell gives the name a meaning: a function, a class, a lambda, an instance."""
+    return expression in {name for text in sources for one in parse_cell(text) for name in bound_names(one)}
 
 
 def _write(folder: Path, component: str, stem: str, body: str) -> Path:

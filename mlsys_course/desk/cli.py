@@ -56,7 +56,7 @@ def start(
 def check(
     lab: LabName,
     experiments: Annotated[bool, typer.Option(help="Run the experiments too; they take longer.")] = False,
-    seconds: Seconds = 300,
+    seconds: Seconds = 30,
 ) -> None:
     """Run your notebook from the top in a clean process, and show your points on the public cases."""
     from .workbook import find_lab
@@ -71,7 +71,7 @@ def check(
     raise typer.Exit(0 if all(row.status == "ok" for row in ran.found) else 1)
 
 
-def run_with_progress(folder: Path, *, experiments: bool = False, seconds: int = 300) -> "Ran":
+def run_with_progress(folder: Path, *, experiments: bool = False, seconds: int = 30) -> "Ran":
     """A clean run of the notebook, shown cell by cell, and remembered for ``mlsys progress``."""
     from .points import counted_at
     from .progress import remember
@@ -137,7 +137,7 @@ def submit(
     into: Annotated[Path | None, typer.Option(help="Where the zip goes; default: beside the lab.")] = None,
     run: Annotated[bool, typer.Option(help="Run the notebook first, as `mlsys check` does.")] = True,
     strict: Annotated[bool, typer.Option("--strict", help="Pack nothing where something would lose points.")] = False,
-    seconds: Seconds = 300,
+    seconds: Seconds = 30,
 ) -> None:
     """Look for what would lose points, pack the notebook and my_mlsys/, and print a receipt."""
     from .submit import prepare, who

@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from .lateness import cost
 from .mend import COPY
 from .outside import outside
 from .recognise import STUBS, bare, grade_id
@@ -161,4 +162,4 @@ def of_the_edition(folder: Path, workspace: Workspace) -> Iterator[str]:
     due = due_of(edition)
     if due and due < datetime.now(UTC):
         late = timedelta(seconds=int((datetime.now(UTC) - due).total_seconds()))
-        yield f"It was due {said_due(due)}, {late} ago; the term's rule for late work applies."
+        yield f"It was due {said_due(due)}, {late} ago; {cost(due, datetime.now(UTC), edition.get('late', {}))}."

@@ -11,25 +11,13 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from .environment import PACKAGES
-from .recognise import defined, grade_id
+from .recognise import grade_id
 
-IMPORTS = re.compile(r"^[ \t]*(?:from[ \t]+[\w.]+[ \t]+)?import[ \t]+\(?([^#\n]+)", re.MULTILINE)
 FROM = re.compile(r"^[ \t]*(?:from|import)[ \t]+([^#\n]+)", re.MULTILINE)
 OURS = {"mlsys_course", "my_mlsys", "drivers"}
 WINDOWS = re.compile(
     r"^[ \t]*%matplotlib[ \t]+(?!inline\b|agg\b|-)(\w+)|matplotlib\.use\([\"'](?!module:|agg|Agg)(\w+)", re.MULTILINE
 )
-
-
-def bound(source: str) -> set[str]:
-    """Names that a cell gives a meaning to, also by imports, whether or not its text can be parsed."""
-    names = defined(source)
-    for line in IMPORTS.findall(source):
-        for name in line.strip(" )").split(","):
-            words = name.split()
-            if words:
-                names.add(words[-1] if "as" in words else words[0].split(".")[0])
-    return names
 
 
 def outside(notebook: NotebookNode, folder: Path) -> Iterator[str]:

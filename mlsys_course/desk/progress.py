@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from ..substrate.errors import CourseProblem
+from .lateness import state
 from .points import counted_at, total
 from .receipt import Receipt, receipt_from
 from .release import due_of
@@ -29,6 +30,7 @@ class Row:
     carried: bool
     submitted: str
     next: str
+    state: str = ""  # "overdue" or "closed"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Progress:
         """Texts of each row: lab, due, points, carried and handed in, next."""
         for row in self.rows:
             due = f"{row.due:%d %b %H:%M}" if row.due else ""
+            due += f", {row.state}" if row.state else ""
             done = ", ".join(text for text in ("carried" if row.carried else "", row.submitted) if text)
             yield row.lab, due, row.points, done, row.next
 
@@ -89,14 +92,18 @@ def remember(workspace: Workspace, folder: Path, points: Mapping[str, tuple[floa
 def progress(workspace: Workspace) -> Progress:
     """Every lab of the syllabus that the newest edition names, and those that lie here besides."""
     record, receipts = workspace.record(RECORD), receipts_of(workspace)
-    rows = []
-    for lab, entry in syllabus(workspace).items():
+    rows, known = [], syllabus(workspace)
+    zone = next((entry["timezone"] for entry in known.values() if entry.get("timezone")), "")
+    rule: Mapping = next((entry["late"] for entry in known.values() if entry.get("late")), {})
+    for lab, entry in known.items():
         folder = workspace.root / lab
         points = _points(folder, record.get(lab))
         carried = (workspace.parts / f"{entry.get('component', '')}.py").is_file()
         handed = receipts.get(lab)
         submitted = f"handed in {_local(handed.time)} ({handed.short})" if handed else ""
-        rows.append(Row(lab, due_of(entry), _said(points), carried, submitted, _next(lab, points, carried, handed)))
+        due, then = due_of({"timezone": zone, **entry}), _next(lab, points, carried, handed)
+        late = "" if handed else state(due, datetime.now(UTC), rule)
+        rows.append(Row(lab, due, _said(points), carried, submitted, then, late))
     return Progress(rows)
 
 
@@ -108,12 +115,17 @@ def syllabus(workspace: Workspace) -> dict[str, Mapping]:
             editions.append(read_edition(folder))
     rows: dict[str, Mapping] = {}
     for edition in sorted(editions, key=lambda e: str(e.get("due"))):
-        rows |= {str(row["lab"]): row for row in edition.get("syllabus", []) if "lab" in row}
+        rows |= {str(row["lab"]): row for row in edition.get("syllabus", []) if _exists(row)}
         rows[str(edition["lab"])] = edition
     for notebook in sorted(workspace.root.glob("lab*/lab*.ipynb")):
         if notebook.stem == notebook.parent.name:
             rows.setdefault(notebook.stem, {"component": notebook.stem.split("_", 1)[-1]})
     return dict(sorted(rows.items()))
+
+
+def _exists(row: Mapping) -> bool:
+    """Whether a lab of the syllabus has been written: one that has not has no points."""
+    return "lab" in row and row.get("points", 0) is not None
 
 
 def receipts_of(workspace: Workspace) -> dict[str, Receipt]:

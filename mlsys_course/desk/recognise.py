@@ -13,10 +13,9 @@ from functools import cached_property
 
 from nbformat import NotebookNode
 
-from .syntax import parse
+from .syntax import defined, parse
 
 STUBS = ("Write this part, then run the cell again.", "*Your answer: replace this line.*")
-DEFINES = re.compile(r"^(?:async +)?(?:def|class) +(\w+)|^(\w+) *(?::[^=\n]+)?=(?!=)", re.MULTILINE)
 OURS = re.compile(r"release-\d+-")  # ids of the cells that `mlsys update` puts below a student's
 
 
@@ -76,11 +75,6 @@ def is_blank(source: str, released: str) -> bool:
 def bare(text: str) -> str:
     """A text without what nobody would call an edit: the ends of its lines, and empty lines around it."""
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
-
-
-def defined(source: str) -> set[str]:
-    """Names that a text gives a meaning to at its margin."""
-    return {name for match in DEFINES.findall(source) for name in match if name}
 
 
 def recognise(cells: Sequence[Plain], released: Sequence[NotebookNode]) -> Recognised:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .workspace import DeskError
 
@@ -148,11 +149,16 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 def due_of(edition: Mapping[str, Any]) -> datetime | None:
-    """When a lab is due, in this machine's time zone; None where the edition does not say."""
+    """When a lab is due, on the clock of the course; None where the edition does not say."""
     try:
-        return datetime.fromisoformat(str(edition["due"])).astimezone()
+        due = datetime.fromisoformat(str(edition["due"]))
+        due = due if due.tzinfo else due.astimezone()
     except (KeyError, ValueError, OverflowError):
         return None
+    try:
+        return due.astimezone(ZoneInfo(edition["timezone"])) if edition.get("timezone") else due
+    except (ZoneInfoNotFoundError, ValueError, TypeError):  # Windows has no list of zones: the offset will do
+        return due
 
 
 def said_due(due: datetime | None) -> str:

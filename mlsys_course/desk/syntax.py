@@ -1,6 +1,10 @@
-"""Python text as a syntax tree, in threads too."""
+"""Python text as a syntax tree, in threads too; and the names that a text defines, whether or not it can be parsed."""
 
 import ast
+import re
+
+DEFINES = re.compile(r"^(?:async +)?(?:def|class) +(\w+)|^(\w+) *(?::[^=\n]+)?=(?!=)", re.MULTILINE)
+IMPORTS = re.compile(r"^[ \t]*(?:from[ \t]+[\w.]+[ \t]+)?import[ \t]+\(?([^#\n]+)", re.MULTILINE)
 
 
 def parse(text: str) -> ast.Module:
@@ -15,3 +19,19 @@ def parse(text: str) -> ast.Module:
         except SystemError:
             continue
     return ast.parse(text)
+
+
+def defined(source: str) -> set[str]:
+    """Names that a text gives a meaning to at its margin."""
+    return {name for match in DEFINES.findall(source) for name in match if name}
+
+
+def bound(source: str) -> set[str]:
+    """Names that a cell gives a meaning to, also by imports, whether or not its text can be parsed."""
+    names = defined(source)
+    for line in IMPORTS.findall(source):
+        for name in line.strip(" )").split(","):
+            words = name.split()
+            if words:
+                names.add(words[-1] if "as" in words else words[0].split(".")[0])
+    return names

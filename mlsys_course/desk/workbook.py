@@ -18,12 +18,14 @@ from .mend import mend, named
 from .outside import outside
 from .recognise import grade_id, is_question
 from .release import read_release
+from .syntax import bound
 from .workspace import DeskError, Workspace, read_edition
 
 RESULTS = (
     "MLSYS_CHECK_RESULTS"  # as check/cell.py has it, which imports torch: seconds that this process can do without
 )
-CELL_SECONDS = 300  # a cell may take so long
+CELL_SECONDS = 30  # a cell may take so long; somewhat longer than grading allows, for a slow machine
+EXPERIMENT_SECONDS = 300
 STUCK_SECONDS = 10  # after an interrupt, until Python must answer again
 CHECK = re.compile(r'^check\("(\w+)", (.+)\)\s*$', re.MULTILINE)
 ALL_PASS = re.compile(r"^(\w+): (all cases pass|recorded)\b")  # a check's first line, by check/verdict_table.py
@@ -238,7 +240,7 @@ def run_notebook(
     ran.parts = {row["part"]: row["whose"] for row in rows if "part" in row}
     checked = {row["exercise"]: row for row in rows if "exercise" in row}
     ran.outside = list(outside(read_notebook(folder), folder))
-    ran.found = [_found(folder, name, checked.get(name)) for name in wanted]
+    ran.found = [_found(folder, name, checked.get(name), cells) for name in wanted]
     return ran
 
 
@@ -256,9 +258,13 @@ def _run_cells(
     from nbclient.util import run_sync
 
     limit = float(seconds)
+
+    def most(cell: NotebookNode) -> float:
+        return max(limit, EXPERIMENT_SECONDS) if grade_id(cell).startswith("experiment-") else limit
+
     client = NotebookClient(
         notebook,
-        timeout_func=lambda cell: limit,
+        timeout_func=most,
         kernel_name="python3",
         extra_arguments=["--log-level=40"],  # errors only
         allow_errors=True,
@@ -273,7 +279,7 @@ def _run_cells(
             try:
                 client.execute_cell(cell, number - 1)
             except CellTimeoutError:
-                ran.troubles.append(f"{_place(number, cell)} ran longer than {seconds} s and was stopped")
+                ran.troubles.append(f"{_place(number, cell)} ran longer than {most(cell):g} s and was stopped")
                 try:
                     run_sync(client.km.interrupt_kernel)()  # type: ignore[union-attr]
                     limit = float(STUCK_SECONDS)
@@ -282,6 +288,9 @@ def _run_cells(
                 except (CellTimeoutError, DeadKernelError):
                     ran.troubles.append("It would not be stopped, so the cells after it were not run")
                     return
+            except KeyboardInterrupt:
+                run_sync(client.km.shutdown_kernel)(now=True)  # type: ignore[union-attr]
+                raise
             except DeadKernelError:
                 ran.troubles.append(f"{_place(number, cell)} ended Python itself; the cells after it were not run")
                 return
@@ -315,12 +324,33 @@ def _note_undefined(number: int, cell: NotebookNode, ran: Ran) -> None:
             ran.undefined[number] = match[1]
 
 
-def _found(folder: Path, name: str, row: dict | None) -> Found:
+def _found(folder: Path, name: str, row: dict | None, cells: Sequence[tuple[int, NotebookNode]]) -> Found:
     from .check.edition import load_specification
 
     if row is None:  # the candidate's name was not defined, so the cell never reached check()
         specification = load_specification(folder, name)
-        why = "its cell did not run; is there a syntax error, or a name without a definition?"
-        why = "not answered yet" if specification.kind == "choice" else why
+        why = _unreached(name, cells)
+        why = "not answered yet" if specification.kind == "choice" and not why.startswith("stopped") else why
         return Found(name, "missing", 0.0, specification.max_score, why=why)
-    return Found(name, row["status"], row["score"], row["max_score"], row["hints"], row["why"])
+    numbers = {cell.get("execution_count"): number for number, cell in cells}
+    lines = [f"cell {numbers.get(count, '?')}, line {line}: {text}" for count, line, _, text in row["trace"][-1:]]
+    why = "; ".join(filter(None, [row["why"], *lines, row["beside"]]))
+    return Found(name, row["status"], row["score"], row["max_score"], row["hints"], why)
+
+
+def _unreached(name: str, cells: Sequence[tuple[int, NotebookNode]]) -> str:
+    """Why a graded cell came to nothing: it was stopped, or a name was not there, and from where it would have come."""
+    own = next((cell for _, cell in cells if grade_id(cell) == name), None)
+    errors = [o for o in own.get("outputs", []) if o.get("output_type") == "error"] if own is not None else []
+    if errors and errors[-1]["ename"] == "KeyboardInterrupt":
+        return "stopped, since it took too long"
+    match = re.match(r"name '(\w+)' is not defined", errors[-1]["evalue"]) if errors else None
+    if not match:
+        return "its cell did not run; is there a syntax error, or a name without a definition?"
+    for number, cell in reversed(cells):
+        if match[1] in bound(cell.source):
+            failed = [o["ename"] for o in cell.get("outputs", []) if o.get("output_type") == "error"]
+            return f"{match[1]} comes from {_place(number, cell)}" + (
+                f", which stopped: {failed[-1]}" if failed else ""
+            )
+    return f"no cell defines {match[1]}"

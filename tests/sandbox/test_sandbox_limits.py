@@ -52,7 +52,7 @@ def test_a_loop_in_a_call(engine, teacher):
     assert {o.problem for o in run.outcomes["double"].values()} == {"timeout"}
     assert run.problems == {"double": "A sealed case took longer than this exercise allows."}
     assert is_right(run.outcomes["triple"], 3)
-    assert run.wall_seconds < 3
+    assert run.wall_seconds < 5  # each of the four calls has its half second
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
 """What mlsys carry writes to my_mlsys/, and what of somebody's own it finds there."""
 
-from mlsys_course.desk.carry import _write, untouched
+import pytest
 
-from .conftest import tree
+from mlsys_course.desk import carry as carrying
+from mlsys_course.desk.carry import _write, carry, untouched
+from mlsys_course.desk.workbook import Found
+
+from .conftest import cell, tree
 
 ONE, TWO, THREE = ("def f():\n    return 1\n", "def f():\n    return 2\n", "def f():\n    return 3\n")
 
@@ -32,3 +36,26 @@ def test_line_ends_of_another_system_are_no_edit(desk):
     path = _write(desk.parts, "attention", "lab02_attention", ONE)
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert untouched(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "times = lambda x: {factor} * x",
+        "import functools\ndef scaled(x, by):\n    return by * x\ntimes = functools.partial(scaled, by={factor})",
+        "class Times:\n    def __call__(self, x):\n        return {factor} * x\n\ntimes = Times()",
+    ],
+)
+def test_lambdas_partials_and_instances_are_carried(started, edit, small_lab, desk, monkeypatch, source):
+    factor = small_lab.lab.variants["factor"]
+    edit(started, lambda nb: cell(nb, "solution-times").update(source=source.replace("{factor}", str(factor))))
+    monkeypatch.setattr(carrying, "run_checks", lambda folder: [Found("times", "ok", 4, 4)])
+    assert carry(started, desk.root) == {"times": "carried to foundations.py"}
+
+
+def test_what_is_not_carried_says_why(started, edit, desk, monkeypatch):
+    edit(started, lambda nb: cell(nb, "solution-times").update(source="globals()['times'] = abs"))
+    monkeypatch.setattr(carrying, "run_checks", lambda folder: [Found("times", "ok", 4, 4)])
+    assert carry(started, desk.root)["times"].startswith("passes, and is not carried: no cell defines times")
+    monkeypatch.setattr(carrying, "run_checks", lambda folder: [Found("times", "ok", 0, 4)])
+    assert carry(started, desk.root) == {"times": "recorded; an answer is nothing to carry"}

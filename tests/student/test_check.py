@@ -1,9 +1,12 @@
 """mlsys check where a notebook does not behave: what stopped which cell is said, and what was found counts."""
 
 import io
+import signal
+import time
 from pathlib import Path
 
 import nbformat
+import pytest
 from rich.console import Console
 
 from mlsys_course.desk import workbook
@@ -12,6 +15,7 @@ from mlsys_course.desk.cli import check_table, check_total
 from mlsys_course.desk.points import LabPoints
 from mlsys_course.desk.workbook import Found, Ran, run_notebook
 
+from .conftest import cell as cell_of
 from .conftest import solve
 
 LOOP = "import time\nwhile True:\n    time.sleep(1)"
@@ -77,3 +81,33 @@ def test_an_answer_that_is_recorded_is_no_point_lost(tmp_path):
     assert check_total(tmp_path, ran) == (
         "On public cases 1 of 2 pass: 5 of 7 points, 1 of them bonus; 1 recorded, whose points come with the grade."
     )
+
+
+def test_an_interrupt_stops_everything_at_once(started, edit, small_lab):
+    """Ctrl-C while a cell loops that no interrupt of Python's could end."""
+    with_cell(edit, started, STUBBORN, solve(small_lab))
+    when: list[float] = []
+
+    def interrupt(*_) -> None:
+        when.append(time.monotonic())
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            looping = lambda done, of: signal.alarm(1) if done == 1 else None  # noqa: E731
+            run_notebook(started, progress=looping)
+        assert when and time.monotonic() - when[0] < 5
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_what_a_check_needs_is_pointed_at(started, edit, small_lab):
+    raises = "def times(x):\n    scale = [1][x.numel()]\n    return scale * x"
+    edit(started, lambda notebook: cell_of(notebook, "solution-times").update(source=raises))
+    assert "cell 4, line 2: scale = [1][x.numel()]" in run_notebook(started).found[0].why
+    stops = "import absent_everywhere\ndef times(x):\n    return x"
+    edit(started, lambda notebook: cell_of(notebook, "solution-times").update(source=stops))
+    ran = run_notebook(started)
+    assert ran.found[0].why == "times comes from cell 4 (import absent_everywhere), which stopped: ModuleNotFoundError"
+    assert ran.troubles[0].startswith("cell 4 (import absent_everywhere) stopped first, with ModuleNotFoundError")

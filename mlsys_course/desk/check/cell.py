@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from .edition import load_drivers, load_specification
 from .families import words
 from .guard import forbidden_in
 from .meter import run_measured
+from .pointing import origin
 from .reach import reach
 from .settings import as_the_lab_says
 from .tree import Tree, map_tensors
@@ -65,7 +67,21 @@ def verdict_on(exercise: str, candidate: Candidate, folder: Path, device: str | 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with as_the_lab_says():
         outcomes = run_cases(specification, driver, candidate, device)
-        return judge(specification, outcomes, driver)
+        return judge(specification, {case: _with_origin(o, folder) for case, o in outcomes.items()}, driver)
+
+
+def _with_origin(outcome: Outcome, folder: Path) -> Outcome:
+    """Of a name that is not defined, where in the notebook it would be."""
+    match = re.match(r"NameError: name '(\w+)' is not defined", outcome.detail)
+    path = folder.resolve() / f"{folder.resolve().name}.ipynb"
+    if outcome.problem != "raised" or not match or not path.is_file():
+        return outcome
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8-sig"))["cells"]
+        sources = ["".join(cell["source"]) if cell["cell_type"] == "code" else "" for cell in cells]
+    except (OSError, ValueError, KeyError, TypeError):
+        return outcome
+    return replace(outcome, beside=origin(match[1], sources))
 
 
 def run_cases(
@@ -136,6 +152,8 @@ def _record(verdict: Verdict) -> None:
             "max_score": verdict.max_score,
             "hints": list(verdict.hints),
             "why": "" if verdict.ok else _why(verdict),
+            "trace": next((list(r.outcome.trace) for r in verdict.results if r.outcome.trace), []),
+            "beside": next((r.outcome.beside for r in verdict.results if r.outcome.beside), ""),
         }
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

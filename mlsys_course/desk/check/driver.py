@@ -13,6 +13,7 @@ import torch
 from ...substrate.ranks import Action, Communicator, ThreadCommunicator
 from .guard import Forbidden, guarded
 from .outcome import NOT_WRITTEN, Outcome
+from .pointing import driver_line, frames_of, given, is_notebooks
 from .ranked import run_ranks
 from .seen import Seen, candidates_own, seen_by
 from .tree import Tree, TreeError, leaves, map_tensors, plain
@@ -89,7 +90,7 @@ def raised(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
 def student_line(error: BaseException) -> tuple[str, int] | None:
     """(file name, line number) of the innermost frame that is a notebook's."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if "ipykernel" in frame.filename or frame.filename.startswith("<ipython-input") or "<cell" in frame.filename:
+        if is_notebooks(frame.filename):
             return frame.filename, frame.lineno or 0
     return None
 
@@ -145,9 +146,22 @@ def run_case(
         return Outcome(problem="missing", detail=NOT_WRITTEN, line=student_line(error))
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         detail = built_in(type(error))
-        if messages:
-            detail += f": {error}" if str(error) else ""
-        return Outcome(problem="raised", detail=detail[:500], line=student_line(error))
+        if not messages:
+            return Outcome(problem="raised", detail=detail, line=student_line(error))
+        if isinstance(error, KeyboardInterrupt):
+            raise  # whoever sits before the notebook wants all of it to stop
+        detail += f": {error}" if str(error) else ""
+        trace, beside = frames_of(error), ""
+        if not trace or (driver_line(error) and not _inside(error)):
+            beside = ". ".join(filter(None, [driver_line(error), f"It was given {given(inputs)}"]))
+        return Outcome(problem="raised", detail=detail[:500], line=student_line(error), trace=trace, beside=beside)
+
+
+def _inside(error: BaseException) -> bool:
+    """Whether the student's code was at work when it was raised, and not the driver with what that returned."""
+    names = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    last = max((n for n, name in enumerate(names) if name.endswith("drivers.py")), default=-1)
+    return any(map(is_notebooks, names[last + 1 :]))
 
 
 def _watched(driver: Driver, candidate: Candidate, inputs: Mapping[str, Tree], parts: Any, watch: Any) -> Outcome:

@@ -23,6 +23,8 @@ class Outcome:
     problem: str = ""
     detail: str = ""
     line: tuple[str, int] | None = None
+    trace: Sequence[tuple[int, int, str, str]] = ()  # of a public case: the student's own lines, outermost first
+    beside: str = ""  # of a public case: what helps to understand an error
     seconds: float = 0.0
     costs: Mapping[str, float] = field(default_factory=dict)  # measured by the trusted side, never told by a candidate
     seen: Sequence[Sequence[Action]] = ()  # by rank, in its order: messages and calls of parts, by the trusted side

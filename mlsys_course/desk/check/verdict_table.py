@@ -4,6 +4,7 @@ import html
 import math
 from collections.abc import Sequence
 
+from .pointing import frame_line
 from .verdict import Result, Verdict
 
 COLUMNS = ("case", "part", "", "shape", "dtype", "largest error", "at", "ms", "what is wrong")
@@ -21,7 +22,21 @@ MOST_WORDS, MOST_REASONS = 200, 2  # of a message in the table
 
 def rows(results: Sequence[Result], *, sealed: bool = False) -> list[tuple[str, ...]]:
     """One row a case. Of sealed cases errors only as a power of ten, and nothing that could carry a sealed input."""
-    return [_sealed_row(n, r) if sealed else _row(r) for n, r in enumerate(results, 1)]
+    if sealed:
+        return [_sealed_row(n, r) for n, r in enumerate(results, 1)]
+    table, seen = [], set[tuple]()
+    for result in results:
+        kind = (result.outcome.detail.split(":")[0], result.outcome.line)
+        again = result.outcome.problem == "raised" and kind in seen
+        seen |= {kind} if result.outcome.problem == "raised" else set()
+        table.append((*_row(result)[:-1], "raised the same there") if again else _row(result))
+    return table
+
+
+def pointers(results: Sequence[Result]) -> list[str]:
+    """Where the first error of a public case came from: the student's own lines, and what helps to understand it."""
+    first = next((r.outcome for r in results if r.outcome.trace or r.outcome.beside), None)
+    return [] if first is None else [*map(frame_line, first.trace), *filter(None, [first.beside])]
 
 
 def _row(result: Result) -> tuple[str, ...]:
@@ -107,6 +122,7 @@ def to_text(verdict: Verdict, *, sealed: bool = False) -> str:
     widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))] if table else []
     lines = [headline(verdict)]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    lines += [] if sealed else [f"  {line}" for line in pointers(verdict.results)]
     lines += [f"Note: {verdict.note}"] if verdict.note else []
     lines += [f"Hint: {hint}" for hint in verdict.hints]
     return "\n".join(lines)
@@ -120,6 +136,7 @@ def to_html(verdict: Verdict, *, sealed: bool = False) -> str:
     table = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in cells)
     parts = [f"<div><b>{'✓' if verdict.ok else '✗'} {html.escape(headline(verdict))}</b></div>"]
     parts += [f"<table>{table}</table>"] if table else []
+    parts += [] if sealed else [f"<div><code>{html.escape(line)}</code></div>" for line in pointers(verdict.results)]
     parts += [f"<div>{html.escape(verdict.note)}</div>"] if verdict.note else []
     parts += [f"<div><b>Hint:</b> {html.escape(hint)}</div>" for hint in verdict.hints]
     return "".join(parts)
