@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from mlsys_course.desk.check import Outcome, Specification
 
 from . import said
-from .contract import AGAIN, Call, Ended, Trusted, calls_by_key
+from .contract import AGAIN, Call, Ended, Trusted, calls_by_key, case_of
 from .inside.channel import BadFrame, Closed, Late
 from .parked import Parked
 from .part_calls import PartCalls
@@ -20,8 +20,8 @@ PROBLEMS = {
     "memory": "A sealed case took more memory than grading allows.",
     "crashed": "A sealed case ended the process, or its result could not be read.",
 }
-NOT_ASKED = "not asked, since other cases had ended the process"
-MOST_ENDED = 2  # calls that each took a process along; whoever is left is not asked any more
+NOT_ASKED = Outcome(problem="missing", detail="not asked, since other cases took too long")
+MOST_SLOW = 2  # calls of an exercise that take all their time, or their process along; what is left is not asked then
 GRACE = 1.0  # seconds for the process to notice by itself that a call has had its time
 _random = random.SystemRandom()
 
@@ -64,9 +64,14 @@ class Examination:
             for member in self.members:
                 member.meet(self.most_seconds)
             for key, call in plan:
-                measured = self._measured(key, call) if call.measure_memory else self._ask(call, self.members, key)
-                self.outcomes[key] = measured
-            if any(outcome.problem == "timeout" for outcome in self.outcomes.values()):
+                slow = self._slow()
+                if case_of(key) in slow or len(slow) >= MOST_SLOW:  # a loop must leave time to the other exercises
+                    self.outcomes[key] = slow.get(case_of(key), NOT_ASKED)
+                elif call.measure_memory:
+                    self.outcomes[key] = self._measured(key, call)
+                else:
+                    self.outcomes[key] = self._ask(call, self.members, key)
+            if self._slow():
                 self.problem = PROBLEMS["timeout"]
         except Ended as error:
             # Students read the problem, so it is in our words only; the log may quote what the sandbox said.
@@ -87,9 +92,11 @@ class Examination:
             if self.afresh is None or last.problem != "timeout" or any(member.sandbox.over for member in self.members):
                 self.outcomes[key] = last
             else:
-                ended = sum(outcome.problem in PROBLEMS for outcome in self.outcomes.values())
-                unasked = Outcome(problem="missing", detail=NOT_ASKED)
-                self.outcomes[key] = self.afresh(call) if ended < MOST_ENDED else unasked
+                self.outcomes[key] = self.afresh(call) if len(self._slow()) < MOST_SLOW else NOT_ASKED
+
+    def _slow(self) -> dict[str, Outcome]:
+        """The cases that took all their time, or the process along."""
+        return {case_of(key): outcome for key, outcome in self.outcomes.items() if outcome.problem in PROBLEMS}
 
     def try_in(self, common: Parked, seconds: float) -> bool:
         """The same in the process that answers for all, for ``seconds`` in all; whether its outcomes may stand.

@@ -10,6 +10,7 @@ from autograder.build.pipeline import build
 from autograder.course import load_course
 from autograder.demo.student import Student
 from autograder.grade import session
+from autograder.grade.execute import use_session
 from autograder.grade.handed_in import submissions
 from autograder.grade.record import Recorder
 from autograder.grade.run import _GradingRun
@@ -62,6 +63,7 @@ def opened(tmp_path_factory) -> Iterator[Course]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "Engine", InProcess)
         opened = Session(load_course(root), STEM, unsafe=True)
+    use_session(opened)
     with opened, Recorder(root / "into", STEM) as recorder:
         recorder.generate(made.solution, opened.folder)
         course = Course(root, opened, recorder)

@@ -35,7 +35,8 @@ def test_one_folder_with_all_that_a_student_needs(here, tmp_path):
     assert set(edition.pop("withheld")) >= {"foundations", "attention"}
     assert edition == {
         "format": 1, "course": "A course", "term": TERM, "lab": STEM, "component": "foundations", "release": 1,
-        "points": 5, "due": "2027-02-01T23:59:00+01:00",
+        "points": 5, "due": "2027-02-01T23:59:00+01:00", "timezone": "Europe/Berlin",
+        "late": {"grace_minutes": 0, "percent_a_day": 0, "closes_after_days": None},
         "exercises": [{"id": "times", "kind": "core", "points": 4}, {"id": "why", "kind": "open", "points": 1}],
         "syllabus": [
             {"lab": STEM, "component": "foundations", "due": "2027-02-01T23:59:00+01:00", "points": 5},

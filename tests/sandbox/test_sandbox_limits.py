@@ -49,10 +49,10 @@ def test_a_loop_in_a_call(engine, teacher):
     source = "def double(x):\n    while True: pass"
     teacher.given = {"double": [replace(call, seconds=0.5) for call in teacher.calls("double")]}
     run = engine.run([Cell(source), graded("double"), *AFTER], teacher)
-    assert {o.problem for o in run.outcomes["double"].values()} == {"timeout"}
+    assert {o.problem for o in run.outcomes["double"].values()} in ({"timeout"}, {"timeout", "missing"})
     assert run.problems == {"double": "A sealed case took longer than this exercise allows."}
     assert is_right(run.outcomes["triple"], 3)
-    assert run.wall_seconds < 5  # each of the four calls has its half second
+    assert run.wall_seconds < 5
 
 
 @pytest.mark.parametrize(
@@ -212,3 +212,14 @@ def test_compiled_functions_are_graded_as_they_are_written(engine, teacher):
     run = engine.run([Cell(source), graded("double"), graded("triple")], teacher)
     assert is_right(run.outcomes["double"], 2) and is_right(run.outcomes["triple"], 3)
     assert run.cpu_seconds < 5
+
+
+def test_an_endless_function_leaves_time_to_the_others(engine, teacher, monkeypatch):
+    """However many cases it has: two that take all their time, after one in the process for all, and no more."""
+    monkeypatch.setattr(engine, "limits", replace(engine.limits, cpu_seconds=10.0))
+    calls = [Call(f"case {n}", encode({"x": torch.full((n,), MARK)}), seconds=1.5) for n in range(1, 13)]
+    teacher.given = {"double": calls}
+    run = engine.run([Cell("def double(x):\n    while True: pass"), graded("double"), *AFTER], teacher)
+    told = [outcome.problem for key, outcome in run.outcomes["double"].items() if not key.endswith(AGAIN)]
+    assert (told.count("timeout"), told.count("missing")) == (2, 10)
+    assert is_right(run.outcomes["triple"], 3)

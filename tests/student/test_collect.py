@@ -36,7 +36,7 @@ def test_what_was_submitted_is_collected_as_the_grader_wants_it(started, desk, t
     assert handed.blob == (started / NOTEBOOK).read_bytes() and not handed.refused and not handed.problem
     assert handed.files == {"my_mlsys/attention.py": b"part = 1\n"}
     when = datetime.fromisoformat(receipt.time)
-    assert handed.timestamp.decode() == f"{when:%Y-%m-%d %H:%M:%S}.000000 UTC\n"
+    assert handed.timestamp.decode() == f"{when:%Y-%m-%d %H:%M:%S}.000000 UTC"
     before = tree(into)
     assert collect(tmp_path / "inbox", into) == [row] and tree(into) == before
     assert find_receipt(receipt.checksum[:8], into) == [row] and find_receipt("feed", into) == []
