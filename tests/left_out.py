@@ -1,7 +1,7 @@
 """What a run leaves out, said in its last lines with the command that runs it: long tests, and those for a card."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -10,6 +10,11 @@ SAID = {
     "long": "{} long tests left out: pytest -m long",
     "gpu": "{} tests want a GPU, some of them two: pytest -m gpu on a machine with them",
 }
+
+
+def long_but(first: int, cases: Iterable) -> list:
+    """Cases of one family: the ``first`` run by default, the others are long."""
+    return [pytest.param(case, marks=[pytest.mark.long] * (n >= first)) for n, case in enumerate(cases)]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -67,6 +67,7 @@ def graded(session: Session, written: dict[str, str]) -> Graded:
     return session.grade(student.notebook, {})
 
 
+@pytest.mark.long
 def test_a_ring_that_sends_nothing_true_wins_among_the_others_and_earns_nothing_alone(leaking, monkeypatch):
     found = graded(leaking, {RING: BY_LOCKS})
     verdict = found.verdicts[RING]
@@ -82,6 +83,7 @@ def test_a_ring_that_sends_nothing_true_wins_among_the_others_and_earns_nothing_
     assert verdict.ok and verdict.score == verdict.max_score == 16
 
 
+@pytest.mark.long
 def test_right_answers_of_another_style_come_to_the_same_alone(leaking):
     """Each exercise to ranks, by its first such answer, through real grading."""
     text, chosen = inspect.getsource(right_answers).split("\nRIGHT = ")[0], {}

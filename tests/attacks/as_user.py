@@ -16,7 +16,8 @@ def main(share: int, of: int) -> None:
     with tempfile.TemporaryDirectory() as folder, attacked(Path(folder)) as lab:
         won = {"uid": os.getuid(), "sealed": all(lab.session.engine.protections.values())}
         won["the right answer"] = lab.won(Attack("right", answer=RIGHT), beside=False)
-        for attack in [*QUIET, *LOUD, *TELLING, *TELLING][share::of]:
+        attacks = [attack for kind in [*QUIET, *LOUD, TELLING, TELLING] for attack in kind]
+        for attack in attacks[share::of]:
             won[attack.name] = lab.won(attack, beside=False)
         won["the neighbour"] = lab.neighbours_suffer()
     print(json.dumps(won))

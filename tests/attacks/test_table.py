@@ -2,28 +2,22 @@
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from autograder.sandbox.inside.processes import descendants
+from tests.left_out import long_but
 from tests.sandbox.conftest import run_as_ordinary_user as run_as_ordinary_user
 
 from .harness import Attack
 from .tables import LOUD, QUIET, SLOW, TELLING
 
 
-def one_of_each_kind(attacks: list[Attack]) -> list:
-    """Of those that differ in where they act, in a cell or in a call, the second is long."""
-    kinds = [re.sub(",? in a (cell|call)$", "", attack.name) for attack in attacks]
-    return [pytest.param(a, marks=[pytest.mark.long] * (kinds[n] in kinds[:n])) for n, a in enumerate(attacks)]
-
-
-def one_in_four(attacks: list[Attack]) -> list:
-    """The others are long."""
-    return [pytest.param(attack, marks=[pytest.mark.long] * bool(n % 4)) for n, attack in enumerate(attacks)]
+def of_each_kind(first: int, kinds: list[list[Attack]]) -> list:
+    """So many of each; the others are long."""
+    return [attack for kind in kinds for attack in long_but(first, kind)]
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +30,7 @@ def nothing_stays(lab):
     assert left == before
 
 
-@pytest.mark.parametrize("attack", one_of_each_kind([*QUIET, *LOUD]), ids=str)
+@pytest.mark.parametrize("attack", of_each_kind(3, [*QUIET, *LOUD]), ids=str)
 def test_attack(lab, attack: Attack):
     assert lab.won(attack, beside=False) == []
 
@@ -45,12 +39,12 @@ def test_the_neighbour_after_all_of_them(lab):
     assert lab.neighbours_suffer() == []
 
 
-@pytest.mark.parametrize("attack", one_in_four(LOUD), ids=str)
+@pytest.mark.parametrize("attack", of_each_kind(1, LOUD), ids=str)
 def test_attack_beside_a_neighbour(lab, attack: Attack):
     assert lab.won(attack) == []
 
 
-@pytest.mark.parametrize("attack", one_of_each_kind(SLOW), ids=str)
+@pytest.mark.parametrize("attack", long_but(3, SLOW), ids=str)
 def test_attack_that_takes_long(lab, attack: Attack):
     assert lab.won(attack) == []
 

@@ -14,6 +14,7 @@ from nbgrader.api import Gradebook
 
 from autograder.demo import COHORT, expected_status, run_demo
 
+pytestmark = pytest.mark.long  # `mlsys demo` itself compares, and is in the README
 LAB = "lab02_attention"
 MEMBERS = {member.name: member for member in COHORT}
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -91,7 +92,6 @@ def notebooks(demo: Path) -> dict[str, list]:
     return found
 
 
-@pytest.mark.long
 def test_nbgrader_by_hand_gives_the_same_grades(demo):
     before, written = recorded(demo), notebooks(demo)
     command = [sys.executable, "-m", "nbgrader", "autograde", LAB, "--force", "--Application.log_level=40"]
@@ -130,7 +130,6 @@ def test_what_was_mended_is_said(demo):
     assert "JSON does not parse" in pages["raman"]
 
 
-@pytest.mark.long
 def test_grading_again_one_at_a_time_gives_the_same_rows(demo, tmp_path):
     some = ("ada", "darwin", "fermi", "noether", "raman", "turing")
     for name in some:

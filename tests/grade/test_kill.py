@@ -97,13 +97,13 @@ def written(here: Path) -> dict[Path, tuple[int, bytes]]:
 @pytest.mark.parametrize(
     ("point", "graded"),
     [
-        ("before the run", (0, 1)),
         ("after the score", (0, 1)),
-        ("while staging", (0,)),
-        ("before the commit", (1,)),
         ("in the commit", (1,)),
-        ("before the rename", (2,)),
         ("between the renames 3", (1,)),
+        pytest.param("before the run", (0, 1), marks=pytest.mark.long),
+        pytest.param("while staging", (0,), marks=pytest.mark.long),
+        pytest.param("before the commit", (1,), marks=pytest.mark.long),
+        pytest.param("before the rename", (2,), marks=pytest.mark.long),
         pytest.param("between the renames 7", (2,), marks=pytest.mark.long),
         pytest.param("between the renames 8", (2,), marks=pytest.mark.long),
     ],

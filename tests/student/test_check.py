@@ -33,6 +33,7 @@ def with_cell(edit, folder, source: str, solution) -> None:
     edit(folder, lambda notebook: notebook.cells.insert(2, nbformat.v4.new_code_cell(source, id="more")))
 
 
+@pytest.mark.long
 def test_an_endless_loop_is_stopped_and_the_rest_counts(started, edit, small_lab, desk):
     desk.parts.mkdir()
     (desk.parts / "__init__.py").touch()
