@@ -136,7 +136,7 @@ def week(root: Path, student: Student) -> dict:
     notebook = nbformat.read(student.labs / FIRST / f"{FIRST}.ipynb", as_version=4)
     assert "corrected" in notebook.cells[0].source
     assert typed["solution-times"] in [cell.source for cell in notebook.cells]
-    assert "1 of 1 pass: 4 of 4 points" in student.mlsys("check", "lab00")
+    assert "1 of 1 pass: 4 of 5 points" in student.mlsys("check", "lab00")
     assert "1 of 1 carried" in student.mlsys("carry", "lab00")
     handed = student.mlsys("submit", "lab00", "--student", "ada", "--into", inbox, "--no-run")
     assert "warning:" not in handed and "checksum" in handed
@@ -153,7 +153,7 @@ def week(root: Path, student: Student) -> dict:
     assert "foundations: your own, from my_mlsys/." in said and "Installed mlsys_course-0.1.0+lab01.r1" in said
     student.write(NEXT, answers(course, NEXT))
     said = student.mlsys("check", "lab01", "--experiments")
-    assert "1 of 1 pass: 4 of 4 points" in said and "foundations.times: your own" in said
+    assert "1 of 1 pass: 4 of 5 points" in said and "foundations.times: your own" in said
     assert "carry lab01" in student.mlsys("progress")
     return {"factor": course.lab(FIRST).variants["factor"], "book": into / "gradebook.db", "first": first}
 
@@ -201,7 +201,7 @@ def test_a_student_who_does_everything_wrong(staff, tmp_path):
     assert "so nothing was packed" in eve.mlsys("submit", "lab00", "--no-run", "--strict", fails=True)
     assert tree(lab) == work and not list(eve.labs.glob("*.zip"))
     said = eve.mlsys("submit", "lab00", "--student", "eve", "--into", tmp_path / "inbox")
-    assert "times is still blank" in said and "The graded cell of times was edited" in said and "0 of 4" in said
+    assert "times is still blank" in said and "The graded cell of times was edited" in said and "0 of 5 points" in said
     for spoil, message in (
         (lambda: notebook.rename(lab / "Untitled.ipynb"), "give your notebook its name back"),
         (lambda: (lab / "Untitled.ipynb").rename(notebook), ""),
