@@ -1,9 +1,9 @@
 """What a late submission costs, by ``[late]`` in ``course.toml``; nbgrader's gradebook holds the penalty."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
-from mlsys_course.desk.lateness import days_late
+from mlsys_course.desk.lateness import closing, days_late
 
 NO_DATE = datetime(2000, 1, 1, tzinfo=UTC)  # whose days all have 24 hours
 
@@ -19,7 +19,7 @@ class LatePolicy:
 
     def penalty(self, points: float, seconds_late: float, due: datetime = NO_DATE) -> float:
         """The points that are taken off ``points``. Days are those of the due date's own zone."""
-        days = days_late(due, due.astimezone(UTC) + timedelta(seconds=seconds_late), self.grace_minutes)
-        if self.closes_after_days is not None and days > self.closes_after_days:
+        when, end = due.astimezone(UTC) + timedelta(seconds=seconds_late), closing(due, asdict(self))
+        if end is not None and when > end:
             return points
-        return points * min(1.0, days * self.percent_a_day / 100)
+        return points * min(1.0, days_late(due, when, self.grace_minutes) * self.percent_a_day / 100)

@@ -129,3 +129,5 @@ def test_what_lateness_costs(late, lost):
     assert LatePolicy(15, 10, 7).penalty(80, late) == pytest.approx(lost)
     assert LatePolicy().penalty(80, late) == 0
     assert LatePolicy(percent_a_day=60).penalty(80, 10 * 86400) == 80  # never more than was earned
+    half_a_day = LatePolicy(percent_a_day=10, closes_after_days=0.5)
+    assert [half_a_day.penalty(80, hours * 3600) for hours in (6, 13)] == [8, 80]
