@@ -9,6 +9,7 @@ import dateutil.parser
 from nbgrader.utils import parse_utc
 
 from mlsys_course.desk.receipt import PART, PART_BYTES, PART_FILES, check_student
+from mlsys_course.desk.screen import printable
 from mlsys_course.substrate.errors import CourseProblem
 
 from ..files import digest_of_files, read_regular
@@ -17,9 +18,9 @@ from .repair import MOST_BYTES
 
 HOURS = {"UTC": 0, "GMT": 0, "EDT": -4, "EST": -5, "CDT": -5, "CST": -6, "MDT": -6, "MST": -7, "PDT": -7, "PST": -8,
          "AKDT": -8, "AKST": -9, "HST": -10, "WEST": 1, "BST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3}  # fmt: skip
-ZONES = {
-    name: 3600 * hours for name, hours in HOURS.items()
-}  # those of an abbreviation that means one thing in a class
+ZONES = {name: 3600 * hours for name, hours in HOURS.items()}  # abbreviations that mean one thing in a class
+
+EXAMPLE = "2026-09-29 04:30:00 UTC"
 
 
 class IntakeError(CourseProblem):
@@ -57,14 +58,10 @@ class Submission:
                 problem = (
                     f"{name} is a link, a file with several names, or no file at all; hand in the notebook itself."
                 )
-        understood = in_utc(timestamp) if timestamp else b""
-        if timestamp and not understood:
-            spelt = printable(timestamp)
-            refused = [
-                *refused,
-                f"timestamp.txt: {spelt!r} is no time that is understood; write it as 2026-09-29 04:30:00 UTC",
-            ]
-        timestamp = understood
+        if timestamp and not in_utc(timestamp):
+            said = printable(timestamp.decode("utf-8", "replace")[:60])
+            refused.append(f"timestamp.txt: {said!r} is no time that is understood; write it as {EXAMPLE}")
+        timestamp = in_utc(timestamp)
         secret = read_regular(self.folder / SECRET, 200) or b""
         return HandedIn(self.student, blob or b"", files, timestamp, problem, tuple(refused), secret)
 
@@ -110,11 +107,6 @@ def in_utc(text: bytes) -> bytes:
         return f"{parse_utc(when):%Y-%m-%d %H:%M:%S.%f} UTC".encode()
     except Exception:  # whatever dateutil makes of it
         return b""
-
-
-def printable(text: bytes) -> str:
-    """A text's first characters, without what a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in text.decode("utf-8", "replace")[:60])
 
 
 def submissions(folder: Path, stem: str) -> list[Submission]:

@@ -64,14 +64,14 @@ class Examination:
             for member in self.members:
                 member.meet(self.most_seconds)
             for key, call in plan:
-                slow = self._that("timeout")
+                slow = self._came_to("timeout")
                 if case_of(key) in slow or len(slow) >= MOST_SLOW:  # a loop must leave time to the other exercises
                     self.outcomes[key] = slow.get(case_of(key), NOT_ASKED)
                 elif call.measure_memory:
                     self.outcomes[key] = self._measured(key, call)
                 else:
                     self.outcomes[key] = self._ask(call, self.members, key)
-            if self._that("timeout"):
+            if self._came_to("timeout"):
                 self.problem = PROBLEMS["timeout"]
         except Ended as error:
             # Students read the problem, so it is in our words only; the log may quote what the sandbox said.
@@ -92,9 +92,9 @@ class Examination:
             if self.afresh is None or last.problem != "timeout" or any(member.sandbox.over for member in self.members):
                 self.outcomes[key] = last
             else:
-                self.outcomes[key] = self.afresh(call) if len(self._that(*PROBLEMS)) < MOST_SLOW else NOT_ASKED
+                self.outcomes[key] = self.afresh(call) if len(self._came_to(*PROBLEMS)) < MOST_SLOW else NOT_ASKED
 
-    def _that(self, *problems: str) -> dict[str, Outcome]:
+    def _came_to(self, *problems: str) -> dict[str, Outcome]:
         """The cases that came to one of these."""
         return {case_of(key): outcome for key, outcome in self.outcomes.items() if outcome.problem in problems}
 
