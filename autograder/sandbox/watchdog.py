@@ -2,11 +2,12 @@
 
 import threading
 import time
+from collections.abc import Collection
 
-from .contract import Limits
+from .contract import BUFFER, Limits
 from .gpu import held_by
 from .inside import processes
-from .process import Sandbox
+from .process import CUDA_RESOURCES, Sandbox
 
 CROWDED = 5  # looks in a row
 POLL_SECONDS, REFRESH_SECONDS, REFRESH_BYTES = 0.05, 0.4, 48 << 20
@@ -70,6 +71,12 @@ class Watchdog:
             return "crashed"
         return ""
 
+    def _let_through(self, pids: Collection[int]) -> int:
+        """The most that may be behind what filter and limits let CUDA have, and so everybody."""
+        waiting = processes.descriptors(pids, unreadable=CUDA_RESOURCES["NOFILE"]) * BUFFER
+        shared = processes.shared_anonymous_bytes(pids)
+        return waiting + shared + processes.local_socket_bytes(self.sandbox.init)
+
     def _memory(self, used: dict[int, processes.Usage], tables: int = 0) -> int:
         """Bytes, from the cheapest measure that can tell: resident, then without files, then shares of shared pages.
 
@@ -77,7 +84,7 @@ class Watchdog:
         """
         scratch = (self.limits.scratch_mib << 20) + tables
         if self.sandbox.warm.cards:
-            scratch += processes.shared_anonymous_bytes(used)  # the filter lets CUDA have some, and so everybody
+            scratch += self._let_through(used)
         most = self.limits.memory_mib << 20
         upper = scratch + sum(found.resident for found in used.values())
         if upper <= most // 2:

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -64,10 +65,39 @@ def test_shared_memory_counts_in_full_pieces_while_any_of_it_is_mapped():
     assert processes.shared_anonymous_bytes([os.getpid()]) - before == 2 * processes.SHARED_PIECE
 
 
-@pytest.mark.parametrize("allowed, said", [(0, ["no", "no"]), (processes.SHARED_PIECE, ["yes", "no"])])
-def test_the_filter_lets_pieces_of_shared_memory_through_for_cards_only(engine, allowed, said):
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_local_sockets_count_with_all_that_they_may_hold():
+    before = processes.local_socket_bytes(os.getpid())
+    made = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
+    assert processes.local_socket_bytes(os.getpid()) >= before + 3 * processes.SOCKET_BUFFER
+    for one in made:
+        one.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_open_descriptors_are_counted_or_taken_for_many():
+    before = processes.descriptors([os.getpid()], unreadable=1)
+    read, write = os.pipe()
+    assert processes.descriptors([os.getpid(), 0], unreadable=512) == before + 2 + 512
+    os.close(read)
+    os.close(write)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its limits")
+def test_a_local_socket_holds_no_more_unread_than_is_counted():
+    sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sender.setblocking(False)
+    held = 0
+    with sender, receiver, pytest.raises(BlockingIOError):
+        while True:
+            held += sender.send(bytes(100_000))
+    assert 0 < held < processes.SOCKET_BUFFER
+
+
+@pytest.mark.parametrize("allowed, said", [(0, ["no"] * 5), (processes.SHARED_PIECE, ["yes", "no", "yes", "no", "no"])])
+def test_the_filter_lets_through_what_cuda_needs_for_cards_only(engine, allowed, said):
     program = f"""
-import mmap
+import mmap, socket
 from autograder.sandbox.inside import kernel, processes
 program = kernel.seccomp_program(shared_piece={allowed})
 kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
@@ -75,6 +105,12 @@ kernel.load_seccomp(program)
 for size in (processes.SHARED_PIECE, processes.SHARED_PIECE + mmap.PAGESIZE):
     try:
         mmap.mmap(-1, size)
+        print("yes")
+    except OSError:
+        print("no")
+for domain, kind in ((socket.AF_UNIX, 5), (socket.AF_UNIX, 1), (socket.AF_INET, 5)):
+    try:
+        socket.socket(domain, kind)
         print("yes")
     except OSError:
         print("no")
@@ -146,6 +182,32 @@ def double(x):
     def test_many_pieces_of_shared_memory(self, on_card, teacher):
         fill = "    kept.append(mmap.mmap(-1, 1 << 25))\n    kept[-1].write(bytes(1 << 25))"
         source = f"import mmap\nkept = []\nwhile True:\n{fill}"
+        run = on_card.run([Cell(source), Cell(RIGHT["double"]), graded("double")], teacher)
+        assert run.status == "memory" and is_right(run.outcomes["double"], 2)
+
+    def test_unread_bytes_of_many_local_sockets(self, on_card, teacher):
+        source = """
+import os, socket, time
+def fill(number):
+    kept = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)]
+    kept[0].bind(f"\\0{number}")
+    kept[0].listen(1)
+    for _ in range(200):
+        kept.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        kept[-1].connect(f"\\0{number}")
+        kept.insert(1, kept[0].accept()[0])
+        kept[-1].setblocking(False)
+        try:
+            while True:
+                kept[-1].send(bytes(100_000))
+        except BlockingIOError:
+            pass
+    time.sleep(60)
+for number in range(40):
+    if not os.fork():
+        fill(number)
+time.sleep(60)
+"""
         run = on_card.run([Cell(source), Cell(RIGHT["double"]), graded("double")], teacher)
         assert run.status == "memory" and is_right(run.outcomes["double"], 2)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 ANONYMOUS_SHARED = "/dev/zero (deleted)"
 SHARED_PIECE = 32 << 20  # bytes; CUDA takes some of 2 MiB and one of 8.3
+SOCKET_BUFFER = 1 << 20  # bytes; Linux's own limit is 208 KiB and one message more
 PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
@@ -93,6 +94,25 @@ def shared_anonymous_bytes(pids: Iterable[int]) -> int:
             lines = _read(f"/proc/{pid}/maps").splitlines()
             pieces |= {line.split()[4] for line in lines if line.endswith(ANONYMOUS_SHARED)}
     return len(pieces) * SHARED_PIECE
+
+
+def descriptors(pids: Iterable[int], unreadable: int) -> int:
+    """How many are open, ``unreadable`` for each process that does not show them."""
+    count = 0
+    for pid in pids:
+        try:
+            count += len(os.listdir(f"/proc/{pid}/fd"))
+        except OSError:
+            count += unreadable
+    return count
+
+
+def local_socket_bytes(pid: int) -> int:
+    """The most that local sockets of the network of ``pid`` can hold unread, where no buffer was made larger."""
+    try:
+        return SOCKET_BUFFER * (len(_read(f"/proc/{pid}/net/unix").splitlines()) - 1)
+    except OSError:
+        return 0
 
 
 def _sum_of(path: str, names: tuple[str, ...]) -> int | None:

@@ -42,7 +42,7 @@ COLD, PAGE_OUT, COLLAPSE = 20, 21, 25  # of madvise, on pages that others map to
 WILL_NEED, HUGE_PAGES = 3, 0x40000
 FUTEX_WAITS, FUTEX_COMMAND_AND_PRIVATE = (0, 9), 0xFF
 FUTEX_PRIORITY = (6, 7, 8, 11, 12, 13)
-INET, INET6, STREAM, TCP = 2, 10, 1, 6
+UNIX, INET, INET6, STREAM, SEQPACKET, TCP = 1, 2, 10, 1, 5, 6
 OPTIONS = {  # of sockets, by level; raising a buffer, filters and ancillary memory are not among them
     1: (2, 6, 9, 13, 15, 20, 21),  # SOL_SOCKET: REUSEADDR BROADCAST KEEPALIVE LINGER REUSEPORT, two timeouts
     TCP: (1, 4, 5, 6, 12, 18),  # NODELAY, three of KEEPALIVE, QUICKACK, USER_TIMEOUT
@@ -55,8 +55,8 @@ SIGNALS = (0x8901, 0x8902)  # FIOSETOWN, SIOCSPGRP
 def seccomp_program(*, shared_piece: int = 0) -> bytes:
     """The filter as the kernel's own instructions: built once, loaded in each sandbox.
 
-    ``shared_piece``, in bytes, is for CUDA, which cannot start without anonymous shared memory: as much in a piece, of
-    which the watchdog then counts each in full.
+    ``shared_piece``, in bytes, is for CUDA, which cannot start without anonymous shared memory, as much in a piece, and
+    a local socket where it listens. The watchdog then counts each of both in full.
     """
     library = seccomp_library()
     numbers = {name: library.seccomp_syscall_resolve_name(name.encode()) for name in _names()}
@@ -103,9 +103,11 @@ def _rules(shared_piece: int) -> Iterable[tuple]:
     # Anonymous shared memory stays when no process maps it, so that nobody's resident set would show it.
     yield "mmap", errno.EPERM, _among(3, [0x21], 0x21), _above(1, shared_piece)
     yield "mmap", errno.ENOMEM, _among(3, [HUGE_PAGES], HUGE_PAGES)  # of a pool that is in nobody's resident set
-    # Of sockets only TCP, whose buffers are those that the sandbox's own network has.
-    yield "socket", errno.EAFNOSUPPORT, _not_among(0, (INET, INET6))
-    yield "socket", errno.EPROTONOSUPPORT, _not_among(1, [STREAM], 0xF)
+    # Of sockets only TCP, whose buffers are those that the sandbox's own network has, and CUDA's own kind for it.
+    local = [UNIX] if shared_piece else []
+    yield "socket", errno.EAFNOSUPPORT, _not_among(0, (INET, INET6, *local))
+    yield "socket", errno.EPROTONOSUPPORT, _among(0, (INET, INET6)), _not_among(1, [STREAM], 0xF)
+    yield "socket", errno.EPROTONOSUPPORT, _among(0, [UNIX]), _not_among(1, [SEQPACKET], 0xF)
     yield "socket", errno.EPROTONOSUPPORT, _not_among(2, (0, TCP))
     yield "socketpair", errno.EAFNOSUPPORT
     yield "setsockopt", errno.EPERM, _not_among(1, OPTIONS)

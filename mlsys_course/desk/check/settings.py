@@ -51,6 +51,7 @@ def as_the_lab_says() -> Iterator[None]:
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autograd.set_detect_anomaly(False))
         stack.enter_context(_without_strict_warnings())
+        stack.callback(_pop_modes)  # those that the call left, before anything is set again under them
         yield
 
 
@@ -91,14 +92,16 @@ def _without_strict_warnings() -> Iterator[None]:
 @contextlib.contextmanager
 def _without_modes() -> Iterator[None]:
     """Nothing stands between calls and PyTorch, such as a default device."""
-    before = [torch._C._pop_torch_function_stack() for _ in range(torch._C._len_torch_function_stack())]
+    before = _pop_modes()
     try:
         yield
     finally:
-        while torch._C._len_torch_function_stack():
-            torch._C._pop_torch_function_stack()
         for mode in reversed(before):
             torch._C._push_on_torch_function_stack(mode)
+
+
+def _pop_modes() -> list[Any]:
+    return [torch._C._pop_torch_function_stack() for _ in range(torch._C._len_torch_function_stack())]
 
 
 def _matmul_precision() -> str:
