@@ -10,6 +10,7 @@ and its ``drivers.py`` one driver for each Exercise. Everything else is derived.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any, TypeAlias
 
 from mlsys_course.desk.check import Tree
@@ -81,6 +82,22 @@ class Exercise:
     tolerance: Mapping[str, float] = field(default_factory=dict)
     unchanged: bool = True
     seconds: float = 6.0  # wall-clock limit of one sealed call; generous, since other submissions share the cores
+
+
+def exercises_of(package: ModuleType, **common: Any) -> Callable[..., Exercise]:
+    """How a lab writes its exercises: ``exercise = exercises_of(attention, forbidden=FORBIDDEN)``, then one line each,
+    ``exercise("causal_mask", {"square": 4}, cases.causal_mask, mistakes.CAUSAL_MASK)``.
+
+    The reference is the component's of that name, unless ``reference`` is given; ``common`` is what all have.
+    """
+
+    def exercise(id: str, points: Mapping[str, float], cases: Any, misconceptions: Any, **rest: Any) -> Exercise:
+        reference = rest.pop("reference", None) or getattr(package, id)
+        module = getattr(reference, "__module__", "")
+        component = module if module.startswith(f"{package.__name__}.") else package.__name__
+        return Exercise(id, component, reference, points, cases, misconceptions, **{**common, **rest})
+
+    return exercise
 
 
 @dataclass(frozen=True)

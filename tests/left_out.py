@@ -17,6 +17,11 @@ def long_but(first: int, cases: Iterable) -> list:
     return [pytest.param(case, marks=[pytest.mark.long] * (n >= first)) for n, case in enumerate(cases)]
 
 
+def every(nth: int, cases: Iterable) -> list:
+    """Cases of one family in no order: each ``nth`` runs by default, the others are long."""
+    return [pytest.param(case, marks=[pytest.mark.long] * bool(n % nth)) for n, case in enumerate(cases)]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEFT_OUT] = Counter()
 

@@ -256,6 +256,7 @@ def test_the_caller_may_communicate_before_finish_on_threads(world_size):
         assert traffic.costs[key] - start.costs[key] == 20 * (one.costs[key] - start.costs[key]) > 0
 
 
+@pytest.mark.long
 def test_the_caller_may_communicate_before_finish_on_processes():
     for world_size, runs in ((2, 1), (3, 1)):
         for _ in range(runs):

@@ -90,7 +90,7 @@ def test_the_solution_scores_full_marks_soon(grade, lab):
     "name, status, lost",
     [
         ("gather_then_broadcast", "wrong", {"traffic"}),
-        ("receives_first", "error", {"sum", "uneven", "traffic"}),
+        pytest.param("receives_first", "error", {"sum", "uneven", "traffic"}, marks=pytest.mark.long),
         pytest.param("whole_tensors_round_the_ring", "wrong", {"traffic"}, marks=pytest.mark.long),
         pytest.param("drops_the_remainder", "wrong", {"uneven"}, marks=pytest.mark.long),
     ],
@@ -112,6 +112,7 @@ def test_a_right_sum_by_too_many_bytes_is_told_so_and_cannot_be_lied_away(grade,
     assert costs[0] == costs[1]
 
 
+@pytest.mark.long
 def test_words_about_ranks_reach_the_student(grade, mistakes):
     text = to_text(grade(source_of(mistakes["receives_first"].candidate)).verdicts[ID], sealed=True)
     assert "waits forever: rank 0 waits in recv from" in text
@@ -119,6 +120,7 @@ def test_words_about_ranks_reach_the_student(grade, mistakes):
     assert died.status == "crashed" and "ended the process: rank 1 ended" in to_text(died, sealed=True)
 
 
+@pytest.mark.long
 def test_a_rank_that_hangs_ends_in_bounded_time(grade):
     start = time.monotonic()
     verdict = grade(f"def {ID}(x, comm):\n    while comm.rank == 1: pass\n    return x").verdicts[ID]

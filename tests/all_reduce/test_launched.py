@@ -50,6 +50,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.long
 def test_under_torchrun_gradients_are_those_of_torchs_own_ddp(tmp_path):
     program = tmp_path / "train.py"
     program.write_text(PROGRAM)

@@ -19,6 +19,7 @@ ROOMS = {  # lowest first: what each is
     "imports": "what Python text imports",
     "term": "course.toml and secrets",
     "exercise": "what a lab asks",
+    "mutated": "wrong versions of right ones",
     "course": "the labs on disk",
     "fingerprint": "what proofs and grades depend on",
     "cases": "specifications with cases",

@@ -97,9 +97,9 @@ def written(here: Path) -> dict[Path, tuple[int, bytes]]:
 @pytest.mark.parametrize(
     ("point", "graded"),
     [
-        ("after the score", (0, 1)),
         ("in the commit", (1,)),
-        ("between the renames 3", (1,)),
+        pytest.param("after the score", (0, 1), marks=pytest.mark.long),
+        pytest.param("between the renames 3", (1,), marks=pytest.mark.long),
         pytest.param("before the run", (0, 1), marks=pytest.mark.long),
         pytest.param("while staging", (0,), marks=pytest.mark.long),
         pytest.param("before the commit", (1,), marks=pytest.mark.long),
@@ -125,6 +125,7 @@ def test_killed_with_a_sandbox_at_work(here, graders):
     assert_all_in_order(here, earlier)
 
 
+@pytest.mark.long
 def test_what_was_scored_before_the_kill_is_not_run_again(here, graders):
     graders.die(here, "before the commit")
     (folder,) = (here / "course" / ".mlsys" / "staged" / STEM).iterdir()
@@ -185,6 +186,7 @@ def test_grading_again_runs_nothing_and_regrade_says_what_changed(here, graders)
     assert "4 of them before the lab changed (in what, was not yet noted when it was graded): --regrade" in said
 
 
+@pytest.mark.long
 def test_a_newer_submission(here, graders):
     graders.finish(here)
     earlier = entries(here)
@@ -195,6 +197,7 @@ def test_a_newer_submission(here, graders):
     assert {n: e for n, e in entries(here).items() if n != "bob"} == {n: e for n, e in earlier.items() if n != "bob"}
 
 
+@pytest.mark.long
 def test_a_newer_submission_while_grading(here, graders):
     """It comes after its older one was read, and before the run has ended."""
     graders.end(graders.start(here, point="a newer submission of bob"))
@@ -216,6 +219,7 @@ def test_two_graders_at_once(here, graders):
     assert_all_in_order(here, {})
 
 
+@pytest.mark.long
 def test_a_late_submission(here, graders):
     from nbgrader.api import Gradebook
 

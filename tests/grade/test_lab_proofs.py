@@ -19,9 +19,15 @@ STEMS = long_but(1, [LEAST, *(stem for stem in ALL if stem != LEAST)])
 
 
 @pytest.mark.parametrize("stem", STEMS)
-def test_lab_is_fresh_and_proven(course, stem, tmp_path):
+def test_lab_is_fresh(course, stem, tmp_path):
     built = build(course.lab(stem), tmp_path / stem)
     assert stale(built.folder, course.built(stem)) == [], f"call `mlsys build {stem}`"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stem", ALL)
+def test_lab_is_proven(course, stem, tmp_path):
+    built = build(course.lab(stem), tmp_path / stem)
     lines = prove_built(course, built)
     assert [line for line in lines if not line.ok] == []
     assert {"edition", "solution", "blank"} < {line.subject for line in lines}
@@ -42,6 +48,7 @@ def test_the_solution_notebook_runs_with_its_experiments(course, stem, tmp_path)
     assert warned == []
 
 
+@pytest.mark.long
 def test_nbgrader_validate_agrees(small_course):
     lab = load_course(small_course).lab(FIRST)
     path = build(lab, small_course / "labs" / FIRST).folder / f"{FIRST}.ipynb"

@@ -47,6 +47,7 @@ def test_an_endless_loop_is_stopped_and_the_rest_counts(started, edit, small_lab
     assert list(ran.undefined.values()) == ["undefined_here"]
 
 
+@pytest.mark.long
 def test_a_loop_that_will_not_be_stopped_ends_the_run(started, edit, small_lab, monkeypatch):
     monkeypatch.setattr(workbook, "STUCK_SECONDS", 2)
     with_cell(edit, started, STUBBORN, solve(small_lab))

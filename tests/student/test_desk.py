@@ -1,6 +1,7 @@
 """A student's own commands on a built lab: check, carry, take, doctor."""
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -137,3 +138,18 @@ def test_nothing_that_students_get_needs_linux(course):
         assert not [word for word in linux if f"import {word}" in text or (word[0] in "/o" and word in text)], path
     notebook = nbformat.read(course.built("lab02_attention") / "lab02_attention.ipynb", as_version=4)
     assert not any(line.startswith("!") for cell in notebook.cells for line in cell.source.splitlines())
+
+
+def test_a_slow_module_that_no_notebook_needs_is_imported_when_it_is_called():
+    program = """
+import subprocess
+import sys
+import mlsys_course.desk
+from jsonschema import Draft202012Validator as Validator
+slow = "rfc3987_syntax.syntax_helpers"
+assert slow not in sys.modules
+checked = Validator({"format": "iri"}, format_checker=Validator.FORMAT_CHECKER)
+print([checked.is_valid(text) for text in ("http://ä.example", "no iri", "http://b.example")], slow in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[True, False, True] True\n"

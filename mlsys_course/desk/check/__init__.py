@@ -2,6 +2,7 @@
 
 from .cell import CheckFailed, check
 from .driver import Driver, Outcome, driver, raised, run_case
+from .gradients import with_gradients
 from .guard import allowed
 from .tree import Tree, decode, encode
 from .verdict import Case, Specification, Verdict, judge
@@ -22,4 +23,5 @@ __all__ = [
     "judge",
     "raised",
     "run_case",
+    "with_gradients",
 ]
