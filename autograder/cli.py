@@ -86,7 +86,7 @@ def collect(
 
 def grade(
     lab: Annotated[str, typer.Argument(metavar="LAB")],
-    submitted: Annotated[Path, typer.Option(help="Holds <student>/<lab>/<lab>.ipynb.")],
+    submitted: Annotated[Path, typer.Option(help="Holds <student>/<lab>/<lab>.ipynb.")] = Path("submitted"),
     into: Into = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table here.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Submissions at a time; default: the cores.")] = None,

@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 console = PlainConsole()
 LabName = Annotated[str, typer.Argument(help="A lab: lab02 or lab02_attention.", metavar="LAB")]
+LabOrHere = Annotated[str, typer.Argument(help="A lab; default: the one whose folder this is.", metavar="[LAB]")]
 Source = Annotated[str | None, typer.Option("--from", help="A zip, a folder or an address; default: the newest here.")]
 Install = Annotated[bool, typer.Option(help="Install the lab's mlsys_course where this environment lacks it.")]
 Seconds = Annotated[int, typer.Option(min=1, help="A cell may take so long before it is stopped.")]
@@ -54,7 +55,7 @@ def start(
 
 @app.command(epilog="Example: mlsys check lab02")
 def check(
-    lab: LabName,
+    lab: LabOrHere = ".",
     experiments: Annotated[bool, typer.Option(help="Run the experiments too; they take longer.")] = False,
     seconds: Seconds = 30,
 ) -> None:
@@ -113,7 +114,7 @@ def check_total(folder: Path, ran: "Ran") -> str:
 
 @app.command(epilog="Example: mlsys carry lab02")
 def carry(
-    lab: LabName,
+    lab: LabOrHere = ".",
     workspace: Annotated[Path | None, typer.Option(help="Where my_mlsys/ is; default: beside the lab.")] = None,
 ) -> None:
     """Keep your functions that pass, for later labs: writes my_mlsys/ in your workspace."""
@@ -132,7 +133,7 @@ def carry(
 
 @app.command(epilog="Example: mlsys submit lab02 --student ada")
 def submit(
-    lab: LabName,
+    lab: LabOrHere = ".",
     student: Annotated[str | None, typer.Option(help="Your id at the university; remembered.")] = None,
     into: Annotated[Path | None, typer.Option(help="Where the zip goes; default: beside the lab.")] = None,
     run: Annotated[bool, typer.Option(help="Run the notebook first, as `mlsys check` does.")] = True,
@@ -173,7 +174,7 @@ def ask_name() -> str:
 
 
 @app.command(epilog="Example: mlsys update lab02")
-def update(lab: LabName, source: Source = None, install: Install = True) -> None:
+def update(lab: LabOrHere = ".", source: Source = None, install: Install = True) -> None:
     """Bring a corrected release into a lab that you are working on. Your cells stay; a copy of everything is kept."""
     from .update import update as update_lab
     from .workbook import find_lab

@@ -75,8 +75,12 @@ class Ran:
 
 
 def find_lab(name: str, start: Path | None = None) -> Path:
-    """The folder of ``lab02`` or ``lab02_attention``: here, below, or in ``labs/``."""
+    """The folder of ``lab02`` or ``lab02_attention``: here, below, or in ``labs/``; of ``.``, here."""
     here = (start or Path.cwd()).resolve()
+    if name == ".":
+        if not ((here / "cases").is_dir() or (here / f"{here.name}.ipynb").is_file()):
+            raise WorkbookError(f"{here} is no lab's own folder; go into one, or name a lab, such as lab02")
+        name = here.name
     nearly = []
     for folder in (here, *sorted(here.glob("*/")), *sorted((here / "labs").glob("*/"))):
         if name not in (folder.name, folder.name.split("_")[0]):

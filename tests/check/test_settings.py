@@ -102,6 +102,28 @@ def test_a_setting_reaches_no_case(what):
             assert ask() == seen, "and is set again"
 
 
+@pytest.mark.parametrize("compiled", ["a decorated function", "a module"])
+def test_what_is_compiled_runs_as_it_is_written(compiled):
+    built = []
+
+    def backend(graph, inputs):
+        built.append(graph)
+        return graph.forward
+
+    @torch.compile(backend=backend)
+    def doubled(x):
+        return 2 * x
+
+    candidate = doubled if compiled == "a decorated function" else torch.compile(torch.nn.ReLU(), backend=backend)
+    expected = torch.full((2,), 2.0 if candidate is doubled else 1.0)
+    case = Case("one", "values", {"x": torch.ones(2)}, {"said": expected})
+    with torch.compiler.set_stance("default"):  # as in a notebook
+        outcome = run_cases(Specification("asks", "core", {"values": 1}, [case]), DRIVER, candidate)["one"]
+        assert torch.equal(outcome.outputs["said"], expected) and built == []
+        candidate(torch.ones(2))
+    assert len(built) == 1, "and is compiled elsewhere, as before"
+
+
 def test_a_setting_of_one_call_reaches_no_other():
     def sets(x):
         threads = torch.get_num_threads()

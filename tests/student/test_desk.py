@@ -117,7 +117,9 @@ def test_a_notebook_that_is_none_says_what_to_do(desk):
         run_checks(folder)
     with pytest.raises(WorkbookError, match="no lab 'lab09'"):
         find_lab("lab09", folder.parent)
-    assert find_lab("lab00", folder.parent) == folder == find_lab(STEM, folder)
+    assert find_lab("lab00", folder.parent) == folder == find_lab(STEM, folder) == find_lab(".", folder)
+    with pytest.raises(WorkbookError, match="is no lab's own folder; go into one, or name a lab, such as lab02"):
+        find_lab(".", folder.parent)
 
 
 def test_doctor_looks_at_everything_and_names_a_remedy():

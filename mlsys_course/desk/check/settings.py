@@ -51,6 +51,8 @@ def as_the_lab_says() -> Iterator[None]:
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autograd.set_detect_anomaly(False))
         stack.enter_context(_without_strict_warnings())
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled
+            stack.enter_context(torch.compiler.set_stance("force_eager"))  # as written: compiling takes minutes
         stack.callback(_pop_modes)  # those that the call left, before anything is set again under them
         yield
 
