@@ -147,6 +147,7 @@ def test_the_same_verdict_in_the_notebook_as_threads(course, lab, mistakes):
         assert verdict.score < verdict.max_score and list(verdict.misconceptions) == [mistake.name]
 
 
+@pytest.mark.long
 def test_in_the_notebook_a_rank_that_raises_or_deadlocks_is_named(course, lab):
     folder = course.built(lab.stem)
 

@@ -203,10 +203,8 @@ LINKS = {
 }
 
 
-@pytest.mark.parametrize(
-    "by_hand",
-    [pytest.param(False, id="mlsys grade"), pytest.param(True, id="nbgrader autograde", marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("by_hand", [False, True], ids=["mlsys grade", "nbgrader autograde"])
 def test_links_are_never_followed(lab, tmp_path, by_hand):
     """Neither a neighbour's work nor a file of staff becomes a submission, or is there to be read afterwards."""
     course = lab.course.root / "graded-by-hand" if by_hand else tmp_path / "course"  # nbgrader looks upwards for labs

@@ -209,6 +209,7 @@ def test_what_honest_code_keeps_elsewhere_is_not_charged(session):
     assert session.grade(work.notebook, {}).verdicts[EXERCISE].ok
 
 
+@pytest.mark.long
 def test_a_reached_cell_that_cannot_run_alone_is_measured_after_the_whole_notebook(session):
     """Here through a name that no text shows; what else is there then counts too."""
     hidden = "globals()['fac' + 'tor'] = 1"
