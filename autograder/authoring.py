@@ -1,16 +1,20 @@
-"""What authors of labs call: ``mlsys build``, ``mlsys release``, ``mlsys exercises``."""
+"""What authors of labs call: ``mlsys build``, ``mlsys mutate``, ``mlsys release``, ``mlsys exercises``."""
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import Progress
 from rich.table import Table
 
 from .course import SAMPLE, Course, load_course
+from .errors import CourseError
 from .screen import console
 
+ENOUGH_CAUGHT = 0.95  # of the mutants of any exercise
 Unsafe = Annotated[bool, typer.Option("--unsafe", help="Go on without the sandbox where the system has none.")]
 TermName = Annotated[str | None, typer.Option(help="The term; default: the one in course.toml.")]
 
@@ -81,6 +85,39 @@ def release(
         console.print(f"{stem}, release {made.number}{state}: {made.path}", highlight=False, soft_wrap=True)
         if course.term.name == SAMPLE:
             console.print("[yellow]the sample term's draws are public:[/] for a real one, `mlsys term new NAME`")
+
+
+def mutate(
+    lab: Annotated[str | None, typer.Argument(help="A lab such as lab02; default: all.", metavar="[LAB]")] = None,
+    exercise: Annotated[str | None, typer.Argument(help="One exercise of it.", metavar="[EXERCISE]")] = None,
+    most: Annotated[
+        int | None, typer.Option(min=1, help="Only so many of an exercise, drawn with a fixed seed.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Mutants at a time; default: the cores.")] = None,
+    term: TermName = None,
+) -> None:
+    """Wrong versions of each solution, made by machine, against the sealed cases: which slip past, as diffs."""
+    try:
+        from .mutate import scores
+    except ModuleNotFoundError as error:
+        raise CourseError(f'{error.name} is missing; pip install -c constraints.txt -e ".[dev]"') from None
+
+    course = load_course(term=term)
+    table = Table("lab", "exercise", "mutants", "caught", "equivalent", title="mutants")
+    fewest = 1.0
+    for stem in [course.stem(lab)] if lab else course.stems():
+        with Progress(*Progress.get_default_columns(), console=console, transient=True) as progress:
+            bar = progress.add_task(f"mutants of {stem}")
+            for found in scores(
+                course.lab(stem), exercise, most=most, jobs=jobs, progress=partial(progress.update, bar)
+            ):
+                for mutant in found.survivors:
+                    console.print(f"{stem}, {found.exercise}\n{mutant.diff}\n", highlight=False, markup=False)
+                excused = f"{found.equivalent}{', too many' if found.too_many_equivalent else ''}"
+                table.add_row(stem, found.exercise, str(found.tried), f"{found.caught:.1%}", excused)
+                fewest = min(fewest, found.caught)
+    console.print(table)
+    raise typer.Exit(1 if fewest < ENOUGH_CAUGHT else 0)
 
 
 def exercises(

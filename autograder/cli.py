@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from .authoring import TermName, Unsafe, build, exercises, release
+from .authoring import TermName, Unsafe, build, exercises, mutate, release
 from .course import CourseError, load_course
 from .machine import machine_trouble
 from .nbgrader_config import GRADEBOOK, check_folder
@@ -22,6 +22,7 @@ def add_commands(app: typer.Typer) -> None:
     """Join the students' program. What a command needs is imported when it is called: torch takes seconds."""
     for command, example in (
         (build, "mlsys build lab02 --check"),
+        (mutate, "mlsys mutate lab02 attention"),
         (release, "mlsys release lab02"),
         (collect, "mlsys collect inbox --into submitted"),
         (grade, "mlsys grade lab02 --submitted submitted --csv grades.csv"),

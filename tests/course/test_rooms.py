@@ -27,6 +27,7 @@ ROOMS = {  # lowest first: what each is
     "sandbox": "where submissions run",
     "scoring": "what decides points",
     "build": "solutions to editions, proven",
+    "mutate": "wrong versions against the cases",
     "catalogue": "all exercises, listed",
     "release": "editions to zips",
     "collect": "zips to submissions",
