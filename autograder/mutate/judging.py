@@ -1,6 +1,7 @@
 """How many mutants of an exercise its sealed cases catch: each is judged in a fork, within so many executed lines."""
 
 import contextlib
+import io
 import os
 import random
 import resource
@@ -90,9 +91,10 @@ class _Bench:
         self.exercise, self.driver = exercise, lab.drivers[exercise.id]
         self.specification = sealed_specification(lab, exercise)
         self.names: dict[str, Any] = {"__name__": "__main__"}
-        for cell in cells[:place]:
-            if cell.kind in ("code", "exercise") and not cell.markdown:
-                exec(compile(cell.source, f"<{cell.id or 'code'}>", "exec"), self.names)
+        with contextlib.redirect_stdout(io.StringIO()):
+            for cell in cells[:place]:
+                if cell.kind in ("code", "exercise") and not cell.markdown:
+                    exec(compile(cell.source, f"<{cell.id or 'code'}>", "exec"), self.names)
         self.most_lines, self.lines, self.differentiated = sys.maxsize, 0, False
         if self.end_of(self.cell.source) != SURVIVED:
             raise CourseError(f"{lab.stem}, {exercise.id}: the solution does not pass; call mlsys build {lab.stem}")
