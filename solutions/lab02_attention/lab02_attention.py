@@ -848,8 +848,8 @@ fig
 # Eight functions and, if you like, six more: lab 3 puts them into blocks, lab 4 generates with the cache that `S`,
 # `offset` and grouped heads are made for, lab 11 shards their weights. They live in `mlsys_course/attention/`
 # (`scaled_dot_product.py`, `masks.py`, `projections.py`, `multi_head.py`, `positions.py`, `cache.py`); compare after
-# handing in. There `attention(..., backend="sdpa")` is the same contract on PyTorch's kernels (`kernels.py`). `mlsys
-# carry lab02` takes your own into later labs. What is missing from a transformer? "It is all just weighted averages": lab 3 adds the
+# handing in. There `attention(..., backend="sdpa")` is the same contract on PyTorch's kernels. `mlsys carry lab02`
+# takes your own into later labs. What is missing from a transformer? "It is all just weighted averages": lab 3 adds the
 # part that is not.
 #
 # **Real systems** never write the T by T table: FlashAttention computes it tile by tile in fast memory with an online
