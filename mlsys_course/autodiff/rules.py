@@ -61,11 +61,12 @@ def adjoints(node: Node, grad: Node, rules: Mapping[type[Operator], Rule] = RULE
 
     Nothing flows to or from whole numbers. Raises GraphError where the operator has no rule.
     """
-    if not real(node) or not any(real(x) for x in node.inputs):
+    own = rules.get(type(node.operator))
+    if own is None or not real(node):
+        if real(node) and any(real(x) for x in node.inputs):
+            raise no_rule(node)
         return [None] * len(node.inputs)
-    if type(node.operator) not in rules:
-        raise no_rule(node)
-    partials = rules[type(node.operator)](node, grad)
+    partials = own(node, grad)
     return [None if p is None else sum_to(p, x.shape) for p, x in zip(partials, node.inputs, strict=True)]
 
 
