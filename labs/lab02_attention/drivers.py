@@ -1,11 +1,11 @@
 """How lab 2's functions are called and what of them is compared: the same code for your runs and for grading."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 
-from mlsys_course.desk.check import allowed, driver, raised
+from mlsys_course.desk.check import allowed, driver, raised, with_gradients
 from mlsys_course.desk.check.tree import Tree
 
 Function = Callable[..., torch.Tensor]
@@ -28,18 +28,6 @@ def marked(x: torch.Tensor, offset: int = 0) -> torch.Tensor:
     """Stands for ``rotary``: anything of (x, offset) that tells positions apart. Row t is scaled by its position."""
     positions = torch.arange(offset, offset + x.shape[-2], device=x.device, dtype=torch.float32)
     return (x * (1 + positions / 4)[:, None]).to(x.dtype)
-
-
-def with_gradients(function: Function, case: Case, names: Sequence[str]) -> Tree:
-    """The output; where the case brings a cotangent, the gradients of (output * cotangent).sum() too."""
-    if "cotangent" not in case:
-        return {"output": function(*(case[name] for name in names))}
-    leaves = [case[name].clone().requires_grad_() for name in names]
-    output = function(*leaves)
-    gradients = torch.autograd.grad(
-        output, leaves, case["cotangent"], materialize_grads=True
-    )  # zeros for an unused input
-    return {"output": output, **{f"gradient_{name}": g for name, g in zip(names, gradients, strict=True)}}
 
 
 def handed_in(attention: Function, case: Case) -> Function:

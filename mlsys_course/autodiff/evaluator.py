@@ -34,12 +34,13 @@ class Evaluator:
 
     Order and lifetimes are planned once. In a run each node is computed once, and its value is let go after its last
     use, so that memory is that of what is still needed. Works on the device of its feeds. Nothing is done in place;
-    an output may be a view of a feed, as in PyTorch.
+    an output may be a view of a feed, as in PyTorch. ``order`` are the nodes that the outputs need, inputs before
+    users; without it ``topological_order`` finds it.
     """
 
-    def __init__(self, outputs: Sequence[Node]):
+    def __init__(self, outputs: Sequence[Node], order: Sequence[Node] | None = None):
         self.outputs = listed(outputs, "outputs of an evaluator")
-        order = topological_order(self.outputs)
+        order = topological_order(self.outputs) if order is None else order
         self.variables = [node for node in order if node.is_variable]
         self.constants = [node for node in order if isinstance(node.operator, Constant)]
         self.nodes = [node for node in order if node.inputs]

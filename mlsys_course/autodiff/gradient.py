@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from ..substrate.graph import GraphError, Node, fill
 from ..substrate.graph.node import listed, made_for
-from . import rules_elementwise, rules_network, rules_shapes  # noqa: F401  (they fill the table)
+from . import rules_elementwise, rules_further, rules_network, rules_shapes  # noqa: F401  (they fill the table)
 from .order import topological_order
-from .rules import Rule, adjoints, differentiable
+from .rules import Rule, adjoints, differentiable, real
 
 Step = Callable[[Node, Node, dict[Node, list[Node]]], None]
 
@@ -16,6 +16,7 @@ Step = Callable[[Node, Node, dict[Node, list[Node]]], None]
 def gradient(
     output: Node,
     inputs: Sequence[Node],
+    order: Sequence[Node] | None = None,
     rule: Rule = adjoints,
     seed: Node | None = None,
     watch: Step | None = None,
@@ -27,9 +28,12 @@ def gradient(
     input that the output does not depend on gets zeros. Raises GraphError where output or input are whole numbers, and
     where an input reaches the output through operators without a gradient only.
 
+    ``order`` are the nodes that the output needs, inputs before users; without it ``topological_order`` finds it.
+    ``rule`` says what a node passes to its inputs, and is asked about each node at most once.
     ``watch(node, adjoint, node_to_grad)`` sees each step. Source: lecture note 004, "Construct the Backward Graph".
     """
-    order, inputs = topological_order([output]), listed(inputs, "inputs of a gradient")
+    inputs = listed(inputs, "inputs of a gradient")
+    order = topological_order([output]) if order is None else order
     refuse_whole_numbers(output, inputs)
     if seed is not None and seed.kind != output.kind:
         raise GraphError(f"the seed {seed} must have shape and dtype of the output {output}")
@@ -67,7 +71,7 @@ def _depends(order: Sequence[Node], inputs: Sequence[Node]) -> set[Node]:
 def refuse_whole_numbers(output: Node, inputs: Sequence[Node]) -> None:
     """Raise GraphError where the output or an input is of a dtype that has no gradient."""
     for node, role in [(output, "output"), *((x, "input") for x in inputs)]:
-        if not (node.dtype.is_floating_point or node.dtype.is_complex):
+        if not real(node):
             raise GraphError(
                 f"the {role} {node}, made at {node.made_where}: {node.dtype} has no gradient; "
                 "choose a floating-point node"

@@ -6,22 +6,10 @@ from typing import Any
 import torch
 
 from autograder.draw import Draw
-from autograder.exercise import Choice, Exercise, Item, Part, Question
-from mlsys_course import attention as component
+from autograder.exercise import Choice, Exercise, Item, Part, Question, exercises_of
+from mlsys_course import attention
 
-from . import (
-    cases_attention,
-    cases_cache,
-    cases_heads,
-    cases_masks,
-    cases_positions,
-    drivers,
-    mistakes_attention,
-    mistakes_cache,
-    mistakes_heads,
-    mistakes_masks,
-    mistakes_positions,
-)
+from . import cases_attention, cases_cache, cases_heads, cases_masks, cases_positions, drivers, mistakes, mistakes_heads
 
 FORBIDDEN = (
     "torch.nn.functional.scaled_dot_product_attention",
@@ -60,10 +48,8 @@ def scores_elements(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None)
     return math.prod(masked) + math.prod(masked[:-1]) * v.shape[-1]
 
 
-def exercise(id: str, module: str, points: dict[str, float], cases: Any, wrong: Any, **rest: Any) -> Exercise:
-    """An exercise whose reference has its id as a name."""
-    where = f"mlsys_course.attention.{module}"
-    return Exercise(id, where, getattr(component, id), points, cases, wrong, forbidden=FORBIDDEN, **rest)
+exercise = exercises_of(attention, forbidden=FORBIDDEN)
+PART = {"attention": Part(attention.attention, scores_elements)}
 
 
 def exercises(v: dict[str, Any]) -> list[Item]:
@@ -73,15 +59,15 @@ def exercises(v: dict[str, Any]) -> list[Item]:
 
 def _attention_and_masks(v: dict[str, Any]) -> list[Item]:
     scores = {"values": 6, "stability": 2, "mask": 4, "empty rows": 2, "gradient": 3, "precision": 3}
-    cases, wrong = cases_masks, mistakes_masks
+    cases, wrong = cases_masks, mistakes
     return [
-        exercise("attention", "scaled_dot_product", scores, cases_attention.attention, mistakes_attention.ATTENTION),
+        exercise("attention", scores, cases_attention.attention, wrong.ATTENTION),
         Choice("scale_choice", 3, ["a", "b", "c", "d"], v["scale_answer"]),
-        exercise("causal_mask", "masks", {"square": 4, "cached keys": 3}, cases.causal_mask, wrong.CAUSAL_MASK),
-        exercise("padding_mask", "masks", {"values": 4, "edges": 2}, cases.padding_mask, wrong.PADDING_MASK),
-        extension("window_mask", "masks", {"square": 2, "cached keys": 1}, cases.window_mask, wrong.WINDOW_MASK),
-        extension("prefix_mask", "masks", {"values": 1, "edges": 1}, cases.prefix_mask, wrong.PREFIX_MASK),
-        extension("document_mask", "masks", {"values": 2, "edges": 1}, cases.document_mask, wrong.DOCUMENT_MASK),
+        exercise("causal_mask", {"square": 4, "cached keys": 3}, cases.causal_mask, wrong.CAUSAL_MASK),
+        exercise("padding_mask", {"values": 4, "edges": 2}, cases.padding_mask, wrong.PADDING_MASK),
+        extension("window_mask", {"square": 2, "cached keys": 1}, cases.window_mask, wrong.WINDOW_MASK),
+        extension("prefix_mask", {"values": 1, "edges": 1}, cases.prefix_mask, wrong.PREFIX_MASK),
+        extension("document_mask", {"values": 2, "edges": 1}, cases.document_mask, wrong.DOCUMENT_MASK),
     ]
 
 
@@ -90,18 +76,15 @@ def extension(*given: Any, **rest: Any) -> Exercise:
     return exercise(*given, kind="extension", **rest)
 
 
-PART = {"attention": Part(component.attention, scores_elements)}
-
-
 def _heads() -> list[Item]:
     one = {"values": 3, "context": 2, "mask": 1, "gradient": 1, "parameter": 1}
     heads = {"values": 5, "mask": 4, "gradient": 2, "edges": 3, "precision": 1, "parameter": 1}
     groups = {"values": 4, "mask": 3, "gradient": 2, "edges": 2, "precision": 1, "parameter": 1}
     cases, wrong = cases_heads, mistakes_heads
     return [
-        exercise("self_attention", "projections", one, cases.self_attention, wrong.SELF_ATTENTION, parts=PART),
-        exercise("multi_head_attention", "multi_head", heads, cases.multi_head, wrong.MULTI_HEAD, parts=PART),
-        exercise("grouped_query_attention", "multi_head", groups, cases.grouped, wrong.GROUPED_QUERY, parts=PART),
+        exercise("self_attention", one, cases.self_attention, wrong.SELF_ATTENTION, parts=PART),
+        exercise("multi_head_attention", heads, cases.multi_head, wrong.MULTI_HEAD, parts=PART),
+        exercise("grouped_query_attention", groups, cases.grouped, wrong.GROUPED_QUERY, parts=PART),
     ]
 
 
@@ -109,16 +92,16 @@ def _positions() -> list[Item]:
     waves, turns = {"values": 5, "base": 1, "edges": 2}, {"values": 6, "offset": 3, "base": 1, "precision": 2}
     turns["gradient"] = 2
     near = {"float32": 1e-4, "float64": 1e-4}  # float32 angles are good to about 1e-5 where they are largest
-    cases, wrong = cases_positions, mistakes_positions
+    cases, wrong = cases_positions, mistakes
     rubric = [
         (2.0, "says that attention without positions is permutation equivariant: outputs move with their tokens"),
         (1.0, "says what follows for the sentence: as a bag of rows, its outputs are the same in any order"),
         (2.0, "says how sinusoidal and rotary positions each break it: added to the input, turning q and k"),
     ]
     return [
-        exercise("sinusoidal_positions", "positions", waves, cases.sinusoidal, wrong.SINUSOIDAL, tolerance=near),
-        extension("learned_positions", "positions", {"rows": 1, "beyond": 1}, cases.learned, wrong.LEARNED),
-        exercise("rotary_positions", "positions", turns, cases.rotary, wrong.ROTARY, tolerance=near),
+        exercise("sinusoidal_positions", waves, cases.sinusoidal, wrong.SINUSOIDAL, tolerance=near),
+        extension("learned_positions", {"rows": 1, "beyond": 1}, cases.learned, wrong.LEARNED),
+        exercise("rotary_positions", turns, cases.rotary, wrong.ROTARY, tolerance=near),
         Question("word_order", rubric),
     ]
 
@@ -127,8 +110,8 @@ def _cache() -> list[Item]:
     steps = {"first tokens": 2, "next tokens": 2, "piece by piece": 2}
     keeps = {"contents": 2, "one memory": 1, "full": 1}
     parts = {**PART, "rotary": Part(drivers.marked, lambda x, offset=0: x.numel())}
-    cases, wrong = cases_cache, mistakes_cache
+    cases, wrong = cases_cache, mistakes_heads
     return [
-        extension("cached_attention", "cache", steps, cases.cached_attention, wrong.CACHED_ATTENTION, parts=parts),
-        extension("KVCache", "cache", keeps, cases.kv_cache, wrong.KV_CACHE),
+        extension("cached_attention", steps, cases.cached_attention, wrong.CACHED_ATTENTION, parts=parts),
+        extension("KVCache", keeps, cases.kv_cache, wrong.KV_CACHE),
     ]

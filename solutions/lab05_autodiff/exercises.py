@@ -1,20 +1,18 @@
 """Lab 5, sealed: exercises, points, and what each forbids. Cases and misconceptions stand beside."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from autograder.draw import Draw
-from autograder.exercise import Choice, Exercise, Item, Part, Question
+from autograder.exercise import Choice, Exercise, Item, Part, Question, exercises_of
 from mlsys_course import autodiff
-from mlsys_course.autodiff.forward import tangent
 from mlsys_course.desk.check.seen import unforeseen
-from mlsys_course.substrate.graph import Node
 
 from . import cases_gradient as engine
 from . import cases_rules as rules
-from . import mistakes_gradient, mistakes_network, mistakes_rules, mistakes_training
+from . import mistakes
+from . import mistakes_rules as wrong
 
 FORBIDDEN = (
     "torch.Tensor.backward",
@@ -49,31 +47,7 @@ def variants(draw: Draw) -> dict[str, Any]:
     return {"n": n, "m": m, **options, "mode_answer": answer, "secret": draw.integer(0, 2**60)}
 
 
-def rule_of(node: Node, grad: Node) -> Sequence[Node | None]:
-    """The component's rule, its sums over broadcasting left to the driver."""
-    return autodiff.RULES[type(node.operator)](node, grad)
-
-
-def evaluator(outputs: Sequence[Node], order: Sequence[Node]) -> autodiff.Evaluator:
-    """The component's, which finds the order itself."""
-    return autodiff.Evaluator(outputs)
-
-
-def gradient(output: Node, inputs: Sequence[Node], order: Sequence[Node], rule: autodiff.Rule) -> list[Node]:
-    """The component's, with the rule given."""
-    return autodiff.gradient(output, inputs, rule)
-
-
-def adamw_step(weight, grad, m, v, t, lr, beta1, beta2, epsilon, weight_decay):
-    """The component's update, as the exercise has it."""
-    optimizer = autodiff.AdamW(lr, (beta1, beta2), epsilon, weight_decay)
-    after, moments = optimizer.update(weight, grad, [m, v], t)
-    return [after, *moments]
-
-
-def forward_rule(node: Node, tangents: Sequence[Node | None]) -> Node:
-    """The component's, which takes the tangents by node."""
-    return tangent(node, {x: t for x, t in zip(node.inputs, tangents, strict=True) if t is not None})
+exercise = exercises_of(autodiff, forbidden=FORBIDDEN)
 
 
 def core(secret: int) -> list[Exercise]:
@@ -85,113 +59,38 @@ def core(secret: int) -> list[Exercise]:
     def slopes(number: int, key: int, count: int) -> list[float]:
         return unforeseen((count,), secret, key, number).tolist()
 
+    feeds = {"values": 4, "again": 4, "once": 2, "memory": 3, "feeds": 2}
+    steps = {"chain": 4, "fan-out": 6, "edges": 2, "cost": 3}
+    entries = {"arithmetic": 5, "functions": 5, "relu": 2}
+    asked = {"computed": Part(computed, lambda number, key, *x: sum(one.numel() for one in x), 1000, secret=True)}
+    told = {"slopes": Part(slopes, lambda number, key, count: count, 10, secret=True)}
+    numbers = {"forbidden": FORBIDDEN + OF_NUMBERS}
     return [
-        exercise("topological_order", autodiff.topological_order, {"order": 5, "depth": 3}, engine.order_cases),
+        exercise("topological_order", {"order": 5, "depth": 3}, engine.order_cases, mistakes.ORDER),
+        exercise("Evaluator", feeds, engine.evaluator_cases, mistakes.EVALUATOR, parts=asked, **numbers),
+        exercise("elementwise_gradients", entries, rules.elementwise_cases, wrong.ELEMENTWISE),
+        exercise("sum_to", {"values": 6, "edges": 2}, rules.sum_to_cases, wrong.SUM_TO),
+        exercise("linear_gradients", {"reductions": 4, "shapes": 5, "matrices": 7}, rules.linear_cases, wrong.LINEAR),
+        exercise("gradient", steps, engine.gradient_cases, mistakes.GRADIENT, parts=told),
         exercise(
-            "Evaluator",
-            evaluator,
-            {"values": 4, "again": 4, "once": 2, "memory": 3, "feeds": 2},
-            engine.evaluator_cases,
-            parts={
-                "computed": Part(computed, lambda number, key, *x: sum(one.numel() for one in x), 1000, secret=True)
-            },
+            "cross_entropy_gradient", {"values": 6, "stability": 2}, rules.cross_entropy_cases, wrong.CROSS_ENTROPY
         ),
-        exercise(
-            "elementwise_gradients",
-            rule_of,
-            {"arithmetic": 5, "functions": 5, "relu": 2},
-            rules.elementwise_cases,
-            mistakes=mistakes_rules.ELEMENTWISE,
-        ),
-        exercise(
-            "sum_to", autodiff.sum_to, {"values": 6, "edges": 2}, rules.sum_to_cases, mistakes=mistakes_rules.SUM_TO
-        ),
-        exercise(
-            "linear_gradients",
-            rule_of,
-            {"reductions": 4, "shapes": 5, "matrices": 7},
-            rules.linear_cases,
-            mistakes=mistakes_rules.LINEAR,
-        ),
-        exercise(
-            "gradient",
-            gradient,
-            {"chain": 4, "fan-out": 6, "edges": 2, "cost": 3},
-            engine.gradient_cases,
-            parts={"slopes": Part(slopes, lambda number, key, count: count, 10, secret=True)},
-        ),
-        exercise(
-            "cross_entropy_gradient",
-            rule_of,
-            {"values": 6, "stability": 2},
-            rules.cross_entropy_cases,
-            mistakes=mistakes_network.CROSS_ENTROPY,
-        ),
-        exercise(
-            "adamw_step",
-            adamw_step,
-            {"moments": 3, "update": 4, "decay": 3},
-            engine.adamw_cases,
-            mistakes=mistakes_training.ADAMW,
-        ),
+        exercise("adamw_step", {"moments": 3, "update": 4, "decay": 3}, engine.adamw_cases, mistakes.ADAMW),
     ]
 
 
 def extensions() -> list[Exercise]:
     """For who wants more."""
+    differences = {"forbidden": FORBIDDEN + OF_NUMBERS, "tolerance": {"float64": 1e-8}}  # they are not exact
+    check, forward = {"differences": 4, "verdict": 4}, {"arithmetic": 3, "functions": 2, "linear": 3}
+    norms, picks = {"softmax": 4, "norms": 6}, {"embedding": 2, "where": 2, "max": 2}
+    more = {"kind": "extension"}
     return [
-        exercise(
-            "check_gradient",
-            autodiff.check_gradient,
-            {"differences": 4, "verdict": 4},
-            engine.check_cases,
-            mistakes=mistakes_training.CHECK,
-            kind="extension",
-            tolerance={"float64": 1e-8},  # differences are not exact
-        ),
-        exercise(
-            "normalization_gradients",
-            rule_of,
-            {"softmax": 4, "norms": 6},
-            rules.normalization_cases,
-            mistakes=mistakes_network.NORMALIZATION,
-            kind="extension",
-        ),
-        exercise(
-            "selection_gradients",
-            rule_of,
-            {"embedding": 2, "where": 2, "max": 2},
-            rules.selection_cases,
-            mistakes=mistakes_network.SELECTION,
-            kind="extension",
-        ),
-        exercise(
-            "forward_rule",
-            forward_rule,
-            {"arithmetic": 3, "functions": 2, "linear": 3},
-            rules.forward_cases,
-            mistakes=mistakes_network.FORWARD,
-            kind="extension",
-        ),
+        exercise("check_gradient", check, engine.check_cases, mistakes.CHECK, **differences, **more),
+        exercise("normalization_gradients", norms, rules.normalization_cases, wrong.NORMALIZATION, **more),
+        exercise("selection_gradients", picks, rules.selection_cases, wrong.SELECTION, **more),
+        exercise("forward_rule", forward, rules.forward_cases, wrong.FORWARD, **more),
     ]
-
-
-def exercise(
-    id: str, reference, points, cases, *, mistakes=None, kind: str = "core", tolerance=None, parts=None
-) -> Exercise:
-    """An exercise of this lab: autograd is forbidden in each."""
-    return Exercise(
-        id=id,
-        component="mlsys_course.autodiff",
-        reference=reference,
-        points=points,
-        cases=cases,
-        misconceptions=mistakes if mistakes is not None else mistakes_gradient.OF[id],
-        kind=kind,
-        tolerance=tolerance or {},
-        parts=parts or {},
-        forbidden=FORBIDDEN + (OF_NUMBERS if id in ("Evaluator", "check_gradient") else ()),
-    )
 
 
 def exercises(v: dict) -> list[Item]:

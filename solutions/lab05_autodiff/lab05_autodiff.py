@@ -871,7 +871,9 @@ check("forward_rule", forward_rule)
 # An engine: rules, an order, an algorithm of ten lines, an evaluator. `mlsys_course.autodiff` is the reference, with
 # rules for all of `mlsys_course.substrate.graph`, `TrainingStep` (the master equation as an object), forward mode, and
 # backpropagation on the forward graph with numbers for nodes, as Caffe had it. Its tests compare every operator with
-# PyTorch, and a GPT and a block of LLaMA with Hugging Face's. Lab 6 takes these graphs and makes them faster.
+# PyTorch, and a GPT and a block of LLaMA with Hugging Face's. Yours take their place there:
+# `TrainingStep(loss, weights, AdamW(step=adamw_step), order=topological_order, gradient=gradient, evaluator=Evaluator,
+# rule=rule_with(sum_to, linear_gradients=linear_gradients))`. Lab 6 takes these graphs and makes them faster.
 #
 # **What real systems do differently.** PyTorch's eager mode records a graph anew in every forward pass and frees it
 # while it goes back: no fixed shapes, but nobody sees the whole step. `torch.compile` and JAX trace first, as we do.

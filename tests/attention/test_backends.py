@@ -79,11 +79,12 @@ def test_the_kernels_share_heads_as_if_they_were_repeated(name, options, dtype, 
     assert_close(got, want, atol=TOLERANCES[dtype], rtol=TOLERANCES[dtype])
 
 
-def test_shared_heads_are_not_copied(normal, monkeypatch):
+@pytest.mark.parametrize("T", [6, 1])  # a whole prompt, and the next token to the keys of a cache
+def test_shared_heads_are_not_copied(T, normal, monkeypatch):
     given = []
     kernel = F.scaled_dot_product_attention
     monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *a, **k: given.append(a) or kernel(*a, **k))
-    q, k = normal(2, 4, 6, 8), normal(2, 2, 6, 8)
+    q, k = normal(2, 4, T, 8), normal(2, 2, 6, 8)
     output = attention(q, k, k, causal=True, backend="sdpa")
     assert given[0][1] is k and given[0][2] is k
     assert output.transpose(1, 2).is_contiguous()  # merging the heads moves nothing
