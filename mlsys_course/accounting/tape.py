@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from .config import round_up
+from ..substrate.model_config import round_up
 
 TEMPORARY = "temporaries"
 MIB = 2**20

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 
-from .config import BadSize, ModelConfig, check_whole
+from ..substrate.model_config import BadSize, ModelConfig, check_whole
 from .memory import model_states
 from .parameters import parameter_table
 from .recipe import Recipe, check_plain

@@ -6,8 +6,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..attention import KVCache
+from ..substrate.model_config import CHOICES, ModelConfig, check_served
 from .attention_layer import Attention
-from .config import CHOICES, TransformerConfig
 from .feed_forward import FeedForward
 from .norms import norm_of
 
@@ -35,8 +35,9 @@ def block(
 class Block(nn.Module):
     """Self-attention and a feed-forward network; with ``cross``, attention over a memory between them."""
 
-    def __init__(self, config: TransformerConfig, cross: bool = False):
+    def __init__(self, config: ModelConfig, cross: bool = False):
         super().__init__()
+        check_served(config, {"norms_per_layer": 2}, "lab 3's block has a norm for each sublayer")
         self.norm_position = config.norm_position
         self.attention, self.attention_norm = Attention(config), norm_of(config)
         self.cross, self.cross_norm = (Attention(config), norm_of(config)) if cross else (None, None)

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..substrate.dtypes import check_floating
-from .config import TransformerConfig
+from ..substrate.model_config import ModelConfig
 
 
 def layer_norm(
@@ -81,7 +81,7 @@ class RMSNorm(nn.Module):
         return rms_norm(x, self.gain, self.epsilon, self.fast)
 
 
-def norm_of(config: TransformerConfig) -> nn.Module:
+def norm_of(config: ModelConfig) -> nn.Module:
     """A new norm over ``d_model`` channels."""
     kind = LayerNorm if config.norm == "layer" else RMSNorm
     return kind(config.d_model, config.epsilon, config.fast)

@@ -895,8 +895,9 @@ check("layer_norm_backward", layer_norm_backward)
 #
 # Norms, networks, blocks, and three kinds of model: lab 4 trains them to speak and loads published weights, lab 7
 # counts their parameters and operations, labs 9 to 11 spread them over machines. They live in
-# `mlsys_course/transformer/`; `presets.py` there has the published configurations, `weights.py` reads checkpoints of
-# GPT-2, LLaMA, BERT and T5. `mlsys carry lab03` takes your own parts into later labs.
+# `mlsys_course/transformer/`; `weights.py` there reads checkpoints of GPT-2, LLaMA, BERT and T5, and
+# `mlsys_course/substrate/presets.py` has the published configurations. `mlsys carry lab03` takes your own parts into
+# later labs.
 #
 # **Real systems** merge the projections to queries, keys and values, and gate and up, into one matrix product each;
 # fuse residual and norm, gate and product into one kernel; drop biases; normalize queries and keys too; replace the one

@@ -14,7 +14,7 @@ from mlsys_course.accounting import (
     gpt2,
     gpt3_175b,
     llama2_7b,
-    llama3_405b,
+    llama31_405b,
     parameter_table,
     preset,
 )
@@ -168,11 +168,10 @@ def test_the_wall_of_attention() -> None:
 
 
 def test_inference_against_a_live_cache() -> None:
-    from mlsys_course.accounting.measured import transformer_config
     from mlsys_course.attention import KVCache
     from mlsys_course.transformer import Decoder
 
-    model = Decoder(replace(transformer_config(LLAMA), fast=False)).to(torch.bfloat16)
+    model = Decoder(LLAMA).to(torch.bfloat16)
     caches = [KVCache(20) for _ in range(LLAMA.n_layers)]
     with torch.no_grad():
         model(torch.zeros(3, 20, dtype=torch.long), caches=caches)
@@ -181,7 +180,7 @@ def test_inference_against_a_live_cache() -> None:
     table = inference_memory(LLAMA, 3, 20)
     assert (table["weights"], table["kv_cache"]) == (sum(p.nbytes for p in model.parameters()), live)
     assert kv_cache_bytes(llama2_7b(), 1, 4096) == 2 * 2**30
-    assert kv_cache_bytes(preset("llama3-405b"), 1, 1) == 2 * 126 * 8 * 128 * 2
+    assert kv_cache_bytes(preset("llama3.1-405b"), 1, 1) == 2 * 126 * 8 * 128 * 2
 
 
 def test_a_timeline_rises_to_the_peak_and_comes_back() -> None:
@@ -192,7 +191,7 @@ def test_a_timeline_rises_to_the_peak_and_comes_back() -> None:
 
 
 def test_a_405b_step_is_told_in_no_time() -> None:
-    table = training_memory(llama3_405b(), 1, 8192, Recipe("mixed", checkpointing="full"))
+    table = training_memory(llama31_405b(), 1, 8192, Recipe("mixed", checkpointing="full"))
     assert table.grouped().total == table.total > 16 * 405 * 10**9
 
 

@@ -1,6 +1,7 @@
 """Lab 3's exercises: any right way passes, small mutations of the solution lose points, references are PyTorch's."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -124,6 +125,7 @@ def test_the_decoder_block_is_torchs(normal):
 def test_the_decoder_is_the_components(tokens):
     """With real blocks in the place of the driver's, and shared weights."""
     for config in (vaswani_2017(60, 16, 2, 4), gpt2(60, 12, 16, 2, 4), llama(60, 16, 2, 4, 2, 40)):
+        config = replace(config, encoder_layers=0)
         ours = Decoder(config)
         theirs = EXERCISES["Decoder"].reference(config, Block, norm_of)
         names = {"embedding.tokens": "embedding", "embedding.positions": "positions", "head.vocabulary": "head"}
