@@ -15,10 +15,10 @@ from ..substrate.presets import (
     vaswani_2017,
 )
 from .attention_layer import Attention, RelativeBias, relative_buckets
-from .block import Block, block
-from .feed_forward import FeedForward, activate, feed_forward, swiglu
-from .model import Decoder, Encoder, EncoderDecoder
-from .norms import LayerNorm, RMSNorm, layer_norm, norm_of, rms_norm
+from .block import Block, attend, block, decoder_block
+from .feed_forward import ACTIVATIONS, FeedForward, activate, feed_forward, swiglu
+from .model import Decoder, Encoder, EncoderDecoder, encoder_decoder
+from .norms import LayerNorm, RMSNorm, layer_norm, layer_norm_backward, norm_of, rms_norm
 from .parameters import block_parameters, feed_forward_share
 from .stack import Embedding, Head, Stack, initialize
 from .weights import from_bert, from_gpt2, from_llama, from_t5
@@ -26,9 +26,11 @@ from .weights import from_bert, from_gpt2, from_llama, from_t5
 __all__ = [
     "layer_norm",
     "rms_norm",
+    "layer_norm_backward",
     "LayerNorm",
     "RMSNorm",
     "norm_of",
+    "ACTIVATIONS",
     "activate",
     "feed_forward",
     "swiglu",
@@ -51,6 +53,8 @@ __all__ = [
     "relative_buckets",
     "RelativeBias",
     "block",
+    "attend",
+    "decoder_block",
     "Block",
     "Embedding",
     "Stack",
@@ -59,6 +63,7 @@ __all__ = [
     "Encoder",
     "Decoder",
     "EncoderDecoder",
+    "encoder_decoder",
     "block_parameters",
     "feed_forward_share",
     "from_gpt2",

@@ -1,14 +1,34 @@
 """The three families: encoder-only (BERT), decoder-only (GPT, LLaMA), encoder-decoder (Vaswani et al., T5)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..attention import KVCache
+from ..attention import KVCache, causal_mask, padding_mask
 from ..substrate.model_config import BadSize, ModelConfig, check_served
 from .stack import Embedding, Head, Stack, initialize, offset_of
+
+
+def encoder_decoder(
+    x: Float[Tensor, "B S C"],
+    y: Float[Tensor, "B T C"],
+    encoder: Sequence[Callable[..., Tensor]],
+    decoder: Sequence[Callable[..., Tensor]],
+    lengths: Int[Tensor, " B"] | None = None,
+) -> Float[Tensor, "B T C"]:
+    """Both stacks, and who may see what: the encoder reads x, the decoder writes y and looks at what x became.
+
+    Layers are called as ``layer(x, mask)`` and ``layer(y, memory, mask, memory_mask)``; ``lengths`` of the sources hide
+    their padding from both. Source: Vaswani et al. 2017, figure 1. Lab 3, exercise ``encoder_decoder``.
+    """
+    padding = None if lengths is None else padding_mask(lengths, x.shape[1])
+    for layer in encoder:
+        x = layer(x, padding)
+    for layer in decoder:
+        y = layer(y, x, causal_mask(y.shape[1], device=y.device), padding)
+    return y
 
 
 class Encoder(nn.Module):

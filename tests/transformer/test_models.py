@@ -293,3 +293,16 @@ def test_an_encoder_of_another_depth():
 
 def test_a_padded_vocabulary_has_its_rows(tokens):
     assert Decoder(replace(SMALL["gpt2"], vocabulary_multiple=64))(tokens(1, 3)).shape == (1, 3, 64)
+
+
+def test_stacks_of_functions_are_the_model(tokens):
+    """``encoder_decoder`` over the model's own blocks, with padding."""
+    model, source, target = EncoderDecoder(SMALL["vaswani"]), tokens(2, T), tokens(2, 6)
+    lengths = torch.tensor([T, 6])
+    encoder = [lambda x, mask, b=b: b(x, mask) for b in model.encoder.blocks]
+    decoder = [lambda y, memory, mask, hidden, b=b: b(y, mask, memory=memory, memory_mask=hidden)
+               for b in model.decoder.blocks]  # fmt: skip
+    got = component.encoder_decoder(model.embedding(source), model.embedding(target), encoder, decoder, lengths)
+    mask = padding_mask(lengths, T)
+    assert_close(got, model.decode(target, model.encode(source, mask), mask))
+    assert not torch.allclose(got, model.decode(target, model.encode(source)))
