@@ -44,8 +44,9 @@ from .recipe import Recipe
 from .roofline import Bound, attainable, bound, forward_seconds, ridge, roofline
 from .run import Run, Schedule, days_needed, gpus_needed, run_of, schedule
 from .table import Table
+from .tape import peak_memory
 from .traffic import SCHEMES, Exchange, Load, bottleneck, exchange_seconds, traffic
-from .zero import gpu_memory, sharded_states
+from .zero import gpu_memory, sharded_states, zero_stage
 
 __all__ = [
     "BadSize",
@@ -126,5 +127,7 @@ __all__ = [
     "plan",
     "remedies",
     "sharded_states",
+    "zero_stage",
+    "peak_memory",
     "gpu_memory",
 ]
