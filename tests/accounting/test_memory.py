@@ -249,3 +249,20 @@ def test_the_stages_of_zero_are_the_sharded_states(ranks: int) -> None:
         fits = [stage for stage, size in enumerate(held) if size <= memory]
         enough = (p for p in range(1, 1004) if sharded_states(parameters, p, 3).total + activations <= memory)
         assert found == {"bytes": held, "stage": min(fits, default=None), "ranks": next(enough, None)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"norm_position": "post"},
+        {"embedding_scale": True},
+        {"positions": "sinusoidal"},
+        {"positions": "relative", "buckets": 32},
+    ],
+)
+def test_a_step_is_counted_for_what_the_live_model_can_be(change: dict) -> None:
+    field, value = next(iter(change.items()))
+    with pytest.raises(
+        BadSize, match=f"^{field}={value!r}: a step's memory is counted for plain decoders; set {field}="
+    ):
+        training_memory(replace(LLAMA, **change), 1, 8)
