@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
 from mlsys_course.accounting import ModelConfig, parameter_table
-from mlsys_course.accounting.measured import example, live_decoder, loss_of, optimizer_of, transformer_config
+from mlsys_course.accounting.measured import example, live_decoder, loss_of, optimizer_of
 from mlsys_course.accounting.memory import Recipe
 
 Peer = Callable[[ModelConfig, int, int, Recipe], float]
@@ -39,7 +40,7 @@ def accelerate(config: ModelConfig, batch: int, time: int, recipe: Recipe) -> fl
     from mlsys_course.transformer import Decoder
 
     with torch.device("meta"):
-        model = Decoder(transformer_config(config)).to({2: torch.bfloat16, 4: torch.float32}[recipe.weight_width])
+        model = Decoder(replace(config, fast=True)).to({2: torch.bfloat16, 4: torch.float32}[recipe.weight_width])
     return 4.0 * calculate_maximum_sizes(model)[0]
 
 

@@ -10,6 +10,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,8 @@ import torch.nn.functional as F
 import mlsys_course.substrate.graph as G
 from mlsys_course.autodiff import Evaluator, gradient
 from mlsys_course.desk.check.meter import peak_bytes
-from mlsys_course.substrate.graph.models import GPTConfig, gpt, gpt_weights, perceptron, variables
+from mlsys_course.substrate.graph.models import gpt, gpt_weights, perceptron, variables
+from mlsys_course.substrate.presets import gpt2
 
 OPERATORS = {
     "sin, multiply": (G.sin, torch.sin),
@@ -124,7 +126,7 @@ def perceptrons(device: str, layers: int = 6, width: int = 256, rows: int = 512)
 
 def gpts(device: str):
     """Loss and gradients of a small GPT-2, by ours and by PyTorch with the same operators."""
-    config, B = GPTConfig(vocabulary=1000, context=128, d_model=128, n_heads=4, n_layers=4), 8
+    config, B = replace(gpt2(1000, context=128, d_model=128, n_layers=4, n_heads=4), activation="gelu"), 8
     T, C, D = config.context, config.d_model, config.d_model // config.n_heads
     tensors = {name: w.to(device) for name, w in gpt_weights(config).items()}
     w = variables(tensors)

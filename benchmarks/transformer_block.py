@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.attention import peak, seconds
-from mlsys_course.transformer import Block, TransformerConfig, from_gpt2, from_llama, gpt2, llama
+from mlsys_course.transformer import Block, ModelConfig, from_gpt2, from_llama, gpt2, llama
 
 Step = Callable[[], None]
 SIZES = {  # B, T, and (C, heads, key-value heads, F) of the LLaMA layer
@@ -28,7 +28,7 @@ SIZES = {  # B, T, and (C, heads, key-value heads, F) of the LLaMA layer
 }
 
 
-def gpt2_pair() -> tuple[nn.Module, nn.Module, TransformerConfig]:
+def gpt2_pair() -> tuple[nn.Module, nn.Module, ModelConfig]:
     """Hugging Face's block of GPT-2 124M, ours with its weights, and the configuration."""
     from transformers.models.gpt2.modeling_gpt2 import GPT2Block, GPT2Config
 
@@ -38,7 +38,7 @@ def gpt2_pair() -> tuple[nn.Module, nn.Module, TransformerConfig]:
     return theirs, loaded(config, mapped), config
 
 
-def llama_pair(C: int, H: int, K: int, F: int) -> tuple[nn.Module, nn.Module, TransformerConfig]:
+def llama_pair(C: int, H: int, K: int, F: int) -> tuple[nn.Module, nn.Module, ModelConfig]:
     """Hugging Face's layer of a LLaMA, ours with its weights, and the configuration."""
     from transformers.models.llama.modeling_llama import LlamaConfig, LlamaDecoderLayer, LlamaRotaryEmbedding
 
@@ -62,7 +62,7 @@ def llama_pair(C: int, H: int, K: int, F: int) -> tuple[nn.Module, nn.Module, Tr
     return Theirs(), loaded(config, mapped), config
 
 
-def loaded(config: TransformerConfig, mapped: dict[str, Tensor]) -> Block:
+def loaded(config: ModelConfig, mapped: dict[str, Tensor]) -> Block:
     """Our block, as fast as it goes, with the tensors of block 0."""
     ours, prefix = Block(replace(config, fast=True)), "stack.blocks.0."
     ours.load_state_dict({n.removeprefix(prefix): t for n, t in mapped.items() if n.startswith(prefix)})

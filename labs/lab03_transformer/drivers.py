@@ -1,28 +1,24 @@
 """How lab 3's functions are called and what of them is compared: the same code for your runs and for grading."""
 
-from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlsys_course import attention as lab02
-from mlsys_course.desk.check import allowed, driver
+from mlsys_course.desk.check import allowed, driver, with_gradients
 from mlsys_course.desk.check.tree import Tree
+from mlsys_course.substrate.model_config import ModelConfig
 
 Function = Callable[..., Tensor]
 Case = Mapping[str, Tree]
 
 
-def with_gradients(function: Function, case: Case, names: Sequence[str]) -> Tree:
-    """The output; where the case brings a cotangent, the gradients of (output * cotangent).sum() too."""
-    if "cotangent" not in case:
-        return {"output": function(*(case[name] for name in names))}
-    leaves = [case[name].clone().requires_grad_() for name in names]
-    output = function(*leaves)
-    gradients = torch.autograd.grad(output, leaves, case["cotangent"], materialize_grads=True)
-    return {"output": output, **{f"gradient_{name}": g for name, g in zip(names, gradients, strict=True)}}
+def configuration(fields: Mapping[str, Tree]) -> ModelConfig:
+    """The course's configuration of what a case states; what it leaves out decides nothing."""
+    least = dict.fromkeys(("vocabulary", "context", "n_layers", "n_heads", "n_kv_heads", "d_ffn"), 1)
+    return ModelConfig(**{**least, "head_dim": 2, **fields})  # pyright: ignore[reportArgumentType]
 
 
 def options(case: Case, *names: str) -> dict[str, Tree]:
@@ -139,7 +135,7 @@ def encoder_decoder(candidate: Function, case: Case) -> Tree:
 class MixBlock(nn.Module):
     """A block for your ``Decoder`` to stack: tokens add what they see of each other, through one matrix."""
 
-    def __init__(self, config: SimpleNamespace):
+    def __init__(self, config: ModelConfig):
         super().__init__()
         self.w = nn.Parameter(torch.zeros(config.d_model, config.d_model))
 
@@ -150,7 +146,7 @@ class MixBlock(nn.Module):
 class StretchNorm(nn.Module):
     """A norm for your ``Decoder``: any function of each token would do."""
 
-    def __init__(self, config: SimpleNamespace):
+    def __init__(self, config: ModelConfig):
         super().__init__()
         self.gain = nn.Parameter(torch.zeros(config.d_model))
 
@@ -172,7 +168,7 @@ def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 @driver
 def Decoder(candidate: Callable[..., nn.Module], case: Case) -> Tree:
     """Logits and how many numbers the model learns; with a cotangent the gradients of its parameters too."""
-    config = SimpleNamespace(**case["config"])
+    config = configuration(case["config"])
     model = candidate(config, MixBlock, StretchNorm)
     some = case["state"]["embedding.weight"]
     model.to(some.device, some.dtype)
@@ -189,7 +185,7 @@ def Decoder(candidate: Callable[..., nn.Module], case: Case) -> Tree:
 @driver
 def block_parameters(candidate: Callable[..., dict], case: Case) -> Tree:
     """The terms that the case names."""
-    table = candidate(SimpleNamespace(**case["config"]))
+    table = candidate(configuration(case["config"]))
     return {name: table[name] for name in case["returns"]}
 
 

@@ -1,6 +1,30 @@
 """Accounting: a configuration in, named terms out. Lab 7. Live measurements are in ``accounting.measured``."""
 
-from .config import BadSize, ModelConfig, gated_width, head_dim_of, round_up
+from ..substrate.model_config import BadSize, ModelConfig, RotaryScaling, gated_width, head_dim_of, round_up
+from ..substrate.presets import (
+    PRESETS,
+    bert,
+    bert_large,
+    gpt2,
+    gpt2_large,
+    gpt2_medium,
+    gpt2_xl,
+    gpt3_175b,
+    llama,
+    llama2_7b,
+    llama2_13b,
+    llama2_70b,
+    llama3_8b,
+    llama31_8b,
+    llama31_405b,
+    preset,
+    t5,
+    t5_3b,
+    t5_11b,
+    t5_base,
+    t5_large,
+    vaswani_2017,
+)
 from .flops import Operator, forward_flops, hfu, mfu, operators, six_nd, six_nd_error, training_flops
 from .formulas import formula_errors, simplified_count, standard_count
 from .gpus import GPUS, Gpu, gpu_named
@@ -16,37 +40,18 @@ from .memory import (
 )
 from .parameters import parameter_table
 from .plan import Option, Plan, plan, remedies
-from .presets import (
-    PRESETS,
-    bert_base,
-    bert_large,
-    gpt2,
-    gpt2_large,
-    gpt2_medium,
-    gpt2_xl,
-    gpt3_175b,
-    llama2_7b,
-    llama2_13b,
-    llama2_70b,
-    llama3_8b,
-    llama3_405b,
-    preset,
-    t5_3b,
-    t5_11b,
-    t5_base,
-    t5_large,
-    t5_small,
-)
 from .recipe import Recipe
 from .roofline import Bound, attainable, bound, forward_seconds, ridge, roofline
 from .run import Run, Schedule, days_needed, gpus_needed, run_of, schedule
 from .table import Table
+from .tape import peak_memory
 from .traffic import SCHEMES, Exchange, Load, bottleneck, exchange_seconds, traffic
-from .zero import gpu_memory, sharded_states
+from .zero import gpu_memory, sharded_states, zero_stage
 
 __all__ = [
     "BadSize",
     "ModelConfig",
+    "RotaryScaling",
     "Recipe",
     "Operator",
     "PRESETS",
@@ -73,19 +78,22 @@ __all__ = [
     "standard_count",
     "formula_errors",
     "preset",
+    "vaswani_2017",
     "gpt2",
     "gpt2_medium",
     "gpt2_large",
     "gpt2_xl",
     "gpt3_175b",
+    "llama",
     "llama2_7b",
     "llama2_13b",
     "llama2_70b",
     "llama3_8b",
-    "llama3_405b",
-    "bert_base",
+    "llama31_8b",
+    "llama31_405b",
+    "bert",
     "bert_large",
-    "t5_small",
+    "t5",
     "t5_base",
     "t5_large",
     "t5_3b",
@@ -119,5 +127,7 @@ __all__ = [
     "plan",
     "remedies",
     "sharded_states",
+    "zero_stage",
+    "peak_memory",
     "gpu_memory",
 ]

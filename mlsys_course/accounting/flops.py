@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
-from .config import ModelConfig, check_one_of, check_whole
+from ..substrate.model_config import ModelConfig, check_one_of, check_whole
 from .parameters import parameter_table
 from .table import Table
 
@@ -12,7 +12,7 @@ RECOMPUTE = ("none", "selective", "full")
 # FLOPs an entry of what is no matrix product. Of RMSNorm, softmax (3), SiLU and rotary positions as lecture note 004
 # counts them; the rest in its manner: exponentials, roots and hyperbolic tangents are one each.
 NORM = {"rms": (4, 2), "layer": (7, 4)}  # for each entry, for each token
-ACTIVATION = {"silu": 4, "gelu": 8, "relu": 1}
+ACTIVATION = {"silu": 4, "gelu": 8, "gelu_tanh": 8, "relu": 1}
 MATMUL_CONVENTION = (
     "Matrix products only; an (m, n) by (n, h) product is 2 m n h. Looking an embedding up is no product."
 )
@@ -112,7 +112,8 @@ def operators(
     """The forward pass over ``batch`` sequences of ``time`` tokens, after ``past`` tokens whose keys are cached.
 
     With an encoder, ``source`` is the length of what it reads (``time`` unless given); with ``past`` it ran before, and
-    what cross-attention needs of it is cached too. Biases, sinks and what is no arithmetic are left out.
+    what cross-attention needs of it is cached too. Biases, sinks, what scales embeddings or is added to them, and what
+    is no arithmetic are left out.
     Raises BadSize for lengths that cannot be.
     """
     check_whole("batch", batch)

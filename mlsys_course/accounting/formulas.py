@@ -1,6 +1,6 @@
 """The lecture notes' short formulas for the same total, to use in the head, and how far off they are."""
 
-from .config import ModelConfig
+from ..substrate.model_config import ModelConfig
 from .parameters import parameter_table
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from .config import BadSize
+from ..substrate.model_config import BadSize
 from .names import find
 
 GB, TB, TFLOPS = 10**9, 10**12, 10**12

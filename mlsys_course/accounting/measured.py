@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-from ..attention import merge_heads, repeat_kv, rotary_positions, split_heads
+from ..attention import merge_heads, repeat_kv, split_heads
 from ..substrate.memory_meter import MemoryMeter
-from ..transformer import Decoder, TransformerConfig
+from ..substrate.model_config import ModelConfig
+from ..transformer import Decoder
 from ..transformer.attention_layer import Attention
-from .config import ModelConfig
 from .recipe import Recipe, check_plain
 
 PROBABILITY = 0.1  # of dropout; its size changes no byte
@@ -27,7 +28,7 @@ KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]  # PyTorch has others, w
 class TrainedAttention(Attention):
     """Lab 3's attention layer with the insides that a recipe asks for."""
 
-    def __init__(self, config: TransformerConfig, recipe: Recipe, hidden: Tensor):
+    def __init__(self, config: ModelConfig, recipe: Recipe, hidden: Tensor):
         super().__init__(config)
         self.recipe, self.hidden = recipe, hidden
 
@@ -35,8 +36,7 @@ class TrainedAttention(Attention):
         config = self.config
         q = split_heads(self.query(x), config.n_heads)
         k, v = split_heads(self.key(x), config.n_kv_heads), split_heads(self.value(x), config.n_kv_heads)
-        if config.positions == "rotary":
-            q, k = (rotary_positions(heads, 0, config.rotary_base) for heads in (q, k))
+        q, k = self.turned(q, k)
         core = self.fused if self.recipe.attention == "fused" else self.eager
         if self.recipe.checkpointing == "selective":
             y = checkpoint(core, q, k, v, use_reentrant=False)
@@ -96,7 +96,7 @@ def live_decoder(config: ModelConfig, recipe: Recipe, time: int) -> Decoder:
     check_plain(config)
     if recipe.precision not in DTYPES:
         raise ValueError(f"precision={recipe.precision!r} has no live model; choose one of {', '.join(DTYPES)}")
-    shape = transformer_config(config)
+    shape = replace(config, fast=True)
     with torch.device(recipe.device), default_dtype(DTYPES[recipe.precision]):
         model = Decoder(shape)
         hidden = torch.ones(time, time, dtype=torch.bool).triu(1) if recipe.attention == "eager" else torch.empty(0)
@@ -121,15 +121,6 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-def transformer_config(config: ModelConfig) -> TransformerConfig:
-    """Lab 3's configuration of the same model."""
-    same = ("context", "d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ffn", "norm", "gated")
-    same += ("positions", "attention_biases", "mlp_biases", "tied_head")
-    activation = {"gelu": "gelu_tanh"}.get(config.activation, config.activation)
-    fields = {name: getattr(config, name) for name in same}
-    return TransformerConfig(vocabulary=config.padded_vocabulary, activation=activation, fast=True, **fields)
 
 
 def loss_of(model: Decoder, tokens: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:

@@ -2,7 +2,7 @@
 
 from math import prod
 
-from .config import BadSize, ModelConfig, check_one_of, check_whole
+from ..substrate.model_config import BadSize, ModelConfig, check_one_of, check_whole
 from .parameters import parameter_table
 from .recipe import STATES, Recipe, check_plain
 from .table import Table

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from .config import BadSize
+from ..substrate.model_config import BadSize
 
 T = TypeVar("T")
 
@@ -26,11 +26,3 @@ def find(field: str, name: str, choices: Mapping[str, T]) -> T:
 def plain(name: str) -> str:
     """A name in small letters, without blanks, hyphens, underscores and dots."""
     return "".join(letter for letter in name.lower() if letter not in " -_.")
-
-
-def check_positive(field: str, value: Any, at_most: float | None = None) -> None:
-    """Raises BadSize unless ``value`` is a finite number above 0, and at most ``at_most``."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value < float("inf") or (at_most is not None and value > at_most):
-        top = "" if at_most is None else f" and at most {at_most:g}"
-        raise BadSize(f"{field}={value!r}; give a number above 0{top}")

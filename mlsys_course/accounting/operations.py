@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from math import prod
 
-from .config import round_up
+from ..substrate.model_config import round_up
 from .tape import Leaf, Tape, Tensor
 
 FLOAT32 = 4

@@ -1,6 +1,6 @@
 """Parameters of a transformer, term by term."""
 
-from .config import ModelConfig
+from ..substrate.model_config import ModelConfig
 from .table import Table
 
 

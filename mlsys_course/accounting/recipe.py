@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .config import BadSize, ModelConfig, check_one_of
+from ..substrate.model_config import BadSize, ModelConfig, check_one_of, check_served
 
 CHECKPOINTING = ("none", "selective", "full")
 # Bytes a parameter, by what they are for. "mixed" is the notes' and the ZeRO paper's: a 16-bit model, and float32
@@ -66,6 +66,8 @@ def check_plain(config: ModelConfig) -> None:
         "value_multiple": 1,
         "sinks": False,
         "norms_per_layer": 2,
+        "norm_position": "pre",
+        "embedding_scale": False,
         "embedding_norm": False,
         "final_norm": True,
         "qk_norm": False,
@@ -74,8 +76,6 @@ def check_plain(config: ModelConfig) -> None:
         "segments": 0,
         "head_transform": False,
         "head_bias": False,
-        "buckets": 0,
+        "positions": ("rotary", "learned", "none"),
     }
-    for field, value in usual.items():
-        if (given := getattr(config, field)) != value:
-            raise BadSize(f"{field}={given!r}: a step's memory is counted for plain decoders, which have {value!r}")
+    check_served(config, usual, "a step's memory is counted for plain decoders")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .config import ModelConfig
+from ..substrate.model_config import ModelConfig
 from .flops import Operator, operators
 from .gpus import ITEMSIZE, Gpu, dtype_named
 

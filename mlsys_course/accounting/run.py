@@ -4,11 +4,10 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
-from .config import BadSize, ModelConfig, check_one_of, check_whole
+from ..substrate.model_config import BadSize, ModelConfig, check_one_of, check_positive, check_whole
 from .flops import training_flops
 from .gpus import Gpu, dtype_named, gpu_named
 from .links import Link, link_named
-from .names import check_positive
 from .recipe import Recipe, check_plain
 from .traffic import ceil_div
 

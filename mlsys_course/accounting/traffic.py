@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from .config import check_whole
+from ..substrate.model_config import check_whole
 from .links import Link
 from .names import find
 from .table import Table

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from math import prod
 
-from .config import ModelConfig
+from ..substrate.model_config import ModelConfig
 from .operations import FLOAT32, Operations
 from .recipe import STATES, Recipe
 from .tape import Leaf, Memory, Storage, Tape, Tensor

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
-from .config import BadSize, ModelConfig, check_whole
+from ..substrate.model_config import BadSize, ModelConfig, check_whole
 from .memory import model_states
 from .parameters import parameter_table
 from .recipe import Recipe, check_plain
@@ -28,8 +29,7 @@ CONVENTION = (
 def sharded_states(config: ModelConfig | int, ranks: int, stage: int, precision: str = "mixed") -> Table:
     """Bytes of weights, gradients and optimizer states on one of ``ranks`` GPUs; a model or its parameters' number.
 
-    Shards are padded: each rank counts the largest. Stage 0 is plain data parallelism. Lab 7, extension
-    ``zero_stage``.
+    Shards are padded: each rank counts the largest. Stage 0 is plain data parallelism.
     """
     check_whole("ranks", ranks)
     check_whole("stage", stage, at_least=0)
@@ -43,6 +43,23 @@ def sharded_states(config: ModelConfig | int, ranks: int, stage: int, precision:
         for name, count in states.items()
     }
     return Table("bytes", shards, CONVENTION)
+
+
+def zero_stage(parameters: int, activations: int, ranks: int, memory: int) -> dict[str, Any]:
+    """What each stage of ZeRO holds on one rank in mixed precision, beside ``activations`` bytes, and what fits.
+
+    "bytes" of stages 0 to 3; the first "stage" that fits in ``memory`` bytes, and the smallest number of "ranks" with
+    which stage 3 does, None where none. Source: Rajbhandari et al. 2020, figure 1. Lab 7, extension ``zero_stage``.
+    """
+    share = ceil_div(parameters, ranks)
+    divided = [(0, 16), (12, 4), (14, 2), (16, 0)]  # bytes of each parameter: sharded, whole
+    held = [sharded * share + whole * parameters + activations for sharded, whole in divided]
+    largest_share = (memory - activations) // 16
+    return {
+        "bytes": held,
+        "stage": next((stage for stage, size in enumerate(held) if size <= memory), None),
+        "ranks": ceil_div(parameters, largest_share) if largest_share > 0 else None,
+    }
 
 
 def largest_unit(config: ModelConfig) -> int:

@@ -3,7 +3,7 @@
 from .cache import KVCache, cached_attention
 from .masks import causal_mask, document_mask, padding_mask, prefix_mask, window_mask
 from .multi_head import grouped_query_attention, merge_heads, multi_head_attention, repeat_kv, split_heads
-from .positions import learned_positions, rotary_positions, sinusoidal_positions
+from .positions import learned_positions, rotary_positions, scaled_frequencies, sinusoidal_positions
 from .projections import self_attention
 from .scaled_dot_product import attention
 
@@ -23,6 +23,7 @@ __all__ = [
     "sinusoidal_positions",
     "learned_positions",
     "rotary_positions",
+    "scaled_frequencies",
     "KVCache",
     "cached_attention",
 ]

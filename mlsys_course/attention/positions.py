@@ -1,10 +1,13 @@
 """Where a token stands: sinusoidal or learned positions to add, rotary ones to turn queries and keys by."""
 
+import math
+
 import torch
 from jaxtyping import Float, Real
 from torch import Tensor
 
 from ..substrate.dtypes import check_floating
+from ..substrate.model_config import RotaryScaling
 
 
 def sinusoidal_positions(
@@ -39,11 +42,13 @@ def rotary_positions(
     offset: int = 0,
     base: float = 10000.0,
     positions: Real[Tensor, "*#batch T"] | None = None,
+    scaling: RotaryScaling | None = None,
 ) -> Float[Tensor, "*batch T D"]:
     """Turn channels i and i + D/2 of row t, as a point in a plane, by the angle (offset + t) * base^(-2i/D).
 
     With ``positions``, each row has its own instead of t: packed documents count from 0 each, padding on the left
-    counts for nothing. They broadcast to x without D: of (B, T) for all heads give ``positions[:, None]``.
+    counts for nothing. They broadcast to x without D: of (B, T) for all heads give ``positions[:, None]``. ``scaling``
+    stretches them to a longer context, as in LLaMA 3.1 (``scaled_frequencies``).
 
     The pairs are "halves", as in GPT-NeoX and in Hugging Face's LLaMA; the paper and Meta's LLaMA pair 2i with 2i+1,
     which is the same up to the order of the rows of W_q and W_k. Angles are in float32 or better, the result in x's
@@ -57,10 +62,22 @@ def rotary_positions(
     precise = torch.promote_types(x.dtype, torch.float32)  # bfloat16 cannot tell position 256 from 257
     if positions is not None and positions.shape[-1:] != (T,):
         raise ValueError(f"positions {tuple(positions.shape)}, but x has T={T} rows; give each row its position")
-    angles = _angles(T, D, offset, base, precise, x.device, positions)
+    angles = _angles(T, D, offset, base, precise, x.device, positions, scaling)
     first, second = x.to(precise).chunk(2, dim=-1)  # (..., T, D/2) each
     cos, sin = angles.cos(), angles.sin()
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)
+
+
+def scaled_frequencies(frequency: Float[Tensor, " half"], scaling: RotaryScaling) -> Float[Tensor, " half"]:
+    """Radians a token, for a context ``factor`` times as long: fast turns stay, slow ones are that much slower.
+
+    How often a frequency turns in the original context decides: more than ``high`` times it stays, less than ``low``
+    times it is divided by ``factor``, and between them the two mix linearly. Source: LLaMA 3.1's published code,
+    ``apply_scaling``; Grattafiori et al. 2024, section 3.4.2.
+    """
+    turns = scaling.original_context * frequency / (2 * math.pi)
+    kept = ((turns - scaling.low) / (scaling.high - scaling.low)).clamp(0, 1)
+    return frequency * (kept + (1 - kept) / scaling.factor)
 
 
 def _angles(
@@ -71,9 +88,10 @@ def _angles(
     dtype: torch.dtype,
     device: torch.device | str | None,
     positions: Tensor | None = None,
+    scaling: RotaryScaling | None = None,
 ) -> Float[Tensor, "*batch T half"]:
     """Position times frequency: (offset + t) * base^(-2i/width), with ``positions`` for t where they are given."""
     t = torch.arange(T, device=device) if positions is None else positions
     position = (t + offset).to(dtype)
     frequency = base ** (-torch.arange(0, width, 2, device=device, dtype=dtype) / width)
-    return position[..., None] * frequency
+    return position[..., None] * (frequency if scaling is None else scaled_frequencies(frequency, scaling))

@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 
 from ..substrate.errors import CourseProblem
+from ..substrate.model_config import ModelConfig, RotaryScaling
+from ..substrate.presets import preset
 from . import plan_view
 
 EXAMPLE = "Example: mlsys plan llama2-7b --gpu h100 --gpus 64 --tokens 2e12 --price 2.5 --picture plan.png"
@@ -68,14 +70,16 @@ def accounting_of(module: str) -> Any:
         ) from error
 
 
-def configuration(model: str) -> Any:
+def configuration(model: str) -> ModelConfig:
     """A preset, or what a JSON file holds."""
     if not model.endswith(".json"):
-        return accounting_of("presets").preset(model)
+        return preset(model)
     try:
         sizes = json.loads(Path(model).read_text(encoding="utf-8"))
-        return accounting_of("config").ModelConfig(**sizes)
-    except (OSError, ValueError, TypeError) as error:
+        if isinstance(sizes.get("rotary_scaling"), dict):
+            sizes["rotary_scaling"] = RotaryScaling(**sizes["rotary_scaling"])
+        return ModelConfig(**sizes)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         if isinstance(error, CourseProblem):
             raise
         raise CourseProblem(f"{model}: {error}; give a JSON object with the fields of ModelConfig") from error

@@ -7,7 +7,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..attention import KVCache, attention, merge_heads, repeat_kv, rotary_positions, split_heads
-from .config import TransformerConfig
+from ..substrate.model_config import ModelConfig, check_served
+
+SERVED = {"value_multiple": 1, "sinks": False, "qk_norm": False}
 
 
 class Attention(nn.Module):
@@ -18,8 +20,9 @@ class Attention(nn.Module):
     that turn queries and keys turn them here, and not in cross-attention, whose sides count for themselves.
     """
 
-    def __init__(self, config: TransformerConfig):
+    def __init__(self, config: ModelConfig):
         super().__init__()
+        check_served(config, SERVED, "lab 3's attention has values as wide as keys, no sinks, no norms of its own")
         self.config = config
         C, D = config.d_model, config.head_dim
         biases = {letter: letter in config.attention_biases for letter in "QKVO"}
@@ -42,15 +45,23 @@ class Attention(nn.Module):
         q = split_heads(self.query(x), config.n_heads)  # (B, H, T, D)
         k = split_heads(self.key(source), config.n_kv_heads)  # (B, K, S, D)
         v = split_heads(self.value(source), config.n_kv_heads)
-        if config.positions == "rotary" and memory is None:
-            offset = cache.offset if cache else 0
-            q, k = (rotary_positions(heads, offset, config.rotary_base) for heads in (q, k))
+        if memory is None:
+            q, k = self.turned(q, k, cache.offset if cache else 0)
         if cache is not None:
             k, v = cache.append(k, v)
         if not config.fast:  # the kernels share heads themselves
             k, v = repeat_kv(k, config.n_heads), repeat_kv(v, config.n_heads)  # (B, H, S, D)
         y = attention(q, k, v, mask, causal=causal, bias=bias, backend="sdpa" if config.fast else "naive")
         return self.output(merge_heads(y))
+
+    def turned(
+        self, q: Float[Tensor, "B H T D"], k: Float[Tensor, "B K T D"], offset: int = 0
+    ) -> tuple[Float[Tensor, "B H T D"], Float[Tensor, "B K T D"]]:
+        """Queries and keys as they stand at ``offset`` and after, turned where positions are rotary."""
+        if self.config.positions != "rotary":
+            return q, k
+        base, scaling = self.config.rotary_base, self.config.rotary_scaling
+        return rotary_positions(q, offset, base, scaling=scaling), rotary_positions(k, offset, base, scaling=scaling)
 
 
 def relative_buckets(
@@ -78,7 +89,7 @@ def relative_buckets(
 class RelativeBias(nn.Module):
     """A learned number for each bucket and head, added to the scores; all layers of a stack share one."""
 
-    def __init__(self, config: TransformerConfig, causal: bool):
+    def __init__(self, config: ModelConfig, causal: bool):
         super().__init__()
         self.table = nn.Embedding(config.buckets, config.n_heads)
         self.max_distance, self.causal = config.max_distance, causal

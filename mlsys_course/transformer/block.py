@@ -1,15 +1,16 @@
 """A block: sublayers, each with a residual around it and a norm before it or after the sum."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..attention import KVCache
+from ..attention import KVCache, multi_head_attention
+from ..substrate.model_config import CHOICES, ModelConfig, check_served
 from .attention_layer import Attention
-from .config import CHOICES, TransformerConfig
-from .feed_forward import FeedForward
-from .norms import norm_of
+from .feed_forward import FeedForward, feed_forward
+from .norms import layer_norm, norm_of
 
 Layer = Callable[[Tensor], Tensor]
 
@@ -32,11 +33,51 @@ def block(
     return x
 
 
+def attend(
+    x: Float[Tensor, "B T C"],
+    source: Float[Tensor, "B S C"],
+    w_q: Float[Tensor, "C HD"],
+    w_k: Float[Tensor, "C HD"],
+    w_v: Float[Tensor, "C HD"],
+    w_o: Float[Tensor, "HD C"],
+    n_heads: int,
+    mask: Bool[Tensor, "*#heads #T #S"] | None = None,
+) -> Float[Tensor, "B T C"]:
+    """Lab 2's multi-head attention of two sequences: queries from x, keys and values from the source."""
+    return multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads, mask, context=source)
+
+
+def decoder_block(
+    x: Float[Tensor, "B T C"],
+    memory: Float[Tensor, "B S C"],
+    weights: Mapping[str, Sequence[Any]],
+    n_heads: int,
+    mask: Bool[Tensor, "*#heads #T #T"] | None = None,
+    memory_mask: Bool[Tensor, "*#heads #T #S"] | None = None,
+    attend: Callable[..., Tensor] = attend,
+    feed_forward: Callable[..., Tensor] = feed_forward,
+    layer_norm: Callable[..., Tensor] = layer_norm,
+) -> Float[Tensor, "B T C"]:
+    """The decoder's block of 2017, post-norm: self-attention, attention over the memory, a network.
+
+    ``weights`` has "self" and "cross", four matrices each, "ffn" (w_1, b_1, w_2, b_2), and "norms", three pairs of gain
+    and bias. Source: Vaswani et al. 2017, figure 1. Lab 3, exercise ``decoder_block``.
+    """
+    sublayers = [
+        lambda y: attend(y, y, *weights["self"], n_heads, mask),
+        lambda y: attend(y, memory, *weights["cross"], n_heads, memory_mask),
+        lambda y: feed_forward(y, *weights["ffn"]),
+    ]
+    norms = [lambda y, norm=norm: layer_norm(y, *norm) for norm in weights["norms"]]
+    return block(x, sublayers, norms, "post")
+
+
 class Block(nn.Module):
     """Self-attention and a feed-forward network; with ``cross``, attention over a memory between them."""
 
-    def __init__(self, config: TransformerConfig, cross: bool = False):
+    def __init__(self, config: ModelConfig, cross: bool = False):
         super().__init__()
+        check_served(config, {"norms_per_layer": 2}, "lab 3's block has a norm for each sublayer")
         self.norm_position = config.norm_position
         self.attention, self.attention_norm = Attention(config), norm_of(config)
         self.cross, self.cross_norm = (Attention(config), norm_of(config)) if cross else (None, None)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .config import TransformerConfig
+from ..substrate.model_config import ModelConfig
 
 # GELU is x * Phi(x), with the normal distribution's Phi; its older form replaces Phi by a tanh. SiLU (Swish) is
 # x * sigmoid(x).
@@ -59,7 +59,7 @@ def swiglu(
 class FeedForward(nn.Module):
     """Two matrices around a non-linearity, or three where a gate multiplies what goes up."""
 
-    def __init__(self, config: TransformerConfig):
+    def __init__(self, config: ModelConfig):
         super().__init__()
         self.activation = config.activation
         self.gate = nn.Linear(config.d_model, config.d_ffn, bias=config.mlp_biases) if config.gated else None

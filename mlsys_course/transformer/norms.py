@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..substrate.dtypes import check_floating
-from .config import TransformerConfig
+from ..substrate.model_config import ModelConfig
 
 
 def layer_norm(
@@ -47,6 +47,24 @@ def rms_norm(
     return (precise * torch.rsqrt(precise.square().mean(-1, keepdim=True) + epsilon) * gain).to(x.dtype)
 
 
+def layer_norm_backward(
+    x: Float[Tensor, "*batch C"], gain: Float[Tensor, " C"], gradient: Float[Tensor, "*batch C"], epsilon: float = 1e-5
+) -> tuple[Float[Tensor, "*batch C"], Float[Tensor, " C"], Float[Tensor, " C"]]:
+    """The gradients of x, gain and bias, from the ``gradient`` at ``layer_norm``'s output; in x's dtype.
+
+    Mean and variance depend on x too: each takes its part out of what comes back. Gain and bias serve all tokens, so
+    theirs are sums over these. Source: Ba et al. 2016, differentiated. Lab 3, extension ``layer_norm_backward``.
+    """
+    _check_width(x, gain)
+    precise = x.to(torch.promote_types(x.dtype, torch.float32))
+    centred = precise - precise.mean(-1, keepdim=True)
+    scale = torch.rsqrt(centred.square().mean(-1, keepdim=True) + epsilon)
+    hat, g = centred * scale, gradient * gain
+    dx = scale * (g - g.mean(-1, keepdim=True) - hat * (g * hat).mean(-1, keepdim=True))
+    gains, biases = ((y.reshape(-1, x.shape[-1]).sum(0)).to(x.dtype) for y in (gradient * hat, gradient))
+    return dx.to(x.dtype), gains, biases
+
+
 def _check_width(x: Tensor, *vectors: Tensor) -> None:
     check_floating(x=x)
     for vector in vectors:
@@ -81,7 +99,7 @@ class RMSNorm(nn.Module):
         return rms_norm(x, self.gain, self.epsilon, self.fast)
 
 
-def norm_of(config: TransformerConfig) -> nn.Module:
+def norm_of(config: ModelConfig) -> nn.Module:
     """A new norm over ``d_model`` channels."""
     kind = LayerNorm if config.norm == "layer" else RMSNorm
     return kind(config.d_model, config.epsilon, config.fast)

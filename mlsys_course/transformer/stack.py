@@ -8,24 +8,31 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..attention import KVCache, learned_positions, sinusoidal_positions
+from ..substrate.model_config import ModelConfig, check_served
 from .attention_layer import RelativeBias
 from .block import Block
-from .config import TransformerConfig
 from .feed_forward import activate
 from .norms import norm_of
 
 
 class Embedding(nn.Module):
-    """A vector for each token, and where positions are added, those of ``offset`` and after."""
+    """A vector for each token and its segment, and where positions are added, those of ``offset`` and after.
 
-    def __init__(self, config: TransformerConfig):
+    Tokens whose ``segments`` are not given belong to segment 0.
+    """
+
+    def __init__(self, config: ModelConfig):
         super().__init__()
+        check_served(config, {"registers": 0, "extra_positions": 0}, "lab 3's embedding has none")
         self.config = config
-        self.tokens = nn.Embedding(config.vocabulary, config.d_model)
+        self.tokens = nn.Embedding(config.padded_vocabulary, config.d_model)
+        self.segments = nn.Embedding(config.segments, config.d_model) if config.segments else None
         self.positions = nn.Embedding(config.context, config.d_model) if config.positions == "learned" else None
         self.norm = norm_of(config) if config.embedding_norm else nn.Identity()
 
-    def forward(self, tokens: Int[Tensor, "B T"], offset: int = 0) -> Float[Tensor, "B T C"]:
+    def forward(
+        self, tokens: Int[Tensor, "B T"], offset: int = 0, segments: Int[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B T C"]:
         if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
             given = f"{tokens.dtype} of shape {tuple(tokens.shape)}"
             raise ValueError(
@@ -39,13 +46,17 @@ class Embedding(nn.Module):
         elif self.config.positions == "sinusoidal":
             table = sinusoidal_positions(offset + T, self.config.d_model, device=x.device)
             x = x + table[offset:].to(x.dtype)
+        if self.segments is None and segments is not None:
+            raise ValueError("segments are given, but config.segments=0; leave them out, or set config.segments=2")
+        if self.segments is not None:
+            x = x + (self.segments.weight[0] if segments is None else self.segments(segments))
         return self.norm(x)
 
 
 class Stack(nn.Module):
     """``n_layers`` blocks, and a last norm where they leave a sum; ``causal`` and ``cross`` make it a decoder's."""
 
-    def __init__(self, config: TransformerConfig, causal: bool, cross: bool = False):
+    def __init__(self, config: ModelConfig, causal: bool, cross: bool = False):
         super().__init__()
         self.causal = causal
         self.bias = RelativeBias(config, causal) if config.positions == "relative" else None
@@ -76,13 +87,13 @@ def offset_of(caches: Sequence[KVCache] | None) -> int:
 class Head(nn.Module):
     """Logits of each token: x W^T, plus b where there is one; ``tied`` makes W the embedding's own weights."""
 
-    def __init__(self, config: TransformerConfig, embedding: nn.Embedding):
+    def __init__(self, config: ModelConfig, embedding: nn.Embedding):
         super().__init__()
         C = config.d_model
         self.transform = nn.Linear(C, C) if config.head_transform else None
         self.norm = norm_of(config) if config.head_transform else nn.Identity()
         self.activation = config.activation
-        self.vocabulary = nn.Linear(C, config.vocabulary, bias=config.head_bias)
+        self.vocabulary = nn.Linear(C, config.padded_vocabulary, bias=config.head_bias)
         if config.tied_head:
             self.vocabulary.weight = embedding.weight
 
@@ -92,7 +103,7 @@ class Head(nn.Module):
         return self.vocabulary(x)
 
 
-def initialize(model: nn.Module, config: TransformerConfig) -> None:
+def initialize(model: nn.Module, config: ModelConfig) -> None:
     """Weights that keep the size of what flows: variance 1 / inputs, and biases of zero.
 
     What pre-norm blocks add to the residual stream is made smaller with depth, as in GPT-2 (Radford et al. 2019), so

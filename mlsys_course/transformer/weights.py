@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .config import TransformerConfig
+from ..substrate.model_config import ModelConfig
 
 State = Mapping[str, Tensor]
 ATTENTION = {"q": "query", "k": "key", "v": "value", "o": "output"}
@@ -25,7 +25,7 @@ def renamed(state: State, table: Mapping[str, str]) -> dict[str, Tensor]:
     return found
 
 
-def from_gpt2(state: State, config: TransformerConfig) -> dict[str, Tensor]:
+def from_gpt2(state: State, config: ModelConfig) -> dict[str, Tensor]:
     """GPT-2 (``GPT2LMHeadModel``): matrices are (in, out), and q, k and v stand side by side in one."""
     block = r"(?:transformer\.)?h\.(\d+)\."
     kinds = r"(weight|bias)"
@@ -52,7 +52,7 @@ def from_gpt2(state: State, config: TransformerConfig) -> dict[str, Tensor]:
     return _finished(found, config)
 
 
-def from_llama(state: State, config: TransformerConfig) -> dict[str, Tensor]:
+def from_llama(state: State, config: ModelConfig) -> dict[str, Tensor]:
     """LLaMA (``LlamaForCausalLM``), whose rotary pairs are halves, as ours."""
     block, ours = r"model\.layers\.(\d+)\.", r"stack.blocks.\1."
     table = {
@@ -67,14 +67,14 @@ def from_llama(state: State, config: TransformerConfig) -> dict[str, Tensor]:
     return _finished(renamed(state, table), config)
 
 
-def from_bert(state: State, config: TransformerConfig) -> dict[str, Tensor]:
-    """BERT (``BertForMaskedLM``, or ``BertModel`` without a head): all tokens belong to segment 0."""
+def from_bert(state: State, config: ModelConfig) -> dict[str, Tensor]:
+    """BERT (``BertForMaskedLM``, or ``BertModel`` without a head)."""
     block, ours = r"(?:bert\.)?encoder\.layer\.(\d+)\.", r"stack.blocks.\1."
     kinds = r"(weight|bias)"
     table = {
         r"(?:bert\.)?embeddings\.word_embeddings\.weight": "embedding.tokens.weight",
         r"(?:bert\.)?embeddings\.position_embeddings\.weight": "embedding.positions.weight",
-        r"(?:bert\.)?embeddings\.token_type_embeddings\.weight": "segments",
+        r"(?:bert\.)?embeddings\.token_type_embeddings\.weight": "embedding.segments.weight",
         rf"(?:bert\.)?embeddings\.LayerNorm\.{kinds}": r"embedding.norm.\1",
         rf"{block}attention\.self\.(query|key|value)\.{kinds}": ours + r"attention.\2.\3",
         rf"{block}attention\.output\.dense\.{kinds}": ours + r"attention.output.\2",
@@ -86,13 +86,10 @@ def from_bert(state: State, config: TransformerConfig) -> dict[str, Tensor]:
         rf"cls\.predictions\.transform\.LayerNorm\.{kinds}": r"head.norm.\1",
         r"cls\.predictions\.bias": "head.vocabulary.bias",
     }
-    found = renamed(state, table)
-    segment = found.pop("segments")[0]
-    found["embedding.positions.weight"] = found["embedding.positions.weight"] + segment
-    return _finished(found, config)
+    return _finished(renamed(state, table), config)
 
 
-def from_t5(state: State, config: TransformerConfig) -> dict[str, Tensor]:
+def from_t5(state: State, config: ModelConfig) -> dict[str, Tensor]:
     """T5 (``T5ForConditionalGeneration``, tied), which leaves scores unscaled and divides logits by sqrt(C).
 
     Both factors go into weights: sqrt(D) into W_q, 1 / sqrt(C) into the gain of the last norm.
@@ -118,7 +115,7 @@ def from_t5(state: State, config: TransformerConfig) -> dict[str, Tensor]:
     return _finished(found, config)
 
 
-def _finished(found: dict[str, Tensor], config: TransformerConfig) -> dict[str, Tensor]:
+def _finished(found: dict[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
     """Norms' weights under the name that they have here, and the tied head's beside the embedding's."""
     norms = {name: re.sub(r"(norm)\.weight$", r"\1.gain", name) for name in found}
     named = {norms[name]: tensor for name, tensor in found.items()}

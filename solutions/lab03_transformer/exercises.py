@@ -6,9 +6,8 @@ from typing import Any
 import torch
 
 from autograder.draw import Draw
-from autograder.exercise import Choice, Exercise, Item, Part, Question
+from autograder.exercise import Choice, Item, Part, Question, exercises_of
 from mlsys_course import transformer as component
-from mlsys_course.attention import multi_head_attention
 
 from . import cases, cases_models, mistakes, mistakes_models, references
 
@@ -43,11 +42,6 @@ def variants(draw: Draw) -> dict[str, Any]:
     return {"layers": layers, **options, "growth_answer": letters[order.index(0)]}
 
 
-def attend(x: Tensor, source: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, w_o: Tensor, n_heads: int, mask=None):
-    """Lab 2's multi-head attention, of two sequences."""
-    return multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads, mask, context=source)
-
-
 def attend_elements(x: Tensor, source: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, w_o: Tensor, n_heads: int,
                     mask=None) -> int:  # fmt: skip
     """What a call makes: scores for each head, and the projections."""
@@ -57,13 +51,6 @@ def attend_elements(x: Tensor, source: Tensor, w_q: Tensor, w_k: Tensor, w_v: Te
 
 def network_elements(x: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Tensor) -> int:
     return math.prod(x.shape[:-1]) * (w_1.shape[-1] + w_2.shape[-1])
-
-
-def exercise(id: str, where: str, points: dict[str, float], given: Any, wrong: Any, **rest: Any) -> Exercise:
-    """An exercise whose reference is the component's of that name unless stated."""
-    reference = rest.pop("reference", None) or getattr(component, id)
-    rest = {"forbidden": FORBIDDEN, **rest}
-    return Exercise(id, f"mlsys_course.transformer.{where}", reference, points, given, wrong, **rest)
 
 
 def exercises(v: dict[str, Any]) -> list[Item]:
@@ -76,8 +63,9 @@ def exercises(v: dict[str, Any]) -> list[Item]:
     cross = {"values": 5, "masks": 4, "gradient": 3, "precision": 2}
     stacks = {"values": 3, "padding": 4, "gradient": 1, "edges": 2}
     model = {"blocks": 6, "positions": 5, "norm": 2, "head": 3, "gradient": 2}
+    counts, backward = {"attention": 2, "feed_forward": 2, "norms": 2}, {"x": 6, "gain and bias": 2}
     parts = {
-        "attend": Part(attend, attend_elements),
+        "attend": Part(component.attend, attend_elements),
         "feed_forward": Part(component.feed_forward, network_elements),
         "layer_norm": Part(component.layer_norm, lambda x, gain, bias: x.numel()),
     }
@@ -88,32 +76,21 @@ def exercises(v: dict[str, Any]) -> list[Item]:
         (1.5, "reads the right figure: the losses without networks, and with as many parameters in attention instead"),
     ]  # fmt: skip
     m, mm, c, cm = mistakes, mistakes_models, cases, cases_models
-    r, extra = references, {"kind": "extension"}
+    exercise, extra = exercises_of(component, forbidden=FORBIDDEN), {"kind": "extension"}
     return [
-        exercise("layer_norm", "norms", norm, c.layer_norm_cases, m.LAYER_NORM, **LEARNED),
-        exercise("rms_norm", "norms", rms, c.rms_norm_cases, m.RMS_NORM, **LEARNED),
-        exercise("feed_forward", "feed_forward", ffn, c.feed_forward_cases, m.FEED_FORWARD, forbidden=NETWORKS,
-                 **LEARNED),
-        exercise("swiglu", "feed_forward", gate, c.swiglu_cases, m.SWIGLU, **LEARNED),
-        exercise("block", "block", wrap, c.block_cases, m.BLOCK),
+        exercise("layer_norm", norm, c.layer_norm_cases, m.LAYER_NORM, **LEARNED),
+        exercise("rms_norm", rms, c.rms_norm_cases, m.RMS_NORM, **LEARNED),
+        exercise("feed_forward", ffn, c.feed_forward_cases, m.FEED_FORWARD, **{**LEARNED, "forbidden": NETWORKS}),
+        exercise("swiglu", gate, c.swiglu_cases, m.SWIGLU, **LEARNED),
+        exercise("block", wrap, c.block_cases, m.BLOCK),
         Choice("growth_choice", 3, ["a", "b", "c", "d"], v["growth_answer"]),
-        exercise("Decoder", "model.Decoder", model, cm.decoder_cases, mm.DECODER, reference=r.Decoder),
+        # The component's Decoder knows its blocks; a student's takes any, so that a wrong block costs once, and is one
+        # class to write, so that its parameters are named without the component's Embedding, Stack and Head.
+        exercise("Decoder", model, cm.decoder_cases, mm.DECODER, reference=references.Decoder),
         Question("averages", rubric),
-        exercise(
-            "decoder_block", "block.Block", cross, cm.decoder_block_cases, mm.DECODER_BLOCK, reference=r.decoder_block,
-            parts=parts,
-        ),
-        exercise(
-            "encoder_decoder", "model.EncoderDecoder", stacks, cm.encoder_decoder_cases, mm.ENCODER_DECODER,
-            reference=r.encoder_decoder,
-        ),
-        exercise(
-            "block_parameters", "parameters", {"attention": 2, "feed_forward": 2, "norms": 2},
-            cm.block_parameters_cases, mm.BLOCK_PARAMETERS, **extra,
-        ),
-        exercise(
-            "layer_norm_backward", "norms", {"x": 6, "gain and bias": 2}, cm.layer_norm_backward_cases,
-            mm.LAYER_NORM_BACKWARD, reference=r.layer_norm_backward, forbidden=(*FORBIDDEN, *AUTOGRAD),
-            allowed=BASIC, **extra,
-        ),
+        exercise("decoder_block", cross, cm.decoder_block_cases, mm.DECODER_BLOCK, parts=parts),
+        exercise("encoder_decoder", stacks, cm.encoder_decoder_cases, mm.ENCODER_DECODER),
+        exercise("block_parameters", counts, cm.block_parameters_cases, mm.BLOCK_PARAMETERS, **extra),
+        exercise("layer_norm_backward", backward, cm.layer_norm_backward_cases, mm.LAYER_NORM_BACKWARD,
+                 **{**extra, "forbidden": (*FORBIDDEN, *AUTOGRAD), "allowed": BASIC}),
     ]  # fmt: skip

@@ -22,7 +22,8 @@
 # %%
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -260,45 +261,26 @@ check("growth_choice", growth_choice)
 # - **`nn.Linear(C, F)`**: $xW^\top + b$, with `weight` (F, C), the other way round than in our functions; `bias` (F,).
 # - **`nn.Embedding(V, C)`**: V rows of C numbers, `weight` (V, C); called with token ids (B, T) it looks up (B, T, C).
 #
-# And the lecture's table of what changed from 2017 to LLaMA becomes an object too, so that it can be *run*:
+# And the lecture's table of what changed from 2017 to LLaMA becomes an object too, so that it can be *run*: the
+# course's `ModelConfig`, which lab 7 counts by. It is frozen; `replace(config, n_layers=6)` makes another.
 #
-# | | Vaswani et al. | LLaMA |
-# |---|---|---|
-# | norm position | post | pre |
-# | norm | LayerNorm | RMSNorm |
-# | non-linearity | ReLU | SiLU, gated |
-# | positions | sinusoidal, added once | rotary, in every layer |
-
+# | | field | `vaswani_2017()` | `llama()` |
+# |---|---|---|---|
+# | norm position | `norm_position` | "post" | "pre" |
+# | norm | `norm` | "layer" | "rms" |
+# | non-linearity | `activation`, `gated` | "relu", not gated | "silu", gated |
+# | positions | `positions` | "sinusoidal", added once | "rotary", in every layer |
+#
+# Sizes are `vocabulary` (V), `d_model` (C), `n_layers`, `n_heads` (H), `n_kv_heads`, `d_ffn` (F) and `context`, the
+# rows of learned positions. `tied_head`: the head's weight is the embedding's. `embedding_scale`: token embeddings
+# times sqrt(d_model), before positions are added.
 
 # %%
-@dataclass(frozen=True)
-class Config:
-    """Sizes and switches of a decoder-only model."""
+from mlsys_course.substrate.model_config import ModelConfig
+from mlsys_course.substrate.presets import gpt2, gpt3_175b, llama, llama2_7b, llama2_70b, llama3_8b, vaswani_2017
 
-    vocabulary: int  # V
-    n_layers: int  # blocks
-    d_model: int  # C
-    n_heads: int  # H
-    d_ffn: int  # F
-    n_kv_heads: int  # heads of keys and values
-    norm_position: str = "pre"  # or "post"
-    norm: str = "rms"  # or "layer"
-    activation: str = "swiglu"  # or "relu", "gelu", "gelu_tanh"; or "none": no feed-forward network
-    positions: str = "rotary"  # or "sinusoidal", "learned"
-    context: int = 512  # rows of learned positions
-    tied_head: bool = False  # the head's weight is the embedding's
-    embedding_scale: bool = False  # token embeddings times sqrt(d_model), before positions are added
-
-
-def vaswani_2017(vocabulary: int, d_model: int = 512, n_layers: int = 6, n_heads: int = 8) -> Config:
-    sizes = (vocabulary, n_layers, d_model, n_heads, 4 * d_model, n_heads)
-    switches = {"norm_position": "post", "norm": "layer", "activation": "relu", "positions": "sinusoidal"}
-    return Config(*sizes, **switches, tied_head=True, embedding_scale=True)
-
-
-def llama(vocabulary: int, d_model=4096, n_layers=32, n_heads=32, n_kv_heads=32, d_ffn=11008) -> Config:
-    return Config(vocabulary, n_layers, d_model, n_heads, d_ffn, n_kv_heads)
-
+for config in (vaswani_2017(), llama()):
+    print(config)
 
 # %% [markdown]
 # Now the model: tokens in, logits out, at each position for the token that comes *next*.
@@ -372,9 +354,12 @@ class Norm(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.ones(config.d_model))
         self.bias = nn.Parameter(torch.zeros(config.d_model)) if config.norm == "layer" else None
+        self.epsilon = config.epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.gain) if self.bias is None else layer_norm(x, self.gain, self.bias)
+        if self.bias is None:
+            return rms_norm(x, self.gain, self.epsilon)
+        return layer_norm(x, self.gain, self.bias, self.epsilon)
 
 
 class SelfAttention(nn.Module):
@@ -390,7 +375,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         heads = [layer(x).unflatten(-1, (-1, self.D)).transpose(1, 2) for layer in (self.query, self.key, self.value)]
         if self.config.positions == "rotary":
-            heads[:2] = [rotary_positions(h) for h in heads[:2]]
+            heads[:2] = [rotary_positions(h, base=self.config.rotary_base) for h in heads[:2]]
         group = self.config.n_heads // self.config.n_kv_heads
         q, k, v = heads[0], *(h.repeat_interleave(group, 1) for h in heads[1:])
         return self.output(attention(q, k, v, mask).transpose(1, 2).flatten(2))
@@ -399,8 +384,8 @@ class SelfAttention(nn.Module):
 class FeedForward(nn.Module):
     def __init__(self, config):
         super().__init__()
-        self.activation, biases = config.activation, config.activation != "swiglu"
-        self.gate = None if biases else nn.Linear(config.d_model, config.d_ffn, bias=False)
+        self.activation, biases = config.activation, not config.gated
+        self.gate = nn.Linear(config.d_model, config.d_ffn, bias=False) if config.gated else None
         self.up = nn.Linear(config.d_model, config.d_ffn, bias=biases)
         self.down = nn.Linear(config.d_ffn, config.d_model, bias=biases)
 
@@ -412,10 +397,10 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config, network: bool = True):
         super().__init__()
         self.attention, self.position = SelfAttention(config), config.norm_position
-        self.feed_forward = FeedForward(config) if config.activation != "none" else None
+        self.feed_forward = FeedForward(config) if network else None
         self.norms = nn.ModuleList(Norm(config) for _ in range(1 if self.feed_forward is None else 2))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -425,9 +410,9 @@ class Block(nn.Module):
         return block(x, sublayers, self.norms, self.position)
 
 
-def build(config: Config) -> Decoder:
+def build(config: ModelConfig, make_block=Block) -> Decoder:
     """A model on the best device, whose matrices keep the size of what goes through: variance 1 / inputs."""
-    model = Decoder(config, Block, Norm)
+    model = Decoder(config, make_block, Norm)
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=module.weight.shape[1] ** -0.5)
@@ -465,7 +450,8 @@ seed(30)
 fig, (left, right) = plot.figure(2)
 tokens, following = batch(8, 64)
 for name, position in (("post-norm", "post"), ("pre-norm", "pre"), ("no norms", "pre")):
-    config = replace(llama(V, 64, 24, 4, 4, 256), norm="layer", activation="relu", norm_position=position)
+    config = replace(llama(V, 64, 24, 4, d_ffn=256), norm="layer", activation="relu", gated=False)
+    config = replace(config, norm_position=position)
     model, sizes = build(config), []
     for each in model.blocks:
         each.norms = each.norms if name != "no norms" else nn.ModuleList([nn.Identity(), nn.Identity()])
@@ -493,10 +479,10 @@ fig
 
 
 # %% experiment="two_models"
-def train(config: Config, steps: int = 300, rate: float = 5e-3) -> list[float]:
+def train(config: ModelConfig, make_block=Block, steps: int = 300, rate: float = 5e-3) -> list[float]:
     """The loss at each step of a model from this configuration."""
     seed(31)
-    model, losses = build(config), []
+    model, losses = build(config, make_block), []
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = rate * min(1, (step + 1) / 20) * (1 - step / steps)
@@ -548,14 +534,14 @@ for name, (residual, network) in kinds.items():
 left.set(xlabel="block", ylabel="how far apart tokens are", yscale="log")
 left.legend()
 
-whole = replace(llama(V, 48, 2, 4, 4, d_ffn=192), activation="gelu", norm="layer")
-bare = replace(whole, activation="none")
-ends = {}
-deep = replace(bare, n_layers=6)
-for name, config in {"whole": whole, "no networks": bare, "no networks,\n3 x blocks": deep}.items():
+whole = replace(llama(V, 48, 2, 4, d_ffn=192), activation="gelu", gated=False, norm="layer")
+bare = partial(Block, network=False)
+deep, ends = replace(whole, n_layers=6), {}
+kinds = {"whole": (whole, Block), "no networks": (whole, bare), "no networks,\n3 x blocks": (deep, bare)}
+for name, kind in kinds.items():
     begun = time.perf_counter()
-    ends[name] = smooth(train(config), 30)[-1].item()
-    took, size = time.perf_counter() - begun, count(build(config).blocks)
+    ends[name] = smooth(train(*kind), 30)[-1].item()
+    took, size = time.perf_counter() - begun, count(build(*kind).blocks)
     print(f"{size:7,} parameters in blocks, loss {ends[name]:.2f}, {took:3.0f} s: {name.replace(chr(10), ' ')}")
 right.bar(list(ends), list(ends.values()), color=plot.COLOURS[:3])
 right.set(ylabel="loss of the next character (nats)", ylim=(1.9, None))
@@ -806,14 +792,13 @@ fig
 # model of 2017 stands here with its decoder alone, without the second attention: the paper's blocks are at 57%.*
 
 # %% experiment="shares"
-gpt = {"norm": "layer", "activation": "gelu", "positions": "learned", "tied_head": True}
 published = {
-    "2017, decoder": vaswani_2017(37000),
-    "GPT-2": Config(50257, 12, 768, 12, 3072, 12, context=1024, **gpt),
-    "GPT-3": Config(50257, 96, 12288, 96, 49152, 96, context=2048, **gpt),
-    "LLaMA-2 7B": llama(32000),
-    "LLaMA-2 70B": llama(32000, 8192, 80, 64, 8, 28672),
-    "LLaMA-3 8B": llama(128256, n_kv_heads=8, d_ffn=14336),
+    "2017, decoder": vaswani_2017(),
+    "GPT-2": gpt2(),
+    "GPT-3": gpt3_175b(),
+    "LLaMA-2 7B": llama2_7b(),
+    "LLaMA-2 70B": llama2_70b(),
+    "LLaMA-3 8B": llama3_8b(),
 }
 
 
@@ -895,8 +880,9 @@ check("layer_norm_backward", layer_norm_backward)
 #
 # Norms, networks, blocks, and three kinds of model: lab 4 trains them to speak and loads published weights, lab 7
 # counts their parameters and operations, labs 9 to 11 spread them over machines. They live in
-# `mlsys_course/transformer/`; `presets.py` there has the published configurations, `weights.py` reads checkpoints of
-# GPT-2, LLaMA, BERT and T5. `mlsys carry lab03` takes your own parts into later labs.
+# `mlsys_course/transformer/`; `weights.py` there reads checkpoints of GPT-2, LLaMA, BERT and T5, and
+# `mlsys_course/substrate/presets.py` has the published configurations. `mlsys carry lab03` takes your own parts into
+# later labs.
 #
 # **Real systems** merge the projections to queries, keys and values, and gate and up, into one matrix product each;
 # fuse residual and norm, gate and product into one kernel; drop biases; normalize queries and keys too; replace the one

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from autograder.exercise import Misconception
+from autograder.mutated import mutated
 from mlsys_course import transformer as component
 
 Tensor = torch.Tensor
@@ -24,51 +25,8 @@ def precise(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def normalized(scale_of: Candidate, center: Candidate = lambda x: x.mean(-1, keepdim=True)) -> Candidate:
-    """A wrong ``layer_norm`` from a rule for what deviations are multiplied by: (deviations, x, epsilon) -> scale."""
-
-    def candidate(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float = 1e-5) -> Tensor:
-        wide = precise(x)
-        deviations = wide - center(wide)
-        return (deviations * scale_of(deviations, wide, epsilon) * gain + bias).to(x.dtype)
-
-    return candidate
-
-
-def inverse_root(square: Tensor, epsilon: float) -> Tensor:
-    return torch.rsqrt(square + epsilon)
-
-
-def mean_square(x: Tensor) -> Tensor:
-    return x.square().mean(-1, keepdim=True)
-
-
-def unbiased(deviations: Tensor, x: Tensor, epsilon: float) -> Tensor:
-    return inverse_root(deviations.square().sum(-1, keepdim=True) / max(1, x.shape[-1] - 1), epsilon)
-
-
-def from_squares(deviations: Tensor, x: Tensor, epsilon: float) -> Tensor:
-    return inverse_root((mean_square(x) - x.mean(-1, keepdim=True) ** 2).clamp_min(0), epsilon)
-
-
-def over_tokens(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float = 1e-5) -> Tensor:
-    wide, axis = precise(x), -2 if x.ndim > 1 else 0
-    deviations = wide - wide.mean(axis, keepdim=True)
-    return (deviations * inverse_root(deviations.square().mean(axis, keepdim=True), epsilon) * gain + bias).to(x.dtype)
-
-
-def over_everything(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float = 1e-5) -> Tensor:
-    deviations = precise(x) - precise(x).mean()
-    return (deviations * inverse_root(deviations.square().mean(), epsilon) * gain + bias).to(x.dtype)
-
-
-def in_low_precision(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float = 1e-5) -> Tensor:
-    deviations = x - x.mean(-1, keepdim=True)
-    return deviations * inverse_root(mean_square(deviations), epsilon) * gain + bias
-
-
 def in_float32(norm: Candidate) -> Candidate:
-    return lambda x, *rest: norm(precise(x), *(precise(r) if isinstance(r, Tensor) else r for r in rest))
+    return lambda x, *rest: norm(precise(x), *map(precise, rest))
 
 
 def always_float32(function: Candidate) -> Candidate:
@@ -80,69 +38,94 @@ def always_float32(function: Candidate) -> Candidate:
     return candidate
 
 
-def detached_norm(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float = 1e-5) -> Tensor:
-    wide = precise(x)
-    fixed = wide.detach()
-    mean = fixed.mean(-1, keepdim=True)
-    return ((wide - mean) * inverse_root(mean_square(fixed - mean), epsilon) * gain + bias).to(x.dtype)
-
+HALF = ("precise = x.to(torch.promote_types(x.dtype, torch.float32))", "precise = x")
 
 LAYER_NORM = [
     Misconception(
         "divided by C - 1",
-        normalized(unbiased),
+        mutated(
+            component.layer_norm,
+            ".square().mean(-1, keepdim=True)",
+            ".square().sum(-1, keepdim=True) / max(1, x.shape[-1] - 1)",
+        ),
         "Your numbers are a little too small everywhere. By what does `torch.var` divide unless told otherwise?",
     ),
     Misconception(
         "epsilon outside the root",
-        normalized(lambda d, x, e: 1 / (mean_square(d).sqrt() + e)),
+        mutated(component.layer_norm, "torch.rsqrt(variance + epsilon)", "1 / (variance.sqrt() + epsilon)"),
         "Where does epsilon stand in the equation: is it added to the variance or to its root?",
     ),
     Misconception(
         "divided by the variance",
-        normalized(lambda d, x, e: 1 / (mean_square(d) + e)),
+        mutated(component.layer_norm, "torch.rsqrt(", "torch.reciprocal("),
         "After the norm a token should have standard deviation 1. What do you divide by?",
     ),
     Misconception(
         "mean not taken off",
-        normalized(lambda d, x, e: inverse_root(mean_square(d - d.mean(-1, keepdim=True)), e), torch.zeros_like),
+        mutated(component.layer_norm, "(centred * ", "(precise * "),
         "What is the mean of your result, before gain and bias?",
     ),
-    Misconception("over tokens", over_tokens, "A norm brings each *token* to one scale: over which axis is its mean?"),
     Misconception(
-        "over everything", over_everything, "Change one token: does your result change for the others? Should it?"
+        "over tokens",
+        mutated(
+            component.layer_norm,
+            "precise.mean(-1,",
+            "precise.mean(-2 if x.ndim > 1 else 0,",
+            "square().mean(-1,",
+            "square().mean(-2 if x.ndim > 1 else 0,",
+        ),
+        "A norm brings each *token* to one scale: over which axis is its mean?",
+    ),
+    Misconception(
+        "over everything",
+        mutated(
+            component.layer_norm,
+            "precise.mean(-1, keepdim=True)",
+            "precise.mean()",
+            "square().mean(-1, keepdim=True)",
+            "square().mean()",
+        ),
+        "Change one token: does your result change for the others? Should it?",
     ),
     Misconception(
         "gain and bias left out",
-        lambda x, gain, bias, epsilon=1e-5: component.layer_norm(x, gain * 0 + 1, bias * 0, epsilon),
+        mutated(component.layer_norm, " * gain + bias)", ")"),
         "The result can still be stretched and shifted, channel by channel. Which arguments have you not used?",
     ),
     Misconception(
         "variance from squares",
-        normalized(from_squares),
+        mutated(
+            component.layer_norm,
+            "centred.square().mean(-1, keepdim=True)",
+            "(precise.square().mean(-1, keepdim=True) - precise.mean(-1, keepdim=True) ** 2).clamp_min(0)",
+        ),
         "The mean of squares minus the square of the mean: two large numbers, and float32 has seven digits.",
     ),
-    Misconception("statistics in half precision", in_low_precision, PRECISION),
+    Misconception("statistics in half precision", mutated(component.layer_norm, *HALF), PRECISION),
     Misconception("result in float32", in_float32(component.layer_norm), RESULT_DTYPE),
     Misconception("always in float32", always_float32(component.layer_norm), DIGITS),
-    Misconception("statistics detached", detached_norm, DETACHED),
+    Misconception(
+        "statistics detached",
+        mutated(
+            component.layer_norm,
+            "precise.mean(-1, keepdim=True)",
+            "precise.mean(-1, keepdim=True).detach()",
+            "rsqrt(variance",
+            "rsqrt(variance.detach()",
+        ),
+        DETACHED,
+    ),
 ]
-
-
-def rms_like(scale_of: Candidate) -> Candidate:
-    """A wrong ``rms_norm`` from a rule (x, epsilon) -> what x is multiplied by."""
-
-    def candidate(x: Tensor, gain: Tensor, epsilon: float = 1e-6) -> Tensor:
-        wide = precise(x)
-        return (wide * scale_of(wide, epsilon) * gain).to(x.dtype)
-
-    return candidate
 
 
 RMS_NORM = [
     Misconception(
         "epsilon outside the root",
-        rms_like(lambda x, e: 1 / (mean_square(x).sqrt() + e)),
+        mutated(
+            component.rms_norm,
+            "torch.rsqrt(precise.square().mean(-1, keepdim=True) + epsilon)",
+            "1 / (precise.square().mean(-1, keepdim=True).sqrt() + epsilon)",
+        ),
         "This is one lecture's formula. Where does LLaMA's, and this lab's, have epsilon?",
     ),
     Misconception(
@@ -152,169 +135,140 @@ RMS_NORM = [
     ),
     Misconception(
         "sum for mean",
-        rms_like(lambda x, e: inverse_root(x.square().sum(-1, keepdim=True), e)),
+        mutated(component.rms_norm, ".mean(", ".sum("),
         "Take a token of all ones. What should come out, and what comes out of yours?",
     ),
     Misconception(
         "divided by the mean square",
-        rms_like(lambda x, e: 1 / (mean_square(x) + e)),
+        mutated(component.rms_norm, "torch.rsqrt(", "torch.reciprocal("),
         "Double x: a norm's result stays. Does yours? What is the R in RMS?",
     ),
     Misconception(
         "over everything",
-        rms_like(lambda x, e: inverse_root(x.square().mean(), e)),
+        mutated(component.rms_norm, ".mean(-1, keepdim=True)", ".mean()"),
         "Change one token: does your result change for the others? Should it?",
     ),
     Misconception(
         "gain left out",
-        lambda x, gain, epsilon=1e-6: component.rms_norm(x, gain * 0 + 1, epsilon),
+        mutated(component.rms_norm, " * gain)", ")"),
         "Each channel can still be stretched. Which argument have you not used?",
     ),
-    Misconception(
-        "squares in half precision",
-        lambda x, gain, epsilon=1e-6: x * inverse_root(mean_square(x), epsilon) * gain,
-        MEAN_SQUARE,
-    ),
+    Misconception("squares in half precision", mutated(component.rms_norm, *HALF), MEAN_SQUARE),
     Misconception("result in float32", in_float32(component.rms_norm), RESULT_DTYPE),
     Misconception("always in float32", always_float32(component.rms_norm), DIGITS),
-    Misconception("statistics detached", rms_like(lambda x, e: inverse_root(mean_square(x.detach()), e)), DETACHED),
+    Misconception(
+        "statistics detached", mutated(component.rms_norm, "precise.square()", "precise.detach().square()"), DETACHED
+    ),
 ]
 
 
-def network(act: Candidate = component.activate, first=True, second=True) -> Candidate:
-    """A wrong ``feed_forward`` with its own non-linearity (x, name), or without a bias."""
-
-    def candidate(x: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Tensor, activation: str = "relu") -> Tensor:
-        hidden = act(x @ w_1 + b_1 * first, activation)
-        return hidden @ w_2 + b_2 * second
-
-    return candidate
-
-
-def instead(replaced: str, by: Candidate) -> Candidate:
-    """The right non-linearities but for one."""
-    return lambda x, name: by(x) if name == replaced else component.activate(x, name)
-
-
-def half_tanh(x: Tensor) -> Tensor:
-    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * x))
-
-
-def bent_twice(x: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Tensor, activation: str = "relu") -> Tensor:
-    return component.activate(component.feed_forward(x, w_1, b_1, w_2, b_2, activation), activation)
-
-
-def bias_before(x: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Tensor, activation: str = "relu") -> Tensor:
-    return component.activate(x @ w_1, activation) @ w_2 + b_1 @ w_2 + b_2
-
-
-def ffn_in_float32(*tensors: Tensor, activation: str = "relu") -> Tensor:
-    return component.feed_forward(*map(precise, tensors), activation)
+def instead(activation: str, by: Candidate) -> Candidate:
+    """A wrong ``feed_forward``: the right non-linearities but for one."""
+    return mutated(component.feed_forward, ACTIVATIONS={**component.ACTIVATIONS, activation: by})
 
 
 FEED_FORWARD = [
     Misconception(
         "no non-linearity",
-        network(lambda x, name: x),
+        mutated(component.feed_forward, "activate(x @ w_1 + b_1, activation)", "(x @ w_1 + b_1)"),
         "Without a bend between them two matrices are one. Where does yours bend?",
     ),
-    Misconception("bent at the end too", bent_twice, "Can your result be negative? It should be able to."),
-    Misconception("first bias missing", network(first=False), "Which of the two biases have you not used?"),
-    Misconception("second bias missing", network(second=False), "Which of the two biases have you not used?"),
+    Misconception(
+        "bent at the end too",
+        mutated(
+            component.feed_forward,
+            "activate(x @ w_1 + b_1, activation) @ w_2 + b_2",
+            "activate(activate(x @ w_1 + b_1, activation) @ w_2 + b_2, activation)",
+        ),
+        "Can your result be negative? It should be able to.",
+    ),
+    Misconception(
+        "first bias missing",
+        mutated(component.feed_forward, "w_1 + b_1,", "w_1,"),
+        "Which of the two biases have you not used?",
+    ),
+    Misconception(
+        "second bias missing",
+        mutated(component.feed_forward, "w_2 + b_2", "w_2"),
+        "Which of the two biases have you not used?",
+    ),
     Misconception(
         "bias after the bend",
-        bias_before,
+        mutated(component.feed_forward, "activate(x @ w_1 + b_1, activation)", "(activate(x @ w_1, activation) + b_1)"),
         "Is the first bias added before or after the non-linearity? See the equation.",
     ),
     Misconception(
         "always ReLU",
-        network(lambda x, name: F.relu(x)),
+        mutated(component.feed_forward, "b_1, activation)", 'b_1, "relu")'),
         "The result is the same for every `activation`. Where does yours look at it?",
     ),
     Misconception(
         "tanh for erf",
-        network(instead("gelu", lambda x: F.gelu(x, approximate="tanh"))),
+        instead("gelu", component.ACTIVATIONS["gelu_tanh"]),
         "Close, to three digits: this is the older approximation. Which function is Phi, exactly?",
     ),
     Misconception(
         "erf for tanh",
-        network(instead("gelu_tanh", F.gelu)),
+        instead("gelu_tanh", F.gelu),
         'Close, to three digits: "gelu_tanh" asks for the approximation, as GPT-2 was trained with it.',
     ),
     Misconception(
         "cube left out",
-        network(instead("gelu_tanh", half_tanh)),
+        instead("gelu_tanh", lambda x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * x))),
         "What stands beside x inside the tanh?",
     ),
     Misconception(
         "sigmoid for Phi",
-        network(instead("gelu", lambda x: x * torch.sigmoid(1.702 * x))),
+        instead("gelu", lambda x: x * torch.sigmoid(1.702 * x)),
         "A sigmoid is a rough stand-in for Phi. The lab asks for the distribution function itself.",
     ),
-    Misconception("result in float32", ffn_in_float32, RESULT_DTYPE),
+    Misconception(
+        "result in float32",
+        lambda *tensors, activation="relu": component.feed_forward(*map(precise, tensors), activation),
+        RESULT_DTYPE,
+    ),
     Misconception("always in float32", always_float32(component.feed_forward), DIGITS),
 ]
 
 
-def gated(gate: Candidate = F.silu, combine: Candidate = torch.mul, swap: bool = False) -> Candidate:
-    """A wrong ``swiglu``."""
-
-    def candidate(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
-        first, second = (w_up, w_gate) if swap else (w_gate, w_up)
-        return combine(gate(x @ first), x @ second) @ w_down
-
-    return candidate
-
-
 SWIGLU = [
     Misconception(
-        "gate and up swapped", gated(swap=True), "Two matrices lead up; which one's result goes through SiLU?"
+        "gate and up swapped",
+        mutated(component.swiglu, "F.silu(x @ w_gate) * (x @ w_up)", "F.silu(x @ w_up) * (x @ w_gate)"),
+        "Two matrices lead up; which one's result goes through SiLU?",
     ),
     Misconception(
         "sigmoid for SiLU",
-        gated(torch.sigmoid),
+        mutated(component.swiglu, "F.silu(", "F.sigmoid("),
         "This is the older GLU: a gate between 0 and 1. What does SiLU have besides the sigmoid?",
     ),
-    Misconception("ReLU for SiLU", gated(F.relu), "Which non-linearity is the S in SwiGLU?"),
-    Misconception("GELU for SiLU", gated(F.gelu), "Which non-linearity is the S in SwiGLU?"),
-    Misconception("added", gated(combine=torch.add), "What does a gate do with what goes through it?"),
+    Misconception(
+        "ReLU for SiLU", mutated(component.swiglu, "F.silu(", "F.relu("), "Which non-linearity is the S in SwiGLU?"
+    ),
+    Misconception(
+        "GELU for SiLU", mutated(component.swiglu, "F.silu(", "F.gelu("), "Which non-linearity is the S in SwiGLU?"
+    ),
+    Misconception(
+        "added", mutated(component.swiglu, " * (x @", " + (x @"), "What does a gate do with what goes through it?"
+    ),
     Misconception(
         "both bent",
-        gated(combine=lambda a, b: a * F.silu(b)),
+        mutated(component.swiglu, "* (x @ w_up)", "* F.silu(x @ w_up)"),
         "Only the gate's side is bent. What stands on the other side of the product?",
     ),
     Misconception(
-        "no gate", lambda x, w_gate, w_up, w_down: F.silu(x @ w_up) @ w_down, "Which matrix have you not used?"
+        "no gate",
+        mutated(component.swiglu, "(x @ w_gate) * (x @ w_up)", "(x @ w_up)"),
+        "Which matrix have you not used?",
     ),
     Misconception(
         "exponential overflows",
-        gated(lambda x: x / (1 + torch.exp(-x))),
+        mutated(component.swiglu, "F.silu(x @ w_gate)", "(h := x @ w_gate) / (1 + (-h).exp())"),
         "The value is right. But how large is exp(100) in float32, and what does backward make of it?",
     ),
-    Misconception(
-        "result in float32",
-        lambda *tensors: component.swiglu(*map(precise, tensors)),
-        RESULT_DTYPE,
-    ),
+    Misconception("result in float32", lambda *tensors: component.swiglu(*map(precise, tensors)), RESULT_DTYPE),
     Misconception("always in float32", always_float32(component.swiglu), DIGITS),
 ]
-
-
-def wrapped(pre: Candidate | None = None, post: Candidate | None = None) -> Candidate:
-    """A wrong ``block`` from what one sublayer does: (x, sublayer, norm) -> x."""
-    right = {"pre": lambda x, f, n: x + f(n(x)), "post": lambda x, f, n: n(x + f(x))}
-
-    def candidate(x: Tensor, sublayers: Any, norms: Any, norm_position: str) -> Tensor:
-        step = {"pre": pre, "post": post}[norm_position] or right[norm_position]
-        for sublayer, norm in zip(sublayers, norms, strict=True):
-            x = step(x, sublayer, norm)
-        return x
-
-    return candidate
-
-
-def swapped(x: Tensor, sublayers: Any, norms: Any, norm_position: str) -> Tensor:
-    return component.block(x, sublayers, norms, "post" if norm_position == "pre" else "pre")
 
 
 def side_by_side(x: Tensor, sublayers: Any, norms: Any, norm_position: str) -> Tensor:
@@ -329,21 +283,31 @@ def side_by_side(x: Tensor, sublayers: Any, norms: Any, norm_position: str) -> T
 RESIDUAL = "When a sublayer returns zeros, what should become of x? What becomes of it in yours?"
 
 BLOCK = [
-    Misconception("no residual", wrapped(lambda x, f, n: f(n(x)), lambda x, f, n: n(f(x))), RESIDUAL),
+    Misconception(
+        "no residual",
+        mutated(
+            component.block, "x + sublayer(norm(x))", "sublayer(norm(x))", "norm(x + sublayer(x))", "norm(sublayer(x))"
+        ),
+        RESIDUAL,
+    ),
     Misconception(
         "residual around the norm",
-        wrapped(pre=lambda x, f, n: n(x) + f(n(x))),
+        mutated(component.block, "x + sublayer(norm(x))", "norm(x) + sublayer(norm(x))"),
         "Pre-norm leaves a path on which x is never normalized. In yours, what is added to what the sublayer returns?",
     ),
     Misconception(
         "norm inside the sum",
-        wrapped(post=lambda x, f, n: x + n(f(x))),
+        mutated(component.block, "norm(x + sublayer(x))", "x + norm(sublayer(x))"),
         "Post-norm: is the sublayer's result normalized, or the sum?",
     ),
-    Misconception("pre and post swapped", swapped, "Which of the two normalizes what goes *into* a sublayer?"),
+    Misconception(
+        "pre and post swapped",
+        mutated(component.block, 'norm_position == "pre"', 'norm_position == "post"'),
+        "Which of the two normalizes what goes *into* a sublayer?",
+    ),
     Misconception(
         "one norm for all",
-        lambda x, sublayers, norms, position: component.block(x, sublayers, [norms[0] for _ in norms], position),
+        mutated(component.block, "zip(sublayers, norms, ", "zip(sublayers, [norms[0] for _ in norms], "),
         "Each sublayer has a norm of its own. Which ones are called in yours?",
     ),
     Misconception(
@@ -353,7 +317,7 @@ BLOCK = [
     ),
     Misconception(
         "last to first",
-        lambda x, sublayers, norms, position: component.block(x, sublayers[::-1], norms[::-1], position),
+        mutated(component.block, "zip(sublayers, norms, ", "zip(sublayers[::-1], norms[::-1], "),
         "In which order do the sublayers act?",
     ),
 ]

@@ -1,6 +1,7 @@
 """Lab 7, sealed: the exercises on FLOPs and memory, parts 2 and 3."""
 
 from autograder.exercise import Exercise
+from mlsys_course.accounting import peak_memory
 
 from . import cases_costs as cases
 from . import mistakes_activations as activations
@@ -29,5 +30,5 @@ def extensions() -> list[Exercise]:
     cache, peak = {"cache": 3, "largest_batch": 3}, {"peak": 4, "blocks": 2}
     return [
         exercise(right.kv_cache, cache, cases.cache_cases, memory.CACHE, "memory", "extension"),
-        exercise(right.peak_memory, peak, cases.peak_cases, memory.PEAK, "tape", "extension"),
+        exercise(peak_memory, peak, cases.peak_cases, memory.PEAK, "tape", "extension"),
     ]

@@ -1,6 +1,7 @@
 """Lab 7, sealed: the planning exercises, parts 4 and 5."""
 
 from autograder.exercise import Exercise
+from mlsys_course.accounting import zero_stage
 
 from . import cases_plan as cases
 from . import mistakes_plan as mistakes
@@ -25,5 +26,5 @@ def extensions() -> list[Exercise]:
     stages = {"bytes": 4, "stage": 2, "ranks": 2}
     return [
         exercise(right.roofline, points, cases.roofline_cases, mistakes.ROOFLINE, "roofline", "extension"),
-        exercise(right.zero_stage, stages, cases.zero_cases, mistakes.ZERO, "zero", "extension"),
+        exercise(zero_stage, stages, cases.zero_cases, mistakes.ZERO, "zero", "extension"),
     ]

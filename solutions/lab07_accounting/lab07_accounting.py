@@ -906,7 +906,7 @@ check("zero_stage", zero_stage)
 # ## What you built
 # A model's cost from its sizes: parameters, FLOPs, memory, traffic, cards and days. Lab 8's edition brings the general
 # forms, `mlsys_course.accounting`: `ModelConfig` has a field for each row of your term's table; presets (`gpt2()`,
-# `gpt3_175b()`, `llama3_405b()`, `bert_base()`, `t5_11b()`) give the published models; `parameter_table`,
+# `gpt3_175b()`, `llama31_405b()`, `bert()`, `t5_11b()`) give the published models; `parameter_table`,
 # `forward_flops` and `training_flops` are exact against live models of all of them. `training_memory` walks a tape of
 # storages and finds the peak of a step, operator by operator; `accounting.measured` reads the same terms from the
 # machine. Its command puts all of it together: `mlsys plan llama2-7b --gpu h100 --gpus 64 --tokens 2e12`.

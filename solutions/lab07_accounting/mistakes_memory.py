@@ -1,6 +1,8 @@
 """Lab 7, sealed: misconceptions about model states, caches and peaks."""
 
 from autograder.exercise import Misconception
+from autograder.mutated import mutated
+from mlsys_course.accounting import peak_memory
 
 from . import references_costs as right
 
@@ -117,30 +119,18 @@ CACHE = [
 ]
 
 
-def wrong_peak(*, keeps=False, last=False, exact=False, final=False, more=False):
-    """A walk over the events with one mistake."""
-
-    def candidate(events, block):
-        alive, found, total = {}, {"peak": 0, "at": -1, "alive": {}}, 0
-        for at, (name, size) in enumerate(events):
-            whole = size // block + 1 if more else -(-size // block)
-            if size:
-                alive[name] = size if exact else whole * block
-                total += alive[name]
-            elif not keeps:
-                del alive[name]
-            height = total if keeps else sum(alive.values())
-            if height > found["peak"] or (last and height == found["peak"]) or final:
-                found = {"peak": height, "at": at, "alive": dict(alive)}
-        return found
-
-    return candidate
-
-
 PEAK = [
-    Misconception("nothing is let go", wrong_peak(keeps=True), "An event of 0 bytes gives the tensor's bytes back."),
-    Misconception("what is left", wrong_peak(final=True), "The end of a step is not its highest point."),
-    Misconception("the last of equals", wrong_peak(last=True), "Of two moments as high, which one is asked for?"),
-    Misconception("no blocks", wrong_peak(exact=True), "How many bytes does the allocator take for one of 700 bytes?"),
-    Misconception("a block too many", wrong_peak(more=True), "How many blocks does a tensor take that fills its last?"),
-]
+    Misconception(name, mutated(peak_memory, old, new), hint)
+    for name, (old, new, hint) in {
+        "nothing is let go": ("now -= alive.pop(name)", "pass", "An event of 0 bytes gives the tensor's bytes back."),
+        "what is left": ('now > highest["peak"]', "True", "The end of a step is not its highest point."),
+        "the last of equals": ("now >", "now >=", "Of two moments as high, which one is asked for?"),
+        "no blocks": (
+            "round_up(size, block)", "size", "How many bytes does the allocator take for one of 700 bytes?",
+        ),
+        "a block too many": (
+            "round_up(size, block)", "(size // block + 1) * block",
+            "How many blocks does a tensor take that fills its last?",
+        ),
+    }.items()
+]  # fmt: skip

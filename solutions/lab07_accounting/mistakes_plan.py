@@ -3,6 +3,8 @@
 from math import ceil
 
 from autograder.exercise import Misconception
+from autograder.mutated import mutated
+from mlsys_course.accounting import zero_stage
 
 from . import references_plan as right
 
@@ -133,56 +135,65 @@ ROOFLINE = [
     }.items()
 ]
 
-
-def wrong_zero(mistake):
-    """The stages with one mistake."""
-
-    def candidate(parameters, activations, ranks, memory):
-        share = parameters // ranks if mistake == "not padded" else -(-parameters // ranks)
-        divided = {
-            "no master weights": [(0, 12), (8, 4), (10, 2), (12, 0)],
-            "stage 1 divides all": [(0, 16), (16, 0), (16, 0), (16, 0)],
-            "gradients stay": [(0, 16), (12, 4), (12, 4), (16, 0)],
-            "wide gradients": [(0, 18), (12, 6), (16, 2), (18, 0)],
-        }.get(mistake, [(0, 16), (12, 4), (14, 2), (16, 0)])
-        held = [parts * share + whole * parameters for parts, whole in divided]
-        if mistake == "activations divided":
-            held = [size + (-(-activations // ranks) if stage else activations) for stage, size in enumerate(held)]
-        elif mistake != "activations forgotten":
-            held = [size + activations for size in held]
-        fits = [size < memory if mistake == "as large does not fit" else size <= memory for size in held]
-        room = memory - (0 if mistake == "activations forgotten" else activations)
-        largest = room // 16
-        enough = -(-parameters // largest) if largest > 0 else None
-        if mistake == "last that fits":
-            stage = max((n for n in range(4) if fits[n]), default=None)
-        else:
-            stage = next((n for n in range(4) if fits[n]), None)
-        if mistake == "rounded down" and largest > 0:
-            enough = 16 * parameters // room
-        if mistake == "parts of parameters" and room > 0:
-            enough = -(-16 * parameters // room)
-        if mistake == "always some number" and enough is None:
-            enough = parameters
-        return {"bytes": held, "stage": stage, "ranks": enough}
-
-    return candidate
-
-
+DIVIDED = "[(0, 16), (12, 4), (14, 2), (16, 0)]"
 ZERO = [
-    Misconception(name, wrong_zero(name), hint)
-    for name, hint in {
-        "not padded": "P ranks with floor(N / P) parameters each: do they hold all?",
-        "no master weights": "What is kept in 32 bits, beside Adam's two moments?",
-        "stage 1 divides all": "Which of the 16 bytes does stage 1 divide, and which only later stages?",
-        "gradients stay": "What does stage 2 divide that stage 1 does not?",
-        "wide gradients": "In how many bits are gradients kept here?",
-        "activations divided": "Whose activations are they: does a rank hold a part of another rank's batch?",
-        "activations forgotten": "What else is on the card beside the states?",
-        "as large does not fit": "What if it is as large as the memory, to the byte?",
-        "last that fits": "Of the stages that fit, which one is asked for?",
-        "rounded down": "With that many ranks, does it fit? Put your answer in.",
-        "parts of parameters": "A share is a whole number of parameters: how many of them fit on a rank?",
-        "always some number": "What if the activations alone fill the memory?",
+    Misconception(name, mutated(zero_stage, *edits), hint)
+    for name, (*edits, hint) in {
+        "not padded": (
+            "ceil_div(parameters, ranks)",
+            "parameters // ranks",
+            "P ranks with floor(N / P) parameters each: do they hold all?",
+        ),
+        "no master weights": (
+            DIVIDED,
+            "[(0, 12), (8, 4), (10, 2), (12, 0)]",
+            "What is kept in 32 bits, beside Adam's two moments?",
+        ),
+        "stage 1 divides all": (
+            DIVIDED,
+            "[(0, 16), (16, 0), (16, 0), (16, 0)]",
+            "Which of the 16 bytes does stage 1 divide, and which only later stages?",
+        ),
+        "gradients stay": (
+            DIVIDED,
+            "[(0, 16), (12, 4), (12, 4), (16, 0)]",
+            "What does stage 2 divide that stage 1 does not?",
+        ),
+        "wide gradients": (
+            DIVIDED,
+            "[(0, 18), (12, 6), (16, 2), (18, 0)]",
+            "In how many bits are gradients kept here?",
+        ),
+        "activations divided": (
+            "+ activations for",
+            "+ (ceil_div(activations, ranks) if sharded else activations) for",
+            "Whose activations are they: does a rank hold a part of another rank's batch?",
+        ),
+        "activations forgotten": (
+            "+ activations for",
+            "for",
+            "memory - activations",
+            "memory",
+            "What else is on the card beside the states?",
+        ),
+        "as large does not fit": ("<= memory", "< memory", "What if it is as large as the memory, to the byte?"),
+        "last that fits": (
+            "next(",
+            "max(",
+            "<= memory), None)",
+            "<= memory), default=None)",
+            "Of the stages that fit, which one is asked for?",
+        ),
+        "rounded down": (
+            "ceil_div(parameters, largest_share)",
+            "16 * parameters // (memory - activations)",
+            "With that many ranks, does it fit? Put your answer in.",
+        ),
+        "parts of parameters": (
+            "ceil_div(parameters, largest_share) if largest_share > 0",
+            "ceil_div(16 * parameters, memory - activations) if memory > activations",
+            "A share is a whole number of parameters: how many of them fit on a rank?",
+        ),
+        "always some number": ("else None", "else parameters", "What if the activations alone fill the memory?"),
     }.items()
 ]

@@ -85,16 +85,3 @@ def kv_cache(config, batch, time, itemsize, parameters, memory):
     free = memory - parameters * itemsize
     cache = accounting.kv_cache_bytes(shape, batch, time, itemsize)
     return {"cache": cache, "largest_batch": max(0, free // one)}
-
-
-def peak_memory(events, block):
-    """A sum for each moment."""
-    alive, best = {}, {"peak": 0, "at": -1, "alive": {}}
-    for at, (name, size) in enumerate(events):
-        if size:
-            alive[name] = -(-size // block) * block
-        else:
-            del alive[name]
-        if sum(alive.values()) > best["peak"]:
-            best = {"peak": sum(alive.values()), "at": at, "alive": dict(alive)}
-    return best

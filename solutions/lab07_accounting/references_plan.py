@@ -2,12 +2,10 @@
 
 from math import ceil
 
-from mlsys_course.accounting import Exchange, bottleneck, sharded_states
+from mlsys_course.accounting import Exchange, bottleneck
 from mlsys_course.accounting import gpus_needed as needed
 from mlsys_course.accounting import schedule as scheduled
 from mlsys_course.accounting import traffic as loads_of
-from mlsys_course.accounting.plan import smallest_that
-from mlsys_course.accounting.zero import STAGES
 
 
 def traffic(scheme, entries, ranks, gradient_itemsize, weight_itemsize, micro_batches):
@@ -41,14 +39,3 @@ def roofline(m, k, n, itemsize, peak, bandwidth):
     longer = max(seconds, key=lambda what: seconds[what])
     found = {"flops": flops, "bytes": moved, "intensity": flops / moved, "bound": longer}
     return {**found, "seconds": seconds[longer], "attainable": flops / seconds[longer]}
-
-
-def zero_stage(parameters, activations, ranks, memory):
-    """The component's states beside the activations; the ranks by search."""
-
-    def held(world: int, stage: int) -> int:
-        return sharded_states(parameters, world, stage).total + activations
-
-    sizes = [held(ranks, stage) for stage in STAGES]
-    enough = smallest_that(lambda world: held(world, 3) <= memory, 0, parameters)
-    return {"bytes": sizes, "stage": next((s for s in STAGES if sizes[s] <= memory), None), "ranks": enough}

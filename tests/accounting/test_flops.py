@@ -98,13 +98,12 @@ def exact_values(config: ModelConfig) -> int:
 
 
 def test_decoding_with_a_cache_equals_the_counter() -> None:
-    from mlsys_course.accounting.measured import transformer_config
     from mlsys_course.attention import KVCache
     from mlsys_course.transformer import Decoder
 
     config = replace(preset("llama3-8b"), n_layers=2, d_model=64, n_heads=4, n_kv_heads=2, head_dim=16, d_ffn=128,
                      vocabulary=99)  # fmt: skip
-    model = Decoder(replace(transformer_config(config), fast=False))
+    model = Decoder(config)
     caches = [KVCache(40) for _ in range(2)]
     with torch.no_grad():
         model(torch.zeros(3, 20, dtype=torch.long), caches=caches)

@@ -1,6 +1,7 @@
 """Memory against live models: what autograd keeps, to the byte; a step's peak; the notes' and a paper's figures."""
 
 import math
+import random
 from dataclasses import replace
 from itertools import product
 
@@ -14,9 +15,12 @@ from mlsys_course.accounting import (
     gpt2,
     gpt3_175b,
     llama2_7b,
-    llama3_405b,
+    llama31_405b,
     parameter_table,
+    peak_memory,
     preset,
+    sharded_states,
+    zero_stage,
 )
 from mlsys_course.accounting.measured import example, live_decoder, loss_of, measured_peak, saved_bytes
 from mlsys_course.accounting.memory import (
@@ -30,6 +34,8 @@ from mlsys_course.accounting.memory import (
     model_states,
     training_memory,
 )
+from mlsys_course.accounting.tape import Memory, Storage
+from mlsys_course.accounting.zero import STAGES
 
 GPT = replace(
     gpt2(), vocabulary=301, context=48, d_model=48, n_layers=3, n_heads=6, n_kv_heads=6, head_dim=8, d_ffn=160
@@ -168,11 +174,10 @@ def test_the_wall_of_attention() -> None:
 
 
 def test_inference_against_a_live_cache() -> None:
-    from mlsys_course.accounting.measured import transformer_config
     from mlsys_course.attention import KVCache
     from mlsys_course.transformer import Decoder
 
-    model = Decoder(replace(transformer_config(LLAMA), fast=False)).to(torch.bfloat16)
+    model = Decoder(LLAMA).to(torch.bfloat16)
     caches = [KVCache(20) for _ in range(LLAMA.n_layers)]
     with torch.no_grad():
         model(torch.zeros(3, 20, dtype=torch.long), caches=caches)
@@ -181,7 +186,7 @@ def test_inference_against_a_live_cache() -> None:
     table = inference_memory(LLAMA, 3, 20)
     assert (table["weights"], table["kv_cache"]) == (sum(p.nbytes for p in model.parameters()), live)
     assert kv_cache_bytes(llama2_7b(), 1, 4096) == 2 * 2**30
-    assert kv_cache_bytes(preset("llama3-405b"), 1, 1) == 2 * 126 * 8 * 128 * 2
+    assert kv_cache_bytes(preset("llama3.1-405b"), 1, 1) == 2 * 126 * 8 * 128 * 2
 
 
 def test_a_timeline_rises_to_the_peak_and_comes_back() -> None:
@@ -192,7 +197,7 @@ def test_a_timeline_rises_to_the_peak_and_comes_back() -> None:
 
 
 def test_a_405b_step_is_told_in_no_time() -> None:
-    table = training_memory(llama3_405b(), 1, 8192, Recipe("mixed", checkpointing="full"))
+    table = training_memory(llama31_405b(), 1, 8192, Recipe("mixed", checkpointing="full"))
     assert table.grouped().total == table.total > 16 * 405 * 10**9
 
 
@@ -213,3 +218,51 @@ def test_a_405b_step_is_told_in_no_time() -> None:
 def test_bad_input_is_named(message: str, call) -> None:
     with pytest.raises(BadSize, match=message):
         call()
+
+
+def test_the_peak_of_events_is_that_of_the_tapes_memory() -> None:
+    """The same takes and gives, through ``Memory``, which counts a card's blocks of 512 bytes."""
+    generator, events, alive = random.Random(5), [], []
+    memory, storages = Memory(caching=True), {}
+    for n in range(200):
+        if alive and generator.random() < 0.45:
+            name = alive.pop(generator.randrange(len(alive)))
+            events.append((name, 0))
+            del storages[name]
+        else:
+            alive.append(name := f"tensor {n % 37}.{n}")
+            events.append((name, generator.randrange(1, 100_000)))
+            storages[name] = Storage(memory, events[-1][1], name)
+    found = peak_memory(events, 512)
+    assert found["peak"] == memory.peak == sum(found["alive"].values())
+    assert peak_memory(events[: found["at"] + 1], 512) == found
+    assert peak_memory(events[: found["at"]], 512)["peak"] < found["peak"]
+    assert found["alive"] == {name: size for name, size in memory.terms_at_peak().items() if size}
+
+
+@pytest.mark.parametrize("ranks", [1, 3, 8])
+def test_the_stages_of_zero_are_the_sharded_states(ranks: int) -> None:
+    parameters, activations = 1003, 777
+    for memory in (700, 790, 2000, 6000, 17000):
+        found = zero_stage(parameters, activations, ranks, memory)
+        held = [sharded_states(parameters, ranks, stage).total + activations for stage in STAGES]
+        fits = [stage for stage, size in enumerate(held) if size <= memory]
+        enough = (p for p in range(1, 1004) if sharded_states(parameters, p, 3).total + activations <= memory)
+        assert found == {"bytes": held, "stage": min(fits, default=None), "ranks": next(enough, None)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"norm_position": "post"},
+        {"embedding_scale": True},
+        {"positions": "sinusoidal"},
+        {"positions": "relative", "buckets": 32},
+    ],
+)
+def test_a_step_is_counted_for_what_the_live_model_can_be(change: dict) -> None:
+    field, value = next(iter(change.items()))
+    with pytest.raises(
+        BadSize, match=f"^{field}={value!r}: a step's memory is counted for plain decoders; set {field}="
+    ):
+        training_memory(replace(LLAMA, **change), 1, 8)

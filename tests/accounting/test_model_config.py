@@ -15,7 +15,7 @@ BAD = {
     "vocabulary_multiple=0": {"vocabulary_multiple": 0},
     "n_kv_heads=5 does not divide n_heads=12; the nearest that does is 4": {"n_kv_heads": 5},
     "norm='batch' is unknown; choose one of 'layer', 'rms'": {"norm": "batch"},
-    "positions='none' is unknown; choose one of 'learned', 'rotary'": {"positions": "none"},
+    "positions='rotory' is unknown; choose one of .*; did you mean 'rotary'": {"positions": "rotory"},
     "extra_positions=2 with positions='rotary'": {"positions": "rotary", "extra_positions": 2},
     r"attention_biases='QX' has \['X'\]; use letters of 'QKVO'": {"attention_biases": "QX"},
 }

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
-from mlsys_course import accounting
+from mlsys_course import accounting, transformer
 from mlsys_course.accounting import ModelConfig, formula_errors, parameter_table, preset
 from tests.accounting.live_models import count, hugging_face, live_gpt, live_model, live_table
 
@@ -47,6 +48,26 @@ def test_presets_equal_live_models_term_by_term(name: str) -> None:
     assert parameter_table(config).to_dict() == live_table(live_model(config))
 
 
+@pytest.mark.parametrize("name", accounting.PRESETS)
+def test_what_is_counted_is_what_lab_3_builds(name: str) -> None:
+    """One configuration: the transformer's live model of it holds as many numbers as its table says."""
+    config = preset(name)
+    config = replace(config, n_layers=2, encoder_layers=3 * bool(config.encoder_layers), vocabulary_multiple=64)
+    family = transformer.EncoderDecoder if config.encoder_layers else transformer.Decoder
+    with torch.device("meta"):
+        model = (family if config.causal else transformer.Encoder)(config)
+    assert parameter_table(config).total == count(model)
+
+
+def test_a_context_is_the_published_one_and_only_3_1_stretches_it() -> None:
+    eight, longer, largest = accounting.llama3_8b(), accounting.llama31_8b(), accounting.llama31_405b()
+    assert (eight.context, eight.rotary_scaling) == (8192, None)
+    assert longer.context == largest.context == 131072
+    assert longer.rotary_scaling == largest.rotary_scaling == accounting.RotaryScaling(8.0, 1.0, 4.0, 8192)
+    assert {config.rotary_base for config in (eight, longer, largest)} == {500000.0}
+    assert transformer.llama3_8b is accounting.llama3_8b
+
+
 @pytest.mark.parametrize("name", ["gpt2", "gpt2_xl", "gpt3_175b"])
 def test_gpt_equals_pytorchs_own_encoder(name: str) -> None:
     config = getattr(accounting, name)()
@@ -63,7 +84,7 @@ def test_gpt_equals_pytorchs_own_encoder(name: str) -> None:
         ("llama2_13b", 13_015_864_320),
         ("llama2_70b", 68_976_648_192),
         ("llama3_8b", 8_030_261_248),
-        ("llama3_405b", 405_853_388_800),
+        ("llama31_405b", 405_853_388_800),
     ],
 )
 def test_published_totals(name: str, total: int) -> None:
@@ -71,7 +92,7 @@ def test_published_totals(name: str, total: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["gpt2", "gpt2-xl", "llama2-7b", "llama2-70b", "llama3-8b", "llama3-405b", "bert-base", "bert-large"]
+    "name", ["gpt2", "gpt2-xl", "llama2-7b", "llama2-70b", "llama3-8b", "llama3.1-405b", "bert-base", "bert-large"]
 )
 def test_presets_equal_hugging_face(name: str) -> None:
     assert parameter_table(preset(name)).total == count(hugging_face(preset(name)))

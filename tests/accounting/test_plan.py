@@ -17,7 +17,7 @@ from mlsys_course.accounting import (
     gpus_needed,
     link_named,
     llama2_7b,
-    llama3_405b,
+    llama31_405b,
     plan,
     preset,
     remedies,
@@ -136,8 +136,8 @@ def test_a_last_step_with_less_to_do_takes_as_long() -> None:
 def test_405_billion_parameters_are_planned_in_less_than_a_second() -> None:
     beside_states.cache_clear()
     start = time.process_time()
-    planned = plan(run_of(llama3_405b(), 15.6e12, "h100", gpus=16384))
-    found = [plan(run_of(llama3_405b(), 15.6e12, "h100", gpus=64)), to_dict(planned)]
+    planned = plan(run_of(llama31_405b(), 15.6e12, "h100", gpus=16384))
+    found = [plan(run_of(llama31_405b(), 15.6e12, "h100", gpus=64)), to_dict(planned)]
     assert time.process_time() - start < 1.0 and found
     assert planned.best is not None and (planned.best.stage, planned.best.checkpointing) == (3, "full")
 
@@ -148,7 +148,7 @@ def test_planning_imports_neither_torch_nor_matplotlib() -> None:
 
 
 def test_what_does_not_fit_says_by_how_much_and_each_remedy_holds() -> None:
-    run = run_of(llama3_405b(), 1e12, "h100", gpus=64)
+    run = run_of(llama31_405b(), 1e12, "h100", gpus=64)
     planned = plan(run)
     assert planned.best is None and planned.smallest.free < 0
     assert any(f"{-planned.smallest.free / 1e9:.1f} GB too much" in line for line in summary(planned))
@@ -162,7 +162,7 @@ def test_what_does_not_fit_says_by_how_much_and_each_remedy_holds() -> None:
 
 
 def test_long_sequences_and_large_micro_batches_have_their_own_remedies() -> None:
-    run = run_of(preset("llama3-8b"), 1e12, "a100-40gb", gpus=64, time=131072)
+    run = run_of(preset("llama3.1-8b"), 1e12, "a100-40gb", gpus=64, time=131072)
     assert plan(run).best is None
     (said,) = [remedy for remedy in remedies(run) if "tokens" in remedy]
     shorter = int(said.split()[2])

@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mlsys_course.desk.cli import app
-from mlsys_course.desk.plan_command import accounting_of
+from mlsys_course.desk.plan_command import accounting_of, configuration
 from mlsys_course.substrate.errors import CourseProblem
+from mlsys_course.substrate.model_config import RotaryScaling
 
 
 def invoke(*arguments: str):
@@ -26,7 +27,7 @@ def test_the_command_fits_a_terminal_of_80_columns_and_writes_its_picture(tmp_pa
 
 
 def test_json_is_for_scripts_and_the_exit_code_says_whether_it_fits() -> None:
-    done = invoke("llama3-405b", "--gpus", "64", "--tokens", "1e12", "--json")
+    done = invoke("llama3.1-405b", "--gpus", "64", "--tokens", "1e12", "--json")
     found = json.loads(done.output)
     assert done.exit_code == 1 and not found["fits"] and found["best"] is None
     assert found["remedies"] and len(found["options"]) == 12
@@ -51,6 +52,11 @@ def test_a_configuration_of_ones_own(tmp_path: Path) -> None:
         path.write_text(text)
         done = invoke(str(path), "--gpus", "1", "--tokens", "1e6")
         assert isinstance(done.exception, CourseProblem) and says in str(done.exception)
+    scaled = {**sizes, "d_ffn": 256, "rotary_scaling": {"factor": 8.0, "original_context": 16}}
+    path.write_text(json.dumps(scaled))
+    assert configuration(str(path)).rotary_scaling == RotaryScaling(8.0, original_context=16)
+    path.write_text(json.dumps({**scaled, "rotary_scaling": {"factor": -1}}))
+    assert "factor=-1; give a number above 0" in str(invoke(str(path), "--gpus", "1", "--tokens", "1e6").exception)
     path.write_text(json.dumps({**sizes, "d_ffn": 256, "n_kv_heads": 3}))
     assert "n_kv_heads=3 does not divide" in str(invoke(str(path), "--gpus", "1", "--tokens", "1e6").exception)
 

@@ -9,6 +9,8 @@ from jaxtyping import jaxtyped
 from torch.testing import assert_close
 
 from mlsys_course import attention as component
+from mlsys_course.substrate.model_config import RotaryScaling
+from mlsys_course.substrate.presets import llama31_8b
 
 sinusoidal_positions = jaxtyped(typechecker=beartype)(component.sinusoidal_positions)
 rotary_positions = jaxtyped(typechecker=beartype)(component.rotary_positions)
@@ -133,3 +135,46 @@ def test_packed_documents_attend_as_if_alone(normal):
     for piece in (slice(0, 3), slice(3, 7)):
         q = rotary_positions(x[..., piece, :])
         torch.testing.assert_close(together[..., piece, :], attention(q, q, x[..., piece, :], causal=True))
+
+
+@pytest.mark.parametrize("scaling", [RotaryScaling(8.0), RotaryScaling(32.0, 0.5, 2.0, 64)], ids=["3.1", "another"])
+def test_scaled_frequencies_are_hugging_faces(scaling):
+    """Bit for bit up to rounding, in all three ranges: kept, mixed and divided."""
+    llama = pytest.importorskip("transformers.models.llama.modeling_llama")
+    parameters = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": scaling.factor,
+                  "low_freq_factor": scaling.low, "high_freq_factor": scaling.high,
+                  "original_max_position_embeddings": scaling.original_context}  # fmt: skip
+    config = llama.LlamaConfig(hidden_size=128, num_attention_heads=1, rope_parameters=parameters)
+    theirs = llama.LlamaRotaryEmbedding(config)
+    plain = 500000.0 ** (-torch.arange(0, 128, 2) / 128)
+    got = component.scaled_frequencies(plain, scaling)
+    assert_close(got, theirs.inv_freq, rtol=1e-6, atol=0)
+    ratio = plain / got
+    divided = torch.isclose(ratio, torch.tensor(scaling.factor), rtol=1e-4)
+    assert (ratio == 1).any() and divided.any() and ((ratio > 1.01) & ~divided).any()
+
+
+def test_scaled_positions_are_hugging_faces(normal):
+    llama = pytest.importorskip("transformers.models.llama.modeling_llama")
+    preset = llama31_8b()
+    scaling = preset.rotary_scaling
+    parameters = {"rope_type": "llama3", "rope_theta": preset.rotary_base, "factor": 8.0, "low_freq_factor": 1.0,
+                  "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}  # fmt: skip
+    config = llama.LlamaConfig(hidden_size=128, num_attention_heads=1, rope_parameters=parameters)
+    q, k = normal(1, 1, 6, 128).float(), normal(1, 1, 6, 128).float()
+    at = torch.tensor([0, 1, 700, 8191, 8192, 131071])
+    cos, sin = llama.LlamaRotaryEmbedding(config)(q, at[None])
+    for mine, theirs in zip((q, k), llama.apply_rotary_pos_emb(q, k, cos, sin), strict=True):
+        got = rotary_positions(mine, base=preset.rotary_base, positions=at, scaling=scaling)
+        assert_close(got, theirs, atol=0.1, rtol=0)  # at 131071 an angle in float32 is good to 0.01
+        assert_close(got[..., :3, :], theirs[..., :3, :], atol=2e-4, rtol=0)
+        assert not torch.allclose(got, rotary_positions(mine, base=preset.rotary_base, positions=at), atol=0.2)
+
+
+def test_scaling_that_cannot_be_is_told():
+    with pytest.raises(ValueError, match="factor=0; give a number above 0"):
+        RotaryScaling(0)
+    with pytest.raises(ValueError, match=r"low=4.0 is not below high=4.0"):
+        RotaryScaling(8.0, 4.0)
+    with pytest.raises(ValueError, match="original_context=0 is no size"):
+        RotaryScaling(8.0, original_context=0)

@@ -1,13 +1,15 @@
 """Whole models and whole steps: GPT-2 and LLaMA as Hugging Face has them, optimizers as PyTorch has them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 import mlsys_course.substrate.graph as G
 from mlsys_course.autodiff import SGD, AdamW, Evaluator, FeedError, TrainingStep, gradient
+from mlsys_course.substrate import presets
 from mlsys_course.substrate.graph.models import (
-    GPTConfig,
     gpt,
     gpt_shapes,
     gpt_weights,
@@ -16,7 +18,7 @@ from mlsys_course.substrate.graph.models import (
     variables,
 )
 
-CONFIG = GPTConfig(vocabulary=37, context=12, d_model=24, n_heads=3, n_layers=2)
+CONFIG = replace(presets.gpt2(37, context=12, d_model=24, n_layers=2, n_heads=3), activation="gelu")
 F64 = torch.float64
 
 
@@ -73,6 +75,33 @@ def test_a_gpt_is_hugging_faces(gpt2, dtype, device):
         torch.testing.assert_close(mine, named[as_gpt2(name)].grad, **close, msg=lambda m, name=name: f"{name}: {m}")
 
 
+@pytest.mark.parametrize(("activation", "theirs"), [("gelu_tanh", "gelu_new"), ("relu", "relu"), ("silu", "silu")])
+def test_each_activation_is_hugging_faces(gpt2, activation, theirs):
+    from transformers.activations import ACT2FN
+
+    for block in gpt2.transformer.h:
+        block.mlp.act = ACT2FN[theirs]
+    named = dict(gpt2.double().named_parameters())
+    tensors = {name: named[as_gpt2(name)].detach() for name in gpt_shapes(CONFIG)}
+    w, ids = variables(tensors), G.variable("ids", (2, 9), torch.int64)
+    logits = gpt(ids, w, replace(CONFIG, activation=activation))
+    text = torch.randint(37, (2, 9), generator=torch.Generator().manual_seed(1))
+    (got,) = Evaluator([logits])({ids: text, **{w[name]: value for name, value in tensors.items()}})
+    torch.testing.assert_close(got, gpt2(text).logits.detach(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"gated": True}, "gated=True: .* a GPT-2; set gated=False"), ({"n_kv_heads": 1}, "n_kv_heads=1: .*=3"),
+     ({"sinks": True}, "sinks=True"), ({"norm_position": "post"}, "norm_position='post'")],
+)  # fmt: skip
+def test_what_the_graphs_models_are_not_is_told(change, says):
+    with pytest.raises(ValueError, match=says):
+        gpt_shapes(replace(CONFIG, **change))
+    with pytest.raises(ValueError, match=r"rotary_scaling=.*a LLaMA-2's; set rotary_scaling=None"):
+        llama_block(G.variable("x", (1, 2, 4096)), {}, replace(presets.llama31_8b(), n_kv_heads=32))
+
+
 def test_a_llama_block_is_hugging_faces():
     pytest.importorskip("transformers")
     from transformers.models.llama.configuration_llama import LlamaConfig
@@ -90,7 +119,7 @@ def test_a_llama_block_is_hugging_faces():
         torch.nn.init.normal_(parameter, std=0.4)
     tensors = {name: p.detach().T.contiguous() if p.ndim == 2 else p.detach() for name, p in named.items()}
     w, x = variables(tensors), G.variable("x", (2, 7, 16), F64)
-    y = llama_block(x, w, n_heads=2, epsilon=config.rms_norm_eps)
+    y = llama_block(x, w, replace(presets.llama(60, 16, 1, 2, d_ffn=24), epsilon=config.rms_norm_eps))
     cotangent = G.variable("cotangent", y.shape, F64)
     given = torch.randn(2, 7, 16, dtype=F64)
     direction = torch.randn(2, 7, 16, dtype=F64)

@@ -47,9 +47,7 @@ def test_swiglu_is_llamas(normal):
 @pytest.mark.parametrize(("gated", "biases"), [(True, False), (True, True), (False, True), (False, False)])
 def test_the_module_is_the_function(gated, biases, normal):
     config = component.llama(60, C, 1, 1, d_ffn=F)
-    module = component.FeedForward(
-        component.TransformerConfig(**{**vars(config), "gated": gated, "mlp_biases": biases})
-    )
+    module = component.FeedForward(component.ModelConfig(**{**vars(config), "gated": gated, "mlp_biases": biases}))
     x, m = normal(3, C, dtype=torch.float32), module
     zeros = [torch.zeros(F), torch.zeros(C)]
     b_1, b_2 = (m.up.bias, m.down.bias) if biases else zeros

@@ -14,6 +14,7 @@ from mlsys_course.transformer import (
     Decoder,
     Encoder,
     EncoderDecoder,
+    RotaryScaling,
     bert,
     from_bert,
     from_gpt2,
@@ -51,6 +52,16 @@ def llama_pair():
     return transformers.LlamaForCausalLM(config), Decoder, llama(V, C, L, H, 2, 40), from_llama
 
 
+def llama31_pair():
+    """One of the three frequencies is mixed and two are divided: they turn 2.5, 0.1 and 0.005 times in 16 tokens."""
+    theirs, kind, config, mapped = llama_pair()
+    scaling = RotaryScaling(8.0, 1.0, 4.0, original_context=16)
+    changed = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+               "high_freq_factor": 4.0, "original_max_position_embeddings": 16}  # fmt: skip
+    theirs = type(theirs)(type(theirs.config)(**{**theirs.config.to_dict(), "rope_parameters": changed}))
+    return theirs, kind, replace(config, rotary_scaling=scaling), mapped
+
+
 def bert_pair():
     config = transformers.BertConfig(
         vocab_size=V, hidden_size=C, num_hidden_layers=L, num_attention_heads=H, intermediate_size=4 * C,
@@ -68,9 +79,9 @@ def t5_pair():
     return transformers.T5ForConditionalGeneration(config), EncoderDecoder, ours, from_t5
 
 
-FAMILIES = {"gpt2": gpt2_pair, "llama": llama_pair, "bert": bert_pair, "t5": t5_pair}
+FAMILIES = {"gpt2": gpt2_pair, "llama": llama_pair, "llama31": llama31_pair, "bert": bert_pair, "t5": t5_pair}
 # Of these, theirs takes norms and rotary angles in float32 whatever the model's dtype.
-CLOSE = {"llama": {"atol": 1e-4, "rtol": 1e-4}, "t5": {"atol": 1e-4, "rtol": 1e-4}}
+CLOSE = {name: {"atol": 1e-4, "rtol": 1e-4} for name in ("llama", "llama31", "t5")}
 
 
 @pytest.fixture(params=[(name, fast) for name in FAMILIES for fast in (False, True)], ids=str)
@@ -133,6 +144,15 @@ def test_hidden_states_of_every_layer(pair, tokens):
     for n, (a, b) in enumerate(zip(found, wanted, strict=True)):
         if n not in last:
             assert_close(a, b, **close)
+
+
+def test_a_second_segment(tokens):
+    theirs, kind, config, mapped = bert_pair()
+    ours, theirs = kind(config).double(), randomized(theirs)
+    ours.load_state_dict(mapped(theirs.state_dict(), config))
+    text, segments = tokens(2, T), torch.arange(T).ge(5).long().expand(2, T)
+    assert_close(ours(text, segments=segments), theirs(text, token_type_ids=segments).logits)
+    assert not torch.allclose(ours(text, segments=segments), ours(text))
 
 
 @needs(MINILM)

@@ -115,3 +115,20 @@ def test_numbers_without_fractions_are_refused(name, dtype):
     if theirs and not dtype.is_complex:
         with pytest.raises((RuntimeError, NotImplementedError)):
             theirs(x)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 7), (2, 3, 7)])
+@pytest.mark.parametrize("epsilon", [1e-5, 0.4])
+def test_the_gradient_by_hand_is_pytorchs(shape, epsilon, normal):
+    x, gradient = normal(*shape), normal(*shape)
+    leaves = [t.requires_grad_() for t in (x, normal(7), normal(7))]
+    want = torch.autograd.grad(torch.nn.functional.layer_norm(x, (7,), *leaves[1:], epsilon), leaves, gradient)
+    assert_close(component.layer_norm_backward(x.detach(), leaves[1].detach(), gradient, epsilon), want)
+
+
+def test_the_gradient_by_hand_keeps_its_dtype(normal):
+    given = [t.to(torch.bfloat16) for t in (normal(2, 7), normal(7), normal(2, 7))]
+    exact = component.layer_norm_backward(*(t.double() for t in given))
+    for got, want in zip(component.layer_norm_backward(*given), exact, strict=True):
+        assert got.dtype == torch.bfloat16
+        assert_close(got.double(), want, atol=0.03, rtol=0.01)

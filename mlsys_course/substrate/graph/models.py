@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..model_config import ModelConfig, check_served
+from ..presets import gpt2, llama
 from .arithmetic import where
-from .elementwise import gelu, relu, silu
+from .elementwise import gelu, relu, silu, tanh
 from .network import embedding, layer_norm, rms_norm, softmax
 from .node import Node, constant, variable
 from .shapes import concatenate, matmul, reshape, transpose
@@ -17,31 +19,36 @@ from .shapes import concatenate, matmul, reshape, transpose
 Weights = Mapping[str, Node]
 
 
-@dataclass(frozen=True)
-class GPTConfig:
-    """A small GPT-2: pre-norm, learned positions, GELU, head tied to the embedding."""
-
-    vocabulary: int
-    context: int
-    d_model: int
-    n_heads: int
-    n_layers: int
-    epsilon: float = 1e-5
+def gelu_tanh(x: Node) -> Node:
+    """GELU as GPT-2 has it, the normal distribution replaced by a tanh. Source: Hendrycks and Gimpel 2016."""
+    return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
-def gpt_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of each weight by name."""
-    C = config.d_model
-    shapes: dict[str, tuple[int, ...]] = {"tokens": (config.vocabulary, C), "positions": (config.context, C)}
+ACTIVATIONS = {"relu": relu, "gelu": gelu, "gelu_tanh": gelu_tanh, "silu": silu}
+
+
+def check_like(config: ModelConfig, usual: ModelConfig, free: Sequence[str], who: str) -> None:
+    """Raises BadSize where ``config`` differs from the ``usual`` one in a field that is not ``free``."""
+    fixed = {field.name: getattr(usual, field.name) for field in fields(usual) if field.name not in free}
+    check_served(config, fixed, who)
+
+
+def gpt_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of each weight by name; BadSize names what a GPT-2 has not, such as a gate."""
+    usual = gpt2(config.vocabulary, config.context, config.d_model, config.n_layers, config.n_heads)
+    free = ("vocabulary_multiple", "d_ffn", "activation", "epsilon", "fast")
+    check_like(config, usual, free, "the graph's GPT is a GPT-2")
+    C, F = config.d_model, config.d_ffn
+    shapes: dict[str, tuple[int, ...]] = {"tokens": (config.padded_vocabulary, C), "positions": (config.context, C)}
     for n in range(config.n_layers):
         for norm in ("norm1", "norm2"):
             shapes |= {f"{n}.{norm}.scale": (C,), f"{n}.{norm}.shift": (C,)}
-        for name, rows, columns in (("qkv", C, 3 * C), ("out", C, C), ("up", C, 4 * C), ("down", 4 * C, C)):
+        for name, rows, columns in (("qkv", C, 3 * C), ("out", C, C), ("up", C, F), ("down", F, C)):
             shapes |= {f"{n}.{name}.weight": (rows, columns), f"{n}.{name}.bias": (columns,)}
     return shapes | {"norm.scale": (C,), "norm.shift": (C,)}
 
 
-def gpt_weights(config: GPTConfig, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+def gpt_weights(config: ModelConfig, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """GPT-2's start: normal with deviation 0.02, scales 1, shifts and biases 0."""
     generator = torch.Generator().manual_seed(seed)
     found = {}
@@ -83,9 +90,9 @@ def causal_attention(q: Node, k: Node, v: Node) -> Node:
     return reshape(transpose(mixed, (0, 2, 1, 3)), (B, T, H * D))
 
 
-def gpt(ids: Node, w: Weights, config: GPTConfig) -> Node:
+def gpt(ids: Node, w: Weights, config: ModelConfig) -> Node:
     """Logits (B, T, V) of token ids (B, T)."""
-    T, C = ids.shape[1], config.d_model
+    T, C, bend = ids.shape[1], config.d_model, ACTIVATIONS[config.activation]
     x = embedding(w["tokens"], ids) + w["positions"][:T]  # (B, T, C)
     for n in range(config.n_layers):
         normed = layer_norm(x, w[f"{n}.norm1.scale"], w[f"{n}.norm1.shift"], config.epsilon)
@@ -93,7 +100,7 @@ def gpt(ids: Node, w: Weights, config: GPTConfig) -> Node:
         q, k, v = (heads(qkv[..., i * C : (i + 1) * C], config.n_heads) for i in range(3))
         x = x + linear(causal_attention(q, k, v), w, f"{n}.out")
         normed = layer_norm(x, w[f"{n}.norm2.scale"], w[f"{n}.norm2.shift"], config.epsilon)
-        x = x + linear(gelu(linear(normed, w, f"{n}.up")), w, f"{n}.down")
+        x = x + linear(bend(linear(normed, w, f"{n}.up")), w, f"{n}.down")
     return matmul(layer_norm(x, w["norm.scale"], w["norm.shift"], config.epsilon), transpose(w["tokens"]))
 
 
@@ -106,13 +113,17 @@ def rotated(x: Node, base: float) -> Node:
     return x * constant(cosine) + turned * constant(sine)
 
 
-def llama_block(x: Node, w: Weights, n_heads: int, base: float = 10000.0, epsilon: float = 1e-6) -> Node:
-    """(B, T, C) to (B, T, C): RMSNorm, rotary attention, SwiGLU, residuals."""
-    normed = rms_norm(x, w["norm1"], epsilon)
-    q, k, v = (heads(matmul(normed, w[name]), n_heads) for name in ("q", "k", "v"))
+def llama_block(x: Node, w: Weights, config: ModelConfig) -> Node:
+    """(B, T, C) to (B, T, C): RMSNorm, rotary attention, SwiGLU, residuals; BadSize names what it has not."""
+    usual = llama(config.vocabulary, config.d_model, config.n_layers, config.n_heads)
+    free = ("context", "vocabulary_multiple", "tied_head", "d_ffn", "activation", "epsilon", "rotary_base", "fast")
+    check_like(config, usual, free, "the graph's block is a LLaMA-2's")
+    base, bend = config.rotary_base, ACTIVATIONS[config.activation]
+    normed = rms_norm(x, w["norm1"], config.epsilon)
+    q, k, v = (heads(matmul(normed, w[name]), config.n_heads) for name in ("q", "k", "v"))
     x = x + matmul(causal_attention(rotated(q, base), rotated(k, base), v), w["o"])
-    normed = rms_norm(x, w["norm2"], epsilon)
-    return x + matmul(silu(matmul(normed, w["gate"])) * matmul(normed, w["up"]), w["down"])
+    normed = rms_norm(x, w["norm2"], config.epsilon)
+    return x + matmul(bend(matmul(normed, w["gate"])) * matmul(normed, w["up"]), w["down"])
 
 
 def plain_gpt(one_hot: Any, w: Mapping[str, Any], n_heads: int, library: Any, permute: Any, seen: Any) -> Any:
