@@ -62,7 +62,7 @@ def ring_on_a_rank(comm: Communicator, sizes: list[int], segments: list[int | No
         calls: dict[str, Callable[[], Any]] = {"torch": lambda x=x: dist.all_reduce(x)}
         for segment in segments:
             name = "ours" if segment is None else f"ours, segments of {segment // MIB or segment / MIB:g} MiB"
-            calls[name] = lambda x=x, segment=segment: A.ring_all_reduce_(x, comm, segment)
+            calls[name] = lambda x=x, segment=segment: A.segmented_ring_all_reduce_(x, comm, segment)
         rows.append(seconds_of(calls, comm, 9 if size >= 4 * MIB else 25))
     return rows
 
@@ -153,7 +153,7 @@ def wrapped(kind: str, model: nn.Module, comm: Communicator) -> tuple[nn.Module,
         "ours, one message a parameter": {"bucket_bytes": 1},
         "ours, NCCL's or gloo's all_reduce": {"all_reduce_": lambda flat, comm: dist.all_reduce(flat)},
     }
-    replica = A.DataParallel(model, comm, **changes[kind])
+    replica = A.DistributedDataParallel(model, comm, **changes[kind])
     return replica, replica.finish
 
 
@@ -184,7 +184,7 @@ def steps_on_a_rank(comm: Communicator, kind: str, compiled: bool, steps: int, b
 
 
 def ddp(device: str, ranks: int, batch: int, compiled: bool) -> None:
-    """Our DataParallel beside torch DDP, and without overlap and buckets."""
+    """Our DistributedDataParallel beside torch DDP, and without overlap and buckets."""
     on_card = device == "cuda"
     kinds = ["no sync", "torch DDP", "ours", "ours, NCCL's or gloo's all_reduce"]
     if not compiled:

@@ -14,7 +14,7 @@ from functools import partial
 import torch
 import torch.distributed as dist
 
-from mlsys_course.all_reduce import ring_all_reduce, ring_all_reduce_
+from mlsys_course.all_reduce import ring_all_reduce, segmented_ring_all_reduce_
 from mlsys_course.substrate.ranks import Cluster, Link, run, simulate
 
 MiB = 2**20
@@ -129,7 +129,7 @@ def swaps_and_rings(comm, sizes, rounds):
     for size in sizes:
         x = torch.ones(size // 4)
         buffer = torch.empty_like(x)
-        swap, ring = partial(metered_swap, comm, x, buffer), partial(ring_all_reduce_, x, comm)
+        swap, ring = partial(metered_swap, comm, x, buffer), partial(segmented_ring_all_reduce_, x, comm)
         rows.append((size, *timed(comm, swap, ring, rounds=rounds)))
     return rows
 
