@@ -3,11 +3,9 @@
 import torch
 
 from autograder.exercise import Misconception
-from autograder.mutated import mutated
+from autograder.mutated import mutated, wrong
 from mlsys_course import sequence as component
 from mlsys_course.sequence.scoring import SCORES as KINDS
-
-from .mistakes_recurrent import wrong
 
 Tensor = torch.Tensor
 

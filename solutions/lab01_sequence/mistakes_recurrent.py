@@ -1,20 +1,12 @@
 """Lab 1's misconceptions about recurrent networks, what goes back through them, and their extensions. Sealed."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 
 from autograder.exercise import Misconception
-from autograder.mutated import mutated
+from autograder.mutated import wrong
 from mlsys_course import sequence as component
 
 Tensor = torch.Tensor
-
-
-def wrong(reference: Callable[..., Any]) -> Callable[..., Misconception]:
-    """``mistake(name, hint, *edits)``: the reference with something changed."""
-    return lambda name, hint, *edits, **names: Misconception(name, mutated(reference, *edits, **names), hint)
 
 
 # ---- one cell --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import math
 import torch
 
 from autograder.exercise import Misconception
-from autograder.mutated import mutated
+from autograder.mutated import mutated, wrong
 from mlsys_course import all_reduce as A
 from mlsys_course.all_reduce.buckets import set_gradients
 
@@ -77,10 +77,7 @@ def average_weights(model, optimizer, loss, examples, comm, all_reduce):
                 p.copy_(all_reduce(p, comm) / comm.world_size)
 
 
-def mis_stepped(name: str, hint: str, *edits: str) -> Misconception:
-    return Misconception(name, mutated(A.data_parallel_step, *edits), hint)
-
-
+mis_stepped = wrong(A.data_parallel_step)
 STEP = [
     Misconception(
         "weights are averaged, not gradients",
@@ -301,10 +298,7 @@ class NoSyncForgets(A.DataParallel):
                 p.grad = None
 
 
-def mis_replicated(name: str, hint: str, *edits: str, **names) -> Misconception:
-    return Misconception(name, mutated(A.DataParallel, *edits, **names), hint)
-
-
+mis_replicated = wrong(A.DataParallel)
 DATA_PARALLEL = [
     mis_replicated(
         "no broadcast",
@@ -430,11 +424,7 @@ DATA_PARALLEL = [
 
 START, END = "max([free, *(done[layer] for layer in bucket)])", "end = max(clock, free)"
 
-
-def mis_scheduled(name: str, hint: str, *edits: str) -> Misconception:
-    return Misconception(name, mutated(A.overlap_schedule, *edits), hint)
-
-
+mis_scheduled = wrong(A.overlap_schedule)
 SCHEDULE = [
     mis_scheduled("no overlap", "Must the first bucket wait until backward has ended?", "0.0 if overlap else ", ""),
     mis_scheduled(
