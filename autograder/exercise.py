@@ -81,6 +81,7 @@ class Exercise:
     parts: Mapping[str, Part] = field(default_factory=dict)
     tolerance: Mapping[str, float] = field(default_factory=dict)
     unchanged: bool = True
+    differs: str = ""  # why what a student writes is not the component's function, where it is not
     seconds: float = 6.0  # wall-clock limit of one sealed call; generous, since other submissions share the cores
 
 

@@ -5,13 +5,14 @@ import inspect
 import itertools
 import linecache
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import ModuleType
 from typing import Any
 
 from mlsys_course.desk.syntax import parse
 
 from .errors import CourseError
+from .exercise import Misconception
 
 Definition = ast.FunctionDef | ast.ClassDef
 DOCUMENTED = (ast.Module, ast.FunctionDef, ast.ClassDef)
@@ -46,6 +47,13 @@ def mutated(reference: Any, *edits: str, **names: Any) -> Any:
     made = {**vars(module), **names}
     exec(compile(source, file, "exec", dont_inherit=True), made)
     return made[reference.__qualname__]
+
+
+def wrong(reference: Any) -> Callable[..., Misconception]:
+    """How a lab writes what is said of one reference: ``mistake = wrong(attention)``, then one line each,
+    ``mistake("over queries", "Whose weights add up to 1?", "dim=-1", "dim=-2")``: name, hint, what ``mutated`` takes.
+    """
+    return lambda name, hint, *edits, **names: Misconception(name, mutated(reference, *edits, **names), hint)
 
 
 def _reached(module: ModuleType, name: str, left_out: Collection[str]) -> str:

@@ -153,7 +153,7 @@ def wrapped(kind: str, model: nn.Module, comm: Communicator) -> tuple[nn.Module,
         "ours, one message a parameter": {"bucket_bytes": 1},
         "ours, NCCL's or gloo's all_reduce": {"all_reduce_": lambda flat, comm: dist.all_reduce(flat)},
     }
-    replica = A.DataParallel(model, comm, **changes[kind])
+    replica = A.DistributedDataParallel(model, comm, **changes[kind])
     return replica, replica.finish
 
 
@@ -184,7 +184,7 @@ def steps_on_a_rank(comm: Communicator, kind: str, compiled: bool, steps: int, b
 
 
 def ddp(device: str, ranks: int, batch: int, compiled: bool) -> None:
-    """Our DataParallel beside torch DDP, and without overlap and buckets."""
+    """Our DistributedDataParallel beside torch DDP, and without overlap and buckets."""
     on_card = device == "cuda"
     kinds = ["no sync", "torch DDP", "ours", "ours, NCCL's or gloo's all_reduce"]
     if not compiled:

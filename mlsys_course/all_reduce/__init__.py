@@ -5,12 +5,14 @@ from .algorithms import (
     Group,
     all_reduce,
     all_reduce_,
+    halving_doubling_all_reduce,
     halving_doubling_all_reduce_,
+    hierarchical_all_reduce,
     hierarchical_all_reduce_,
     naive_all_reduce_,
     tree_all_reduce_,
 )
-from .buckets import make_buckets
+from .buckets import average_bucket, make_buckets
 from .collectives import (
     CollectiveError,
     all_gather,
@@ -23,15 +25,18 @@ from .collectives import (
     scatter,
 )
 from .cost import Cost, all_reduce_seconds, cost, crossover_bytes, fitted
-from .data_parallel import DataParallel, broadcast_state, check_same_model, loss_weight
-from .ring import ring_all_gather, ring_all_reduce, ring_all_reduce_, ring_reduce_scatter
-from .schedule import Schedule, overlap_schedule
+from .data_parallel import DataParallel, data_parallel_step, start_all_reduce
+from .distributed_data_parallel import DistributedDataParallel, broadcast_state, check_same_model, loss_weight
+from .ring import ring_all_gather, ring_all_reduce, ring_reduce_scatter
+from .schedule import Schedule, backward_spans, overlap_schedule
+from .segmented_ring import ring_all_reduce_, segmented_all_gather, segmented_reduce_scatter
 
 __all__ = [
     "ALGORITHMS",
     "CollectiveError",
     "Cost",
     "DataParallel",
+    "DistributedDataParallel",
     "Group",
     "Schedule",
     "all_gather",
@@ -39,15 +44,20 @@ __all__ = [
     "all_reduce_",
     "all_reduce_seconds",
     "all_to_all",
+    "average_bucket",
+    "backward_spans",
     "barrier",
     "broadcast",
     "broadcast_state",
     "check_same_model",
     "cost",
     "crossover_bytes",
+    "data_parallel_step",
     "fitted",
     "gather",
+    "halving_doubling_all_reduce",
     "halving_doubling_all_reduce_",
+    "hierarchical_all_reduce",
     "hierarchical_all_reduce_",
     "loss_weight",
     "make_buckets",
@@ -57,8 +67,11 @@ __all__ = [
     "reduce_scatter",
     "ring_all_gather",
     "ring_all_reduce",
-    "ring_all_reduce_",
     "ring_reduce_scatter",
     "scatter",
+    "segmented_all_gather",
+    "segmented_reduce_scatter",
+    "ring_all_reduce_",
+    "start_all_reduce",
     "tree_all_reduce_",
 ]

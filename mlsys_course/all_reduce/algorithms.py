@@ -1,17 +1,19 @@
 """All-reduce in four ways, with one interface: in place on a flat tensor, the same bits on every rank at the end."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..substrate.ranks import Communicator
 from ..substrate.ranks.shared.communicator import Handle
-from .collectives import CollectiveError, broadcast, exchange, gather, reduce, send
-from .ring import ring_all_gather, ring_all_reduce_, ring_reduce_scatter
+from .collectives import CollectiveError, broadcast, gather, reduce
+from .messages import exchange, send
+from .segmented_ring import ring_all_reduce_, segmented_all_gather, segmented_reduce_scatter
 
 Algorithm = Callable[[Tensor, Communicator], Tensor]
+AllReduce = Callable[[Tensor, Communicator], Any]
 Op = Literal["sum", "mean"]
 
 
@@ -33,12 +35,17 @@ def tree_all_reduce_(x: Tensor, comm: Communicator) -> Tensor:
     return broadcast(x if total is None else x.copy_(total), comm)
 
 
+def halving_doubling_all_reduce(x: Tensor, comm: Communicator) -> Tensor:
+    """``halving_doubling_all_reduce_`` on a copy of a flat tensor. Lab 9, extension ``halving_doubling_all_reduce``."""
+    return halving_doubling_all_reduce_(x.clone(), comm)
+
+
 def halving_doubling_all_reduce_(x: Tensor, comm: Communicator) -> Tensor:
     """As few steps as a tree's with as few bytes as a ring's, where P is a power of two.
 
     Halving: exchange half of what is left with a partner, P/2 away at first, and add, until one chunk is left; then
     back, doubling. Other worlds fold: of the first 2 (P - P') ranks each even one gives its part to the next and waits
-    for the result, and P', the largest power of two, go on. Source: Rabenseifner 2004. Lab 9, extension.
+    for the result, and P', the largest power of two, go on. Source: Rabenseifner 2004.
     """
     power = 1 << (comm.world_size.bit_length() - 1)
     folded = comm.world_size - power
@@ -69,11 +76,16 @@ def _halve_and_double(x: Tensor, comm: Communicator) -> None:
         exchange(mine, partner, given, partner, comm)
 
 
+def hierarchical_all_reduce(x: Tensor, comm: Communicator, node_size: int) -> Tensor:
+    """``hierarchical_all_reduce_`` on a copy of a flat tensor. Lab 9, extension ``hierarchical_all_reduce``."""
+    return hierarchical_all_reduce_(x.clone(), comm, node_size)
+
+
 def hierarchical_all_reduce_(x: Tensor, comm: Communicator, node_size: int) -> Tensor:
     """For nodes of ``node_size`` consecutive ranks with fast links inside and a slow one between them.
 
     Reduce-scatter in the node, all-reduce each chunk between the ranks that hold it in their nodes, all-gather in the
-    node: what a rank sends over the slow link shrinks by node_size. Lab 9, extension.
+    node: what a rank sends over the slow link shrinks by node_size.
     """
     if node_size < 1 or comm.world_size % node_size:
         raise CollectiveError(f"node_size={node_size} does not divide {comm.world_size} ranks into nodes of one size")
@@ -81,9 +93,9 @@ def hierarchical_all_reduce_(x: Tensor, comm: Communicator, node_size: int) -> T
     node = Group(comm, range(first, first + node_size))
     peers = Group(comm, range(comm.rank % node_size, comm.world_size, node_size))
     chunks = x.tensor_split(node_size)
-    ring_reduce_scatter(chunks, node)
+    segmented_reduce_scatter(chunks, node)
     ring_all_reduce_(chunks[(node.rank + 1) % node_size], peers)
-    ring_all_gather(chunks, node)
+    segmented_all_gather(chunks, node)
     return x
 
 

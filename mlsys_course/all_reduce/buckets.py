@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ..substrate.ranks import Communicator
+from .algorithms import AllReduce, all_reduce
 from .collectives import CollectiveError
 
 
@@ -23,6 +25,26 @@ def make_buckets(sizes: Sequence[int], bucket_bytes: int) -> list[list[int]]:
         buckets[-1].append(number)
         filled += sizes[number]
     return buckets
+
+
+def average_bucket(parameters: Sequence[nn.Parameter], comm: Communicator, all_reduce: AllReduce = all_reduce) -> None:
+    """Make each gradient its mean over all ranks, with one all-reduce for all of them.
+
+    ``parameters`` have one dtype; one without a gradient counts as zeros, and has the mean afterwards.
+    ``all_reduce(flat, comm)`` returns the sum, a new tensor. Lab 9, exercise ``average_bucket``.
+    """
+    set_gradients(parameters, all_reduce(flat_gradients(parameters), comm) / comm.world_size)
+
+
+def flat_gradients(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Their gradients one after the other in one dimension, copied; zeros where there is none."""
+    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+
+
+def set_gradients(parameters: Sequence[nn.Parameter], flat: Tensor) -> None:
+    """The way back: each gets its piece of ``flat``, in its shape and in memory of its own."""
+    for p, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        p.grad = piece.view(p.shape).clone()
 
 
 class Bucket:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..substrate.errors import CourseProblem
 from ..substrate.ranks import Communicator
-from .ring import ring_all_gather, ring_reduce_scatter
+from .messages import exchange, send
+from .segmented_ring import segmented_all_gather, segmented_reduce_scatter
 
 
 class CollectiveError(CourseProblem, ValueError):
@@ -78,7 +79,7 @@ def all_gather(x: Tensor, comm: Communicator) -> list[Tensor]:
     # On the ring, rank r begins with chunk r + 1: so chunk k is rank k - 1's.
     found = [torch.empty_like(x) for _ in range(comm.world_size)]
     found[(comm.rank + 1) % comm.world_size].copy_(x)
-    ring_all_gather(found, comm)
+    segmented_all_gather(found, comm)
     return found[1:] + found[:1]
 
 
@@ -89,7 +90,7 @@ def reduce_scatter(x: Tensor, comm: Communicator) -> Tensor:
     """
     chunks = list(x.flatten().clone().tensor_split(comm.world_size))
     shifted = chunks[-1:] + chunks[:-1]  # the ring leaves number r + 1 on rank r
-    ring_reduce_scatter(shifted, comm)
+    segmented_reduce_scatter(shifted, comm)
     return chunks[comm.rank].clone()
 
 
@@ -122,20 +123,6 @@ def barrier(comm: Communicator) -> None:
         to, source = (comm.rank + far) % comm.world_size, (comm.rank - far) % comm.world_size
         exchange(token, to, torch.empty_like(token), source, comm)
         far *= 2
-
-
-def send(x: Tensor, to: int, comm: Communicator) -> None:
-    """Send a copy now, also on NCCL, where messages otherwise begin together at the next wait."""
-    comm.send(x, to)
-    comm.flush()
-
-
-def exchange(outgoing: Tensor, to: int, buffer: Tensor, source: int, comm: Communicator) -> Tensor:
-    """Send and receive at once. Where sending may block, two ranks that both sent first would wait forever."""
-    sent = comm.isend(outgoing, to)
-    comm.recv(buffer, source)
-    sent.wait()
-    return buffer
 
 
 def _check_root(root: int, comm: Communicator) -> None:

@@ -1,25 +1,26 @@
 """When which bucket leaves: computing and sending side by side, on paper. Lab 9, exercise ``overlap_schedule``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
+
+Span = tuple[float, float]  # start and end, in seconds
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """Spans (start, end) in seconds: of each layer's backward, by layer, and of each bucket's all-reduce."""
+class Schedule(NamedTuple):
+    """The span of each bucket's all-reduce, when all is done, and the share of that time in which the rank computes."""
 
-    backward: list[tuple[float, float]]
-    buckets: list[tuple[float, float]]
+    spans: list[Span]
+    end: float
+    utilisation: float
 
-    @property
-    def end(self) -> float:
-        """When the last of them has ended; the optimizer's step comes then."""
-        return max((end for _, end in self.backward + self.buckets), default=0.0)
 
-    @property
-    def utilisation(self) -> float:
-        """The share of the time in which the rank computes; 1 for nothing to do."""
-        return sum(end - start for start, end in self.backward) / self.end if self.end else 1.0
+def backward_spans(backward: Sequence[float]) -> list[Span]:
+    """Of each layer, by layer, from the seconds of each: the last one's backward runs first, without a pause."""
+    spans, clock = [], 0.0
+    for seconds in reversed(backward):
+        spans.append((clock, clock + seconds))
+        clock += seconds
+    return spans[::-1]
 
 
 def overlap_schedule(
@@ -28,16 +29,15 @@ def overlap_schedule(
     """Backward from the last layer to the first, and one all-reduce at a time, in the order of ``buckets``.
 
     ``backward`` are seconds by layer, ``reduce`` by bucket. A bucket leaves when all its layers are done and the one
-    before it is through; without ``overlap``, when backward has ended too.
+    before it is through; without ``overlap``, when backward has ended too. The optimizer's step comes at ``end``, which
+    is 0 for nothing to do, with a utilisation of 1. Lab 9, exercise ``overlap_schedule``.
     """
-    layers: list[tuple[float, float]] = [(0.0, 0.0)] * len(backward)
-    clock = 0.0
-    for layer in reversed(range(len(backward))):
-        layers[layer] = (clock, clock + backward[layer])
-        clock += backward[layer]
+    done = [end for _, end in backward_spans(backward)]
+    clock = max(done, default=0.0)
     spans, free = [], 0.0 if overlap else clock
     for bucket, seconds in zip(buckets, reduce, strict=True):
-        start = max([free, *(layers[layer][1] for layer in bucket)])
+        start = max([free, *(done[layer] for layer in bucket)])
         free = start + seconds
         spans.append((start, free))
-    return Schedule(layers, spans)
+    end = max(clock, free)
+    return Schedule(spans, end, clock / end if end else 1.0)

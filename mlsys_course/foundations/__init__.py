@@ -1,7 +1,7 @@
 """What the course starts from: softmax, look-ups, blocks, a network by hand, and a pipeline around it."""
 
 from .block_matmul import block_matmul, tile_product
-from .cross_entropy import cross_entropy
+from .cross_entropy import cross_entropy, smooth_cross_entropy
 from .network import backward, forward, path_shares
 from .pipeline import best_label, pipeline
 from .problems import BadInput
@@ -18,6 +18,7 @@ __all__ = [
     "log_softmax",
     "softmax_gradient",
     "cross_entropy",
+    "smooth_cross_entropy",
     "tile_product",
     "block_matmul",
     "forward",

@@ -25,7 +25,7 @@ def cross_entropy(
     out, and costs nothing where its target is 0.
     Raises BadInput for a label outside the classes, no rows at all, a label too many or too few, and s outside [0, 1];
     NotFloating for logits that are whole numbers.
-    Lab 0, exercise ``cross_entropy`` and extension ``smooth_cross_entropy``.
+    Lab 0, exercise ``cross_entropy``.
     """
     check_floating(logits=logits)
     check_sizes("labels", labels.shape, logits.shape[:1])
@@ -40,3 +40,16 @@ def cross_entropy(
     target = (1 - smoothing) * one_hot(labels, classes).to(wide) + smoothing / classes
     loss = -(target * log_p.masked_fill(target == 0, 0.0)).sum() / n  # 0 times -inf would be NaN
     return loss, ((log_p.exp() - target) / n).to(logits.dtype)
+
+
+def smooth_cross_entropy(
+    logits: Float[Tensor, "N V"],
+    labels: Int[Tensor, " N"],
+    smoothing: float,
+    log_softmax: Callable[[Tensor, int], Tensor] = log_softmax,
+) -> tuple[Float[Tensor, ""], Float[Tensor, "N V"]]:
+    """``cross_entropy`` with a share ``smoothing`` of each target spread over all classes.
+
+    Lab 0, extension ``smooth_cross_entropy``.
+    """
+    return cross_entropy(logits, labels, log_softmax, smoothing)

@@ -17,7 +17,7 @@ def teacher_forcing(
     """What the decoder reads and what it must say: [start, y_1, ..., y_n] and [y_1, ..., y_n, end].
 
     ``target`` is padded on the right; T1 = T + 1. Both are padded there too, so that input t and label t belong to
-    one step. Raises ValueError where a word follows padding. Lab 1, exercise ``teacher_forced_loss``.
+    one step. Raises ValueError where a word follows padding.
     """
     real = target != padding
     if (real[:, 1:] & ~real[:, :-1]).any():
@@ -33,7 +33,7 @@ def sequence_loss(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"], pa
     """-log P(label) averaged over all labels of the batch that are not ``padding``: each token weighs the same.
 
     In float32 or better. Raises ValueError where shapes do not fit, ``padding`` or a label is outside the V classes,
-    or all is padding. Lab 1, exercise ``teacher_forced_loss``.
+    or all is padding.
     """
     check_floating(logits=logits)
     V = logits.shape[-1]
@@ -49,6 +49,17 @@ def sequence_loss(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"], pa
     log_p = F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
     chosen = log_p.gather(-1, labels[..., None]).squeeze(-1)  # (B, T)
     return -chosen[real].mean()
+
+
+def teacher_forced_loss(
+    decode: Callable[[Tensor], Tensor], target: Int[Tensor, "B T"], start: int, end: int, padding: int
+) -> Float[Tensor, ""]:
+    """The decoder's loss on ``target``, whose true words it is shown: ``decode`` maps inputs (B, T1) to their logits.
+
+    Raises ValueError as its two steps do. Lab 1, exercise ``teacher_forced_loss``.
+    """
+    inputs, labels = teacher_forcing(target, start, end, padding)
+    return sequence_loss(decode(inputs), labels, padding)
 
 
 def greedy_decode(

@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .recurrent import check_steps, check_widths
+from .recurrent import check_steps, check_widths, rnn
 
-Layer = Callable[[Tensor, Tensor | None], Tensor]  # (x (B, T, Cx), mask (B, T) or None) -> states (B, T, C)
+Weights = Sequence[Tensor]  # w_xh, w_hh and b of one network
+Network = Callable[..., Tensor]  # (x, h_0, w_xh, w_hh, b, mask) -> states (B, T, C), as ``rnn``
 
 
 def lstm_cell(
@@ -58,25 +59,43 @@ def lstm(
 
 
 def bidirectional(
-    x: Float[Tensor, "B T Cx"], forward: Layer, backward: Layer, mask: Bool[Tensor, "B T"] | None = None
+    x: Float[Tensor, "B T Cx"],
+    forward: Weights,
+    backward: Weights,
+    mask: Bool[Tensor, "B T"] | None = None,
+    *,
+    rnn: Network = rnn,
 ) -> Float[Tensor, "B T C2"]:
-    """Side by side, the states of ``forward`` and those of ``backward``, which reads from the end.
+    """Side by side, the states of ``rnn`` with the weights ``forward``, and with ``backward`` as it reads from the end.
 
-    Both are functions of (x, mask), for instance ``lambda x, mask: rnn(x, h_0, w_xh, w_hh, b, mask)``. Position t gets
-    the forward state after tokens 0 to t, and the backward state after tokens T-1 down to t. Source: Schuster and
-    Paliwal 1997. Lab 1, extension ``bidirectional``.
+    Both start from zeros. Position t gets the forward state after tokens 0 to t, and the backward state after tokens
+    T-1 down to t. Source: Schuster and Paliwal 1997. Lab 1, extension ``bidirectional``.
     """
     check_steps(x, mask)
-    reversed_mask = None if mask is None else mask.flip(1)
-    return torch.cat((forward(x, mask), backward(x.flip(1), reversed_mask).flip(1)), dim=-1)
+    reversed_mask = None if mask is None else mask.flip(1)  # padding in front leaves the state at zero
+    there = rnn(x, zero_state(x, forward), *forward, mask)
+    back = rnn(x.flip(1), zero_state(x, backward), *backward, reversed_mask).flip(1)
+    return torch.cat((there, back), dim=-1)
 
 
 def multi_layer(
-    x: Float[Tensor, "B T Cx"], layers: Sequence[Layer], mask: Bool[Tensor, "B T"] | None = None
+    x: Float[Tensor, "B T Cx"],
+    layers: Sequence[Weights],
+    mask: Bool[Tensor, "B T"] | None = None,
+    *,
+    rnn: Network = rnn,
 ) -> Float[Tensor, "B T C"]:
-    """Each layer reads the states of the one below; the states of the last. Raises ValueError without layers."""
+    """The states of the last layer: each reads those of the one below, with weights of its own, from zeros.
+
+    Raises ValueError without layers. Lab 1, extension ``multi_layer``.
+    """
     if not layers:
-        raise ValueError("layers is empty; pass one function of (x, mask) or more")
-    for layer in layers:
-        x = layer(x, mask)
+        raise ValueError("layers is empty; pass one list of weights or more")
+    for weights in layers:
+        x = rnn(x, zero_state(x, weights), *weights, mask)
     return x
+
+
+def zero_state(x: Float[Tensor, "B T Cx"], weights: Weights) -> Float[Tensor, "B C"]:
+    """The state before the first token, as wide as w_hh has rows."""
+    return x.new_zeros(len(x), len(weights[1]))

@@ -1,17 +1,43 @@
 """The parts put together: an encoder, a decoder, and what the decoder sees of the source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..substrate.data import END, PADDING, START
-from .attending import attend, attentional_state
+from .attending import attend, attention_context, attentional_state
 from .conditional import greedy_decode
+from .lstm import Network, zero_state
 from .recurrent import rnn
-from .scores import multiplicative_score
+from .scoring import Score, dot_product_score, multiplicative_score
+
+
+def seq2seq(
+    source: Int[Tensor, "B S"],
+    mask: Bool[Tensor, "B S"],
+    inputs: Int[Tensor, "B T"],
+    weights: Mapping[str, Any],
+    *,
+    rnn: Network = rnn,
+    score: Score = dot_product_score,
+    attend: Callable[..., tuple[Tensor, Tensor]] = attend,
+) -> tuple[Float[Tensor, "B T V"], Float[Tensor, "B T S"]]:
+    """Logits for the word after each input, and where the decoder looked.
+
+    ``weights`` has "source_embedding" (Vs, Cx), "target_embedding" (V, Cx), "encoder" and "decoder" (lists [w_xh, w_hh,
+    b] of ``rnn``), "output" and "output_bias" (V,). The decoder starts from the source's last state. ``Translator`` has
+    weights that learn. Source: Sutskever et al. 2014, "Sequence to sequence learning". Lab 1, exercise ``seq2seq``.
+    """
+    x, y = weights["source_embedding"][source], weights["target_embedding"][inputs]
+    h = rnn(x, zero_state(x, weights["encoder"]), *weights["encoder"], mask)  # (B, S, C)
+    s = rnn(y, h[:, -1], *weights["decoder"])  # (B, T, C)
+    attention, joined = attend(score(s, h), h, s, mask)
+    return joined @ weights["output"] + weights["output_bias"], attention
+
 
 LOOKS = ("attention", "mean", "nowhere")
 
@@ -53,8 +79,7 @@ class Recurrent(nn.Module):
 class Translator(nn.Module):
     """P(y_t | y_1 ... y_{t-1}, source): a language model of the target that starts from the source's last state.
 
-    Source: Sutskever et al. 2014, "Sequence to sequence learning"; Luong et al. 2015 for attention. Lab 1, exercise
-    ``seq2seq``, which leaves out tanh.
+    ``seq2seq`` with weights that learn, and tanh. Source: Sutskever et al. 2014; Luong et al. 2015 for attention.
     """
 
     def __init__(self, config: TranslatorConfig):
@@ -85,7 +110,7 @@ class Translator(nn.Module):
         self, s: Float[Tensor, "B T C"], h: Float[Tensor, "B S C"], mask: Bool[Tensor, "B S"]
     ) -> tuple[Float[Tensor, "B T V"], Float[Tensor, "B T S"]]:
         """Logits: a word is likely where tanh([a; s] w_c) points along its vector."""
-        a, weights = attend(s, h, mask, self._score())
+        a, weights = attention_context(s, h, mask, self._score())
         a = torch.zeros_like(a) if self.config.look == "nowhere" else a
         return attentional_state(a, s, self.w_c) @ self.words.weight.T + self.bias, weights
 

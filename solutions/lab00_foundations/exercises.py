@@ -3,7 +3,7 @@
 from typing import Any
 
 from autograder.draw import Draw
-from autograder.exercise import Choice, Exercise, Item, Part, Question
+from autograder.exercise import Choice, Item, Part, Question, exercises_of
 from mlsys_course import foundations
 
 from . import cases_network, cases_softmax, cases_tokens, drivers
@@ -44,6 +44,7 @@ AUTOGRAD = (
 LOSSES = ("torch.nn.functional.cross_entropy", "torch.nn.functional.nll_loss")
 BASIC = ("elementwise", "reductions", "indexing", "creation")
 WITH_PRODUCTS = (*BASIC, "products")
+exercise = exercises_of(foundations)
 LOG_SOFTMAX = {"log_softmax": Part(foundations.log_softmax, lambda x, dim=-1: x.numel())}
 
 
@@ -57,31 +58,6 @@ def variants(draw: Draw) -> dict[str, Any]:
     return {"n": n, "b": b, **options, "block_answer": "abcd"[order.index(0)]}
 
 
-def exercise(id: str, reference, points, cases, mistakes, *, kind: str = "core", forbidden=(), **more) -> Exercise:
-    """An exercise of this lab."""
-    return Exercise(
-        id=id,
-        component=f"mlsys_course.foundations.{id}" if hasattr(foundations, id) else "mlsys_course.foundations",
-        reference=reference,
-        points=points,
-        cases=cases,
-        misconceptions=mistakes,
-        kind=kind,
-        forbidden=forbidden,
-        **more,
-    )
-
-
-def cross_entropy(logits, labels, log_softmax):
-    """The component's, without smoothing."""
-    return foundations.cross_entropy(logits, labels, log_softmax)
-
-
-def smooth_cross_entropy(logits, labels, smoothing, log_softmax):
-    """The component's, arguments in the extension's order."""
-    return foundations.cross_entropy(logits, labels, log_softmax, smoothing)
-
-
 def from_ids_to_loss() -> list[Item]:
     """Parts 1 to 3."""
     of_tokens, of_scores = cases_tokens, cases_softmax
@@ -90,7 +66,6 @@ def from_ids_to_loss() -> list[Item]:
     embeddings = ("torch.nn.functional.embedding", "torch.embedding")
     ids = exercise(
         "one_hot",
-        foundations.one_hot,
         {"values": 4, "edges": 2},
         of_tokens.one_hot,
         tokens.ONE_HOT,
@@ -99,7 +74,6 @@ def from_ids_to_loss() -> list[Item]:
     )
     logarithm = exercise(
         "log_softmax",
-        foundations.log_softmax,
         {"values": 3, "stability": 3, "edges": 2},
         of_scores.log_softmax,
         scores.LOG_SOFTMAX,
@@ -109,7 +83,6 @@ def from_ids_to_loss() -> list[Item]:
     )
     loss_ = exercise(
         "cross_entropy",
-        cross_entropy,
         {"loss": 5, "gradient": 6, "edges": 3},
         of_scores.cross_entropy,
         loss.CROSS_ENTROPY,
@@ -121,7 +94,6 @@ def from_ids_to_loss() -> list[Item]:
         ids,
         exercise(
             "look_up",
-            foundations.look_up,
             looked_up,
             of_tokens.look_up,
             tokens.LOOK_UP,
@@ -130,7 +102,6 @@ def from_ids_to_loss() -> list[Item]:
         ),
         exercise(
             "softmax",
-            foundations.softmax,
             stable,
             of_scores.softmax,
             scores.SOFTMAX,
@@ -158,7 +129,6 @@ def from_blocks_to_answers(v: dict) -> list[Item]:
     return [
         exercise(
             "block_matmul",
-            foundations.block_matmul,
             tiled,
             of.block_matmul,
             blocks.BLOCK_MATMUL,
@@ -167,17 +137,16 @@ def from_blocks_to_answers(v: dict) -> list[Item]:
             allowed=BASIC,
         ),
         Choice("block_choice", 3, options=list("abcd"), answer=v["block_answer"]),
-        exercise("forward", foundations.forward, up, of.forward, network.FORWARD),
+        exercise("forward", up, of.forward, network.FORWARD),
         exercise(
             "backward",
-            foundations.backward,
             down,
             of.backward,
             network.BACKWARD,
             forbidden=AUTOGRAD,
             allowed=WITH_PRODUCTS,
         ),
-        exercise("pipeline", foundations.pipeline, {"stages": 3, "several": 3}, cases_tokens.pipeline, stages.PIPELINE),
+        exercise("pipeline", {"stages": 3, "several": 3}, cases_tokens.pipeline, stages.PIPELINE),
         Question("why_distributed", rubric),
     ]
 
@@ -188,7 +157,6 @@ def extensions() -> list[Item]:
     slope = {"values": 4, "axes": 2}
     smooth = exercise(
         "smooth_cross_entropy",
-        smooth_cross_entropy,
         {"loss": 3, "gradient": 3},
         of_scores.smooth_cross_entropy,
         loss.SMOOTH,
@@ -199,7 +167,6 @@ def extensions() -> list[Item]:
     )
     gradient = exercise(
         "softmax_gradient",
-        foundations.softmax_gradient,
         slope,
         of_scores.softmax_gradient,
         extra.SOFTMAX_GRADIENT,
@@ -209,7 +176,6 @@ def extensions() -> list[Item]:
     )
     momentum = exercise(
         "momentum_step",
-        foundations.momentum_step,
         {"step": 4, "limits": 2},
         cases_network.momentum_step,
         extra.MOMENTUM,

@@ -1,23 +1,14 @@
-"""Lab 1, sealed: exercises, points, and what each forbids. References, cases and misconceptions stand beside."""
+"""Lab 1, sealed: exercises, points, and what each forbids. Cases and misconceptions stand beside."""
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autograder.draw import Draw
-from autograder.exercise import Choice, Exercise, Item, Misconception, Question
-from mlsys_course import sequence as component
+from autograder.exercise import Choice, Item, Question, exercises_of
+from mlsys_course import sequence
 
 from . import cases_attention as attention
 from . import cases_recurrent as recurrent
-from . import (
-    mistakes_attention,
-    mistakes_conditional,
-    mistakes_layers,
-    mistakes_recurrent,
-    mistakes_through_time,
-    mistakes_translator,
-    references,
-)
+from . import mistakes_attention, mistakes_recurrent
 
 RECURRENT = ("RNN", "RNNCell", "LSTM", "LSTMCell", "GRU", "GRUCell")
 FORBIDDEN = (
@@ -35,6 +26,7 @@ AUTOGRAD = (
     *(f"torch.autograd.functional.{name}" for name in ("jacobian", "jvp", "vjp")),
     *(f"torch.func.{name}" for name in ("grad", "vjp", "jvp", "jacrev", "jacfwd", "linearize")),
 )
+exercise = exercises_of(sequence, forbidden=FORBIDDEN)
 
 
 def variants(draw: Draw) -> dict[str, Any]:
@@ -47,15 +39,6 @@ def variants(draw: Draw) -> dict[str, Any]:
     return {**given, **options, "fading_answer": "abcd"[order.index(0)]}
 
 
-def exercise(
-    id: str, where: str, points: Mapping[str, float], cases: Callable, wrong: Sequence[Misconception], **rest: Any
-) -> Exercise:
-    """An exercise whose reference has its id as a name, here or in the component."""
-    reference = getattr(references, id, None) or getattr(component, id)
-    forbidden = (*FORBIDDEN, *rest.pop("forbidden", ()))
-    return Exercise(id, f"mlsys_course.sequence.{where}", reference, points, cases, wrong, forbidden=forbidden, **rest)
-
-
 def exercises(v: dict[str, Any]) -> list[Item]:
     """The lab's items in the notebook's order: 100 points, and 20 more for extensions."""
     return [*_recurrent(v), *_attention(), *_extensions()]
@@ -65,15 +48,14 @@ def _recurrent(v: dict[str, Any]) -> list[Item]:
     cell = {"values": 3, "precision": 1, "gradient": 2}
     unrolled = {"values": 5, "padding": 4, "gradient": 2, "empty": 1}
     backward = {"x": 6, "h_0": 3, "weights": 7, "edges": 2}
-    r, m, t = recurrent, mistakes_recurrent, mistakes_through_time
-    own = {"forbidden": AUTOGRAD, "allowed": ("elementwise", "reductions", "indexing", "creation", "products")}
+    r, m = recurrent, mistakes_recurrent
+    own = {"forbidden": (*FORBIDDEN, *AUTOGRAD)}
+    own["allowed"] = ("elementwise", "reductions", "indexing", "creation", "products")
     return [
-        exercise("rnn_cell", "recurrent", cell, r.rnn_cell, m.RNN_CELL),
-        exercise("rnn", "recurrent", unrolled, r.rnn, m.RNN),
-        exercise("rnn_backward", "through_time", backward, r.rnn_backward, t.RNN_BACKWARD, **own),
-        exercise(
-            "jacobian_product", "long_range", {"values": 7, "edges": 3}, r.jacobian_product, t.JACOBIAN_PRODUCT, **own
-        ),
+        exercise("rnn_cell", cell, r.rnn_cell, m.RNN_CELL),
+        exercise("rnn", unrolled, r.rnn, m.RNN),
+        exercise("rnn_backward", backward, r.rnn_backward, m.RNN_BACKWARD, **own),
+        exercise("jacobian_product", {"values": 7, "edges": 3}, r.jacobian_product, m.JACOBIAN_PRODUCT, **own),
         Choice("fading_choice", 3, ["a", "b", "c", "d"], v["fading_answer"]),
     ]
 
@@ -90,25 +72,25 @@ def _attention() -> list[Item]:
               "quotes the figures"),
         (1.5, "says what attention over an RNN's states leaves: T steps that wait for each other; and what must go"),
     ]  # fmt: skip
-    c, m, w = attention, mistakes_attention, mistakes_conditional.TEACHER_FORCED_LOSS
+    c, m = attention, mistakes_attention
     items: list[Item] = [
-        exercise("teacher_forced_loss", "conditional", loss, c.teacher_forced_loss, w),
-        exercise("scores", "scores", kinds, c.scores, m.SCORES),
-        exercise("attend", "attending", looks, c.attend, m.ATTEND),
-        exercise("seq2seq", "translator", model, c.seq2seq, mistakes_translator.SEQ2SEQ),
+        exercise("teacher_forced_loss", loss, c.teacher_forced_loss, m.TEACHER_FORCED_LOSS),
+        exercise("scores", kinds, c.scores, m.SCORES),
+        exercise("attend", looks, c.attend, m.ATTEND),
+        exercise("seq2seq", model, c.seq2seq, m.SEQ2SEQ),
         Question("bottleneck", rubric),
     ]
     return items
 
 
 def _extensions() -> list[Item]:
-    r, m = recurrent, mistakes_layers
+    r, m = recurrent, mistakes_recurrent
     given = [
-        ("lstm_cell", "lstm", {"values": 4, "gradient": 1}, r.lstm_cell, m.LSTM_CELL),
-        ("bidirectional", "lstm", {"values": 2, "padding": 2}, r.bidirectional, m.BIDIRECTIONAL),
-        ("multi_layer", "lstm", {"values": 2, "padding": 1}, r.multi_layer, m.MULTI_LAYER),
-        ("input_feeding", "attending", {"values": 4, "mask": 1}, attention.input_feeding,
-         mistakes_translator.INPUT_FEEDING),
-        ("clip_by_norm", "long_range", {"clipped": 2, "as it is": 1}, r.clip_by_norm, m.CLIP_BY_NORM),
+        ("lstm_cell", {"values": 4, "gradient": 1}, r.lstm_cell, m.LSTM_CELL),
+        ("bidirectional", {"values": 2, "padding": 2}, r.bidirectional, m.BIDIRECTIONAL),
+        ("multi_layer", {"values": 2, "padding": 1}, r.multi_layer, m.MULTI_LAYER),
+        ("input_feeding", {"values": 4, "mask": 1}, attention.input_feeding,
+         mistakes_attention.INPUT_FEEDING),
+        ("clip_by_norm", {"clipped": 2, "as it is": 1}, r.clip_by_norm, m.CLIP_BY_NORM),
     ]  # fmt: skip
     return [exercise(*each, kind="extension") for each in given]

@@ -875,11 +875,12 @@ fig
 # %% [markdown]
 # ## What you built
 #
-# Eight functions and, if you like, five more: they live in `mlsys_course/sequence/` (`recurrent.py`, `through_time.py`,
-# `long_range.py`, `lstm.py`, `conditional.py`, `scores.py`, `attending.py`, `translator.py`); compare after handing in.
-# Can we get rid of recurrence entirely? What remained useful was the look-up: a query, keys, values. Lab 2 takes it
-# alone: a sentence attends to *itself*, all tokens at the same time, by a few large matrix products. What it loses with
-# recurrence, the sense of order, it gets back from positions.
+# Eight functions and, if you like, five more: they live in `mlsys_course/sequence/` (`recurrent.py`,
+# `through_time.py`, `long_range.py`, `lstm.py`, `conditional.py`, `scoring.py`, `attending.py`, `translator.py`),
+# under the names that you gave them; compare after handing in. Can we get rid of recurrence entirely? What remained
+# useful was the look-up: a query, keys, values. Lab 2 takes it alone: a sentence attends to *itself*, all tokens at
+# the same time, by a few large matrix products. What it loses with recurrence, the sense of order, it gets back from
+# positions.
 #
 # **Real systems** ran on this until 2017: Google's translator of 2016 was eight LSTM layers on each side, with
 # attention and residuals. They feed back their own words when they translate, keep several candidates (beam search),

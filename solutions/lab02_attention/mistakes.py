@@ -299,7 +299,7 @@ SINUSOIDAL = [
     Misconception("base fixed", mutated(sinusoidal_positions, "(T, C, 0, base,", "(T, C, 0, 10000.0,"), BASE),
 ]
 
-ANGLES = "_angles(T, D, offset, base, precise, x.device, positions)"
+ANGLES = "_angles(T, D, offset, base, precise, x.device, positions, scaling)"
 HALF = "How many positions can bfloat16 tell apart between 256 and 512? See the note on precision."
 LOW = ("torch.promote_types(x.dtype, torch.float32)", "x.dtype")
 POWER = "base ** (-torch.arange(0, width, 2, device=device, dtype=dtype) / width)"
@@ -339,7 +339,7 @@ ROTARY = [
     Misconception("angles in half precision", mutated(rotary_positions, *LOW), HALF),
     Misconception(
         "angles in half precision, divided",
-        mutated(rotary_positions, *LOW, POWER, POWER.replace("-", ""), "* frequency", "/ frequency"),
+        mutated(rotary_positions, *LOW, POWER, POWER.replace("-", ""), "* (frequency if", "/ (frequency if"),
         HALF,
     ),
     Misconception(

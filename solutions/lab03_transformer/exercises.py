@@ -11,6 +11,10 @@ from mlsys_course import transformer as component
 
 from . import cases, cases_models, mistakes, mistakes_models, references
 
+DECODER = (
+    "the component's Decoder knows its blocks; a student's takes any, so that a wrong block costs once, and is one "
+    "class to write, whose parameters are named without the component's Embedding, Stack and Head"
+)
 Tensor = torch.Tensor
 NORMS = ("layer_norm", "rms_norm", "group_norm", "native_layer_norm", "instance_norm", "batch_norm")
 BENDS = ("gelu", "silu", "glu", "mish", "hardswish")
@@ -84,9 +88,7 @@ def exercises(v: dict[str, Any]) -> list[Item]:
         exercise("swiglu", gate, c.swiglu_cases, m.SWIGLU, **LEARNED),
         exercise("block", wrap, c.block_cases, m.BLOCK),
         Choice("growth_choice", 3, ["a", "b", "c", "d"], v["growth_answer"]),
-        # The component's Decoder knows its blocks; a student's takes any, so that a wrong block costs once, and is one
-        # class to write, so that its parameters are named without the component's Embedding, Stack and Head.
-        exercise("Decoder", model, cm.decoder_cases, mm.DECODER, reference=references.Decoder),
+        exercise("Decoder", model, cm.decoder_cases, mm.DECODER, reference=references.Decoder, differs=DECODER),
         Question("averages", rubric),
         exercise("decoder_block", cross, cm.decoder_block_cases, mm.DECODER_BLOCK, parts=parts),
         exercise("encoder_decoder", stacks, cm.encoder_decoder_cases, mm.ENCODER_DECODER),

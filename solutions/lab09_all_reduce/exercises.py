@@ -3,23 +3,11 @@
 from typing import Any
 
 from autograder.draw import Draw
-from autograder.exercise import Choice, Exercise, Item, Part, Question
+from autograder.exercise import Choice, Exercise, Item, Part, Question, exercises_of
 from mlsys_course import all_reduce as A
 from mlsys_course.desk.check.seen import unforeseen
 
-from . import cases_collectives as collectives
-from . import cases_training as training
-from . import (
-    drivers,
-    mistakes_all_reduce,
-    mistakes_buckets,
-    mistakes_collectives,
-    mistakes_data_parallel,
-    mistakes_models,
-    mistakes_ring,
-    mistakes_training,
-    references,
-)
+from . import cases_collectives, cases_training, drivers, mistakes_collectives, mistakes_training
 
 FORBIDDEN = (
     "torch.distributed",
@@ -29,6 +17,7 @@ FORBIDDEN = (
     "torch.distributed.nn",
     "torch.nn.parallel",
 )
+exercise = exercises_of(A, forbidden=FORBIDDEN)
 
 
 def variants(draw: Draw) -> dict[str, Any]:
@@ -49,123 +38,37 @@ def core(secret: int) -> list[Exercise]:
     def arrival(n: int, key: int, count: int, width: int):
         return unforeseen((width, width), secret, key, count)
 
+    step = {"gradient": 5, "optimizer": 3, "uneven": 4}
+    replica = {"start": 4, "gradients": 5, "overlap": 5, "unused": 4, "no_sync": 4}
+    parts = {
+        "arrival": Part(arrival, lambda n, key, count, width: abs(width * width), most=64, secret=True),
+        "mark": Part(drivers.mark, lambda place: 0),
+    }
+    loose = {"float64": 1e-6}  # a share of the examples may be worked out in float32
+    every = {"naive": 2, "ring": 2, "tree": 2, "halving_doubling": 2}
+    c, t, m, w = cases_collectives, cases_training, mistakes_collectives, mistakes_training
     return [
-        exercise(
-            "broadcast",
-            A.broadcast,
-            {"values": 4, "root": 3, "steps": 3},
-            collectives.broadcast_cases,
-            mistakes_collectives.BROADCAST,
-        ),
-        exercise(
-            "ring_all_reduce",
-            A.ring_all_reduce,
-            {"sum": 6, "uneven": 4, "traffic": 6},
-            collectives.ring_cases,
-            mistakes_ring.RING,
-        ),
-        exercise(
-            "all_reduce_seconds",
-            A.all_reduce_seconds,
-            {"naive": 2, "ring": 2, "tree": 2, "halving_doubling": 2},
-            training.seconds_cases,
-            mistakes_models.SECONDS,
-        ),
-        exercise(
-            "data_parallel_step",
-            references.data_parallel_step,
-            {"gradient": 5, "optimizer": 3, "uneven": 4},
-            training.step_cases,
-            mistakes_training.STEP,
-            unchanged=False,
-            tolerance={"float64": 1e-6},  # a share of the examples may be worked out in float32
-        ),
-        exercise(
-            "make_buckets", A.make_buckets, {"buckets": 5, "edges": 3}, training.bucket_cases, mistakes_buckets.BUCKETS
-        ),
-        exercise(
-            "average_bucket",
-            references.average_bucket,
-            {"mean": 3, "missing": 3, "traffic": 2},
-            training.average_cases,
-            mistakes_buckets.AVERAGE,
-        ),
-        exercise(
-            "DataParallel",
-            references.DataParallel,
-            {"start": 4, "gradients": 5, "overlap": 5, "unused": 4, "no_sync": 4},
-            training.data_parallel_cases,
-            mistakes_data_parallel.DATA_PARALLEL,
-            parts={
-                "arrival": Part(arrival, lambda n, key, count, width: abs(width * width), most=64, secret=True),
-                "mark": Part(drivers.mark, lambda place: 0),
-            },
-        ),
-        exercise(
-            "overlap_schedule",
-            references.overlap_schedule,
-            {"one by one": 5, "buckets": 3},
-            training.schedule_cases,
-            mistakes_models.SCHEDULE,
-        ),
+        exercise("broadcast", {"values": 4, "root": 3, "steps": 3}, c.broadcast_cases, m.BROADCAST),
+        exercise("ring_all_reduce", {"sum": 6, "uneven": 4, "traffic": 6}, c.ring_cases, m.RING),
+        exercise("all_reduce_seconds", every, t.seconds_cases, w.SECONDS),
+        exercise("data_parallel_step", step, t.step_cases, w.STEP, unchanged=False, tolerance=loose),
+        exercise("make_buckets", {"buckets": 5, "edges": 3}, t.bucket_cases, w.BUCKETS),
+        exercise("average_bucket", {"mean": 3, "missing": 3, "traffic": 2}, t.average_cases, w.AVERAGE),
+        exercise("DataParallel", replica, t.data_parallel_cases, w.DATA_PARALLEL, parts=parts),
+        exercise("overlap_schedule", {"one by one": 5, "buckets": 3}, t.schedule_cases, w.SCHEDULE),
     ]
 
 
 def extensions() -> list[Exercise]:
     """For who wants more."""
+    c, m, more = cases_collectives, mistakes_collectives, {"kind": "extension"}
+    halving = {"sum": 4, "worlds": 3, "traffic": 3}
     return [
-        exercise(
-            "halving_doubling_all_reduce",
-            references.halving_doubling_all_reduce,
-            {"sum": 4, "worlds": 3, "traffic": 3},
-            collectives.halving_doubling_cases,
-            mistakes_all_reduce.HALVING,
-            kind="extension",
-        ),
-        exercise(
-            "hierarchical_all_reduce",
-            references.hierarchical_all_reduce,
-            {"sum": 4, "traffic": 4},
-            collectives.hierarchical_cases,
-            mistakes_all_reduce.HIERARCHY,
-            kind="extension",
-        ),
-        exercise(
-            "all_to_all",
-            references.all_to_all,
-            {"values": 4, "traffic": 2},
-            collectives.all_to_all_cases,
-            mistakes_collectives.ALL_TO_ALL,
-            kind="extension",
-        ),
-        exercise(
-            "barrier",
-            A.barrier,
-            {"waits": 4, "steps": 2},
-            collectives.barrier_cases,
-            mistakes_collectives.BARRIER,
-            kind="extension",
-        ),
+        exercise("halving_doubling_all_reduce", halving, c.halving_doubling_cases, m.HALVING, **more),
+        exercise("hierarchical_all_reduce", {"sum": 4, "traffic": 4}, c.hierarchical_cases, m.HIERARCHY, **more),
+        exercise("all_to_all", {"values": 4, "traffic": 2}, c.all_to_all_cases, m.ALL_TO_ALL, **more),
+        exercise("barrier", {"waits": 4, "steps": 2}, c.barrier_cases, m.BARRIER, **more),
     ]
-
-
-def exercise(
-    id: str, reference, points, cases, mistakes, kind="core", unchanged=True, tolerance=None, parts=None
-) -> Exercise:
-    """An exercise of this lab: PyTorch's own collectives are forbidden in each."""
-    return Exercise(
-        id=id,
-        component="mlsys_course.all_reduce",
-        reference=reference,
-        points=points,
-        cases=cases,
-        misconceptions=mistakes,
-        kind=kind,
-        forbidden=FORBIDDEN,
-        unchanged=unchanged,
-        tolerance=tolerance or {},
-        parts=parts or {},
-    )
 
 
 def exercises(v: dict) -> list[Item]:

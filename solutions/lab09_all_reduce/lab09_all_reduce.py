@@ -923,9 +923,9 @@ check("barrier", barrier)
 #
 # The collectives under data-parallel training, and the training on top. `mlsys_course.all_reduce`, which comes with lab
 # 10's edition, is the reference: all collectives, all-reduce in four ways with one interface, the model of what each
-# costs, and a `DataParallel` with which GPT-2 trains. Its tests compare the ring with gloo's `all_reduce`, and training
-# on ranks with one process, step by step, over random models. Lab 11 takes the ring apart: ZeRO stops after the
-# reduce-scatter.
+# costs, your ring beside one that sends in segments, and beside your `DataParallel` a `DistributedDataParallel` with
+# which GPT-2 trains. Its tests compare both rings with gloo's `all_reduce`, and training on ranks with one process,
+# step by step, over random models. Lab 11 takes the ring apart: ZeRO stops after the reduce-scatter.
 #
 # **What real systems do differently.** `send` may block until somebody receives, so a ring whose ranks all send first
 # may stand still; they call `isend`, then `recv`, then `wait`. NCCL cuts chunks further, so that a piece is on its way

@@ -1,10 +1,13 @@
-"""Lab 9, sealed: misconceptions about trees, barriers, and the other collectives."""
+"""Lab 9, sealed: misconceptions about trees, rings, halving and doubling, nodes, barriers and all-to-all."""
 
 import torch
 
 from autograder.exercise import Misconception
+from autograder.mutated import mutated
 from mlsys_course import all_reduce as A
-from mlsys_course.all_reduce import collectives
+from mlsys_course.all_reduce.messages import exchange
+
+# ---- broadcast -------------------------------------------------------------------------------------------------------
 
 
 def star(x, comm, root):
@@ -26,10 +29,6 @@ def chain(x, comm, root):
     return x
 
 
-def always_from_zero(x, comm, root):
-    return A.broadcast(x, comm, 0)
-
-
 def powers_of_two_only(x, comm, root):
     """As many as the largest power of two holds; the others keep what they have."""
     power = 1 << (comm.world_size.bit_length() - 1)
@@ -49,32 +48,13 @@ def root_by_exclusive_or(x, comm, root):
     return x
 
 
-def overwrites_a_copy(x, comm, root):
-    return A.broadcast(x.clone(), comm, root)
-
-
-def returns_a_copy(x, comm, root):
-    return A.broadcast(x, comm, root).clone()
-
-
-def returns_nothing(x, comm, root):
-    A.broadcast(x, comm, root)
-
-
-def nearest_first(x, comm, root):
-    """The tree's messages, in the wrong order: the nearest get it first, and those far away wait."""
-    place, far = (comm.rank - root) % comm.world_size, 1
-    while far < comm.world_size and not place & far:
-        far *= 2
-    if place:
-        comm.recv(x, (comm.rank - far) % comm.world_size)
-    near = 1
-    while near < far:
-        if place + near < comm.world_size:
-            comm.send(x, (comm.rank + near) % comm.world_size)
-        near *= 2
-    return x
-
+nearest_first = mutated(
+    A.broadcast,
+    "    while far > 1:\n        far //= 2\n        if place + far < comm.world_size:",
+    "    near = 1\n    while near < far:\n        if place + near < comm.world_size:",
+    "send(x, (comm.rank + far) % comm.world_size, comm)",
+    "send(x, (comm.rank + near) % comm.world_size, comm)\n        near *= 2",
+)
 
 BROADCAST = [
     Misconception(
@@ -85,7 +65,11 @@ BROADCAST = [
     Misconception(
         "a chain", chain, "Each rank sends once. How long does the last one wait, and who is idle meanwhile?"
     ),
-    Misconception("always from rank 0", always_from_zero, "Whose tensor is it to be, if root is not 0?"),
+    Misconception(
+        "always from rank 0",
+        lambda x, comm, root: A.broadcast(x, comm, 0),
+        "Whose tensor is it to be, if root is not 0?",
+    ),
     Misconception(
         "powers of two only",
         powers_of_two_only,
@@ -96,9 +80,15 @@ BROADCAST = [
         root_by_exclusive_or,
         "With 5 ranks and root 4: which ranks does your numbering name? Count places round from the root instead.",
     ),
-    Misconception("a copy", overwrites_a_copy, "Is x itself overwritten?"),
-    Misconception("returns a copy", returns_a_copy, "x is right. Is it x itself that you return, or a tensor like it?"),
-    Misconception("returns nothing", returns_nothing, "x is right. What does your function return?"),
+    Misconception("a copy", lambda x, comm, root: A.broadcast(x.clone(), comm, root), "Is x itself overwritten?"),
+    Misconception(
+        "returns a copy",
+        lambda x, comm, root: A.broadcast(x, comm, root).clone(),
+        "x is right. Is it x itself that you return, or a tensor like it?",
+    ),
+    Misconception(
+        "returns nothing", mutated(A.broadcast, "return x", "return"), "x is right. What does your function return?"
+    ),
     Misconception(
         "the nearest first",
         nearest_first,
@@ -107,16 +97,235 @@ BROADCAST = [
 ]
 
 
+# ---- the ring --------------------------------------------------------------------------------------------------------
+
+
+def gather_then_broadcast(x, comm):
+    total = x.clone()
+    if comm.rank:
+        comm.send(x, 0)
+        return comm.recv(total, 0)
+    for source in range(1, comm.world_size):
+        total += comm.recv(torch.empty_like(x), source)
+    for receiver in range(1, comm.world_size):
+        comm.send(total, receiver)
+    return total
+
+
+def chunks_straight_to_their_owner(x, comm):
+    total = x.clone()
+    chunks = total.tensor_split(comm.world_size)
+    others = [rank for rank in range(comm.world_size) if rank != comm.rank]
+    for rank in others:
+        comm.send(chunks[rank].clone(), rank)
+    for rank in others:
+        chunks[comm.rank].add_(comm.recv(torch.empty_like(chunks[comm.rank]), rank))
+    for rank in others:
+        comm.send(chunks[comm.rank], rank)
+    for rank in others:
+        comm.recv(chunks[rank], rank)
+    return total
+
+
+def whole_tensors_round_the_ring(x, comm):
+    total, passing = x.clone(), x.clone()
+    for _ in range(comm.world_size - 1):
+        comm.send(passing, (comm.rank + 1) % comm.world_size)
+        comm.recv(passing, (comm.rank - 1) % comm.world_size)
+        total += passing
+    return total
+
+
+def drops_the_remainder(x, comm):
+    even = len(x) // comm.world_size * comm.world_size
+    return torch.cat([ring_all_reduce(x[:even], comm), x[even:]])
+
+
+def receives_first(x, comm):
+    if comm.world_size > 1:
+        comm.recv(torch.empty_like(x.tensor_split(comm.world_size)[comm.rank - 1]), (comm.rank - 1) % comm.world_size)
+    return ring_all_reduce(x, comm)
+
+
+def hands_round_from(first: int):
+    """The second half, as if rank r held chunk r + first; 1 would be right."""
+    gather = mutated(A.ring_all_gather, "comm.rank + 1 - step", f"comm.rank + {first} - step",
+                     "(comm.rank - step)", f"(comm.rank + {first - 1} - step)")  # fmt: skip
+    return mutated(ring_all_reduce, ring_all_gather=gather)
+
+
+ring_all_reduce = A.ring_all_reduce
+
+RING = [
+    Misconception(
+        "gather_then_broadcast",
+        gather_then_broadcast,
+        "The sums are right. Count what the busiest rank sends: which rank is it, and how does that grow with the "
+        "number of ranks?",
+    ),
+    Misconception(
+        "chunks_straight_to_their_owner",
+        chunks_straight_to_their_owner,
+        "The sums are right, and no rank sends too much. With whom does each rank talk, and with whom in a ring?",
+    ),
+    Misconception(
+        "whole_tensors_round_the_ring",
+        whole_tensors_round_the_ring,
+        "The sums are right, and every rank sends a whole tensor in each step. Which part of it does nobody else send "
+        "to that neighbour in that step?",
+    ),
+    Misconception(
+        "no_all_gather",
+        mutated(ring_all_reduce, "    ring_all_gather(chunks, comm)\n", ""),
+        "After the first half each rank has one chunk that is whole. Who has the others?",
+    ),
+    Misconception(
+        "hands_round_its_own_chunk",  # receiving over one's own entries in the first half comes to the same
+        hands_round_from(0),
+        "Each chunk of your result is one rank's alone. Is anything added in the first half, and which chunk is whole "
+        "on rank 0 when it ends?",
+    ),
+    Misconception(
+        "begins_one_chunk_too_far",
+        hands_round_from(2),
+        "Draw three ranks on paper: which chunk is whole on rank 0 when the first half ends? With that one the second "
+        "half begins.",
+    ),
+    Misconception(
+        "one_step_short",
+        mutated(ring_all_reduce, "range(size - 1):\n        leaving", "range(size - 2):\n        leaving"),
+        "A chunk has to meet every rank. How many times must it travel?",
+    ),
+    Misconception(
+        "averages",
+        mutated(ring_all_reduce, "return total", "return total / comm.world_size"),
+        "Data-parallel training divides later. What does all-reduce return itself?",
+    ),
+    Misconception(
+        "drops_the_remainder",
+        drops_the_remainder,
+        "Try a length that the number of ranks does not divide. Which entries are left over?",
+    ),
+    Misconception(
+        "loses_the_remainder",
+        lambda x, comm: ring_all_reduce(x[: len(x) // comm.world_size * comm.world_size], comm),
+        "Your result is shorter than x where the number of ranks does not divide its length. Whose are the last "
+        "entries?",
+    ),
+    Misconception(
+        "too_few_chunks",
+        mutated(ring_all_reduce, "total.view(-1).tensor_split(comm.world_size)", "torch.chunk(total, comm.world_size)"),
+        "Into how many pieces does `torch.chunk` cut 3 entries if it is asked for 4, and what is at chunks[3]? An "
+        "empty chunk is one, too.",
+    ),
+    Misconception(
+        "receives_first",
+        receives_first,
+        "Read what each rank does first. Who has sent anything by then?",
+    ),
+]
+
+
+# ---- halving and doubling, and nodes ---------------------------------------------------------------------------------
+
+
+def recursive_doubling(x, comm):
+    """Whole tensors with partners at 1, 2, 4."""
+    total, far = x.clone(), 1
+    while far < comm.world_size:
+        partner = comm.rank ^ far
+        total += exchange(total.clone(), partner, torch.empty_like(total), partner, comm)
+        far *= 2
+    return total
+
+
+def folded(doubling, told=True):
+    """Halving and doubling with ``doubling`` for its middle; the ranks beyond the power give theirs to the first."""
+
+    def all_reduce(x, comm):
+        power, total = 1 << (comm.world_size.bit_length() - 1), x.clone()
+        if comm.rank >= power:
+            comm.send(total, comm.rank - power)
+            return comm.recv(total, comm.rank - power) if told else total
+        guest = comm.rank + power < comm.world_size
+        if guest:
+            total += comm.recv(torch.empty_like(total), comm.rank + power)
+        total = doubling(total, A.Group(comm, range(power)))
+        if guest and told:
+            comm.send(total, comm.rank + power)
+        return total
+
+    return all_reduce
+
+
+def leaves_others_out(x, comm):
+    """Only the largest power of two takes part."""
+    power = 1 << (comm.world_size.bit_length() - 1)
+    return A.halving_doubling_all_reduce(x, A.Group(comm, range(power))) if comm.rank < power else x.clone()
+
+
+HALVING = [
+    Misconception(
+        "a ring",
+        A.ring_all_reduce,
+        "The sums are right, in 2 (P - 1) steps. With whom would you talk to need log2 P each way?",
+    ),
+    Misconception(
+        "whole tensors",
+        folded(recursive_doubling),
+        "The steps are few and each moves the whole tensor. Which half of it does your partner need from you?",
+    ),
+    Misconception(
+        "others are left out", leaves_others_out, "What happens to the ranks beyond the largest power of two?"
+    ),
+    Misconception(
+        "others get no result",
+        folded(A.halving_doubling_all_reduce, told=False),
+        "The ranks that were folded in gave their part. What do they have?",
+    ),
+    Misconception(
+        "no doubling",
+        mutated(A.halving_doubling_all_reduce, "in reversed(halvings)", "in ()"),
+        "After halving, each rank has one chunk that is whole. And the others?",
+    ),
+]
+
+
+def in_the_node(x, comm, node_size):
+    first = comm.rank - comm.rank % node_size
+    return A.ring_all_reduce(x, A.Group(comm, range(first, first + node_size)))
+
+
+def between_nodes(x, comm, node_size):
+    return A.ring_all_reduce(x, A.Group(comm, range(comm.rank % node_size, comm.world_size, node_size)))
+
+
+HIERARCHY = [
+    Misconception(
+        "whole tensors between nodes",
+        lambda x, comm, node_size: between_nodes(in_the_node(x, comm, node_size), comm, node_size),
+        "Some rank sends as much to other nodes as if it were alone in its own. Could a node's ranks share the work?",
+    ),
+    Misconception(
+        "one flat ring",
+        lambda x, comm, node_size: A.ring_all_reduce(x, comm),
+        "How much does the ring's busiest rank send to the next node?",
+    ),
+    Misconception("nodes for themselves", in_the_node, "Whose entries are missing from your sums?"),
+    Misconception("between nodes only", between_nodes, "Whose entries are missing from your sums?"),
+]
+
+
 # ---- barrier ---------------------------------------------------------------------------------------------------------
 
-TOKEN = torch.zeros(1)
+TOKEN, LOOP = torch.zeros(1), "while far < comm.world_size"
 
 
-def pass_round(comm, token=TOKEN):
+def pass_round(comm):
     """Hear from the left, tell the right: whoever is right of rank 0 leaves too soon."""
     if comm.world_size > 1:
-        comm.send(token, (comm.rank + 1) % comm.world_size)
-        comm.recv(torch.empty_like(token), (comm.rank - 1) % comm.world_size)
+        comm.send(TOKEN, (comm.rank + 1) % comm.world_size)
+        comm.recv(torch.empty(1), (comm.rank - 1) % comm.world_size)
 
 
 def sends_only(comm):
@@ -125,30 +334,16 @@ def sends_only(comm):
             comm.send(TOKEN, rank)
 
 
-def central(comm):
-    """Rank 0 hears from all and tells all."""
-    A.naive_all_reduce_(TOKEN.clone(), comm)
-
-
-def one_doubling_short(comm):
-    far = 1
-    while 2 * far < comm.world_size:
-        collectives.exchange(
-            TOKEN, (comm.rank + far) % comm.world_size, torch.empty(1), (comm.rank - far) % comm.world_size, comm
-        )
-        far *= 2
-
-
 def exclusive_or(comm):
     """Partners as in halving and doubling, which leave the world where it is no power of two."""
     far = 1
     while far < comm.world_size:
         if comm.rank ^ far < comm.world_size:
-            collectives.exchange(TOKEN, comm.rank ^ far, torch.empty(1), comm.rank ^ far, comm)
+            exchange(TOKEN, comm.rank ^ far, torch.empty(1), comm.rank ^ far, comm)
         far *= 2
 
 
-def receives_first(comm):
+def waits_first(comm):
     if comm.world_size > 1:
         comm.recv(torch.empty(1), (comm.rank - 1) % comm.world_size)
         comm.send(TOKEN, (comm.rank + 1) % comm.world_size)
@@ -163,15 +358,15 @@ BARRIER = [
     Misconception("sends only", sends_only, "Everybody is told. Who waits until they have heard?"),
     Misconception(
         "through rank 0",
-        central,
+        lambda comm: A.naive_all_reduce_(TOKEN.clone(), comm),
         "It holds everybody back. How many messages does rank 0 handle, and could ranks tell one another instead?",
     ),
     Misconception(
         "one doubling short",
-        one_doubling_short,
+        mutated(A.barrier, LOOP, "while 2 * far < comm.world_size"),
         "After k steps you have heard of 2^k ranks, yourself included. Is that all of them when you stop?",
     ),
-    Misconception("receives first", receives_first, "Read what each rank does first. Who has sent anything by then?"),
+    Misconception("receives first", waits_first, "Read what each rank does first. Who has sent anything by then?"),
     Misconception(
         "exclusive or",
         exclusive_or,
@@ -181,14 +376,6 @@ BARRIER = [
 
 
 # ---- all-to-all ------------------------------------------------------------------------------------------------------
-
-
-def broadcasts_its_own(chunks, comm):
-    return A.all_gather(chunks[comm.rank], comm)
-
-
-def keeps_its_chunks(chunks, comm):
-    return [chunk.clone() for chunk in chunks]
 
 
 def through_the_ring(chunks, comm):
@@ -209,7 +396,13 @@ ALL_TO_ALL = [
     ),
     Misconception("by order of arrival", by_distance, "Whose chunk is at position 0 of the result, on every rank?"),
     Misconception(
-        "an all-gather", broadcasts_its_own, "Which of chunks is meant for rank 0, and did you send that one?"
+        "an all-gather",
+        lambda chunks, comm: A.all_gather(chunks[comm.rank], comm),
+        "Which of chunks is meant for rank 0, and did you send that one?",
     ),
-    Misconception("nothing is sent", keeps_its_chunks, "Are these not the chunks that you were given?"),
+    Misconception(
+        "nothing is sent",
+        lambda chunks, comm: [chunk.clone() for chunk in chunks],
+        "Are these not the chunks that you were given?",
+    ),
 ]

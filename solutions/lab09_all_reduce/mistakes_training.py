@@ -1,80 +1,467 @@
-"""Lab 9, sealed: misconceptions about a data-parallel step."""
+"""Lab 9, sealed: misconceptions about costs, steps, buckets, ``DataParallel`` and schedules."""
+
+import contextlib
+import math
 
 import torch
 
 from autograder.exercise import Misconception
+from autograder.mutated import mutated, wrong
+from mlsys_course import all_reduce as A
+from mlsys_course.all_reduce.buckets import set_gradients
+
+TWO_PASSES = "An all-reduce goes up and down, or round twice: which half of yours is missing?"
 
 
-def step(model, optimizer, loss, examples, comm, all_reduce, mistake=""):
-    """One step with a place for each mistake."""
-    ranks = comm.world_size
-    total = float(all_reduce(torch.tensor(float(len(examples)), dtype=torch.float64), comm))
-    if mistake != "not zeroed":
-        optimizer.zero_grad()
-    weight = 1 / ranks if mistake == "every rank alike" else len(examples) / total
-    if mistake == "over ranks with examples":
-        busy = float(all_reduce(torch.tensor(float(len(examples) > 0), dtype=torch.float64), comm))
-        weight = 1 / busy
-    if mistake == "weights":
-        weight = 1.0  # each rank for itself
-    if mistake == "not divided":
-        weight = float(len(examples))
-    if mistake == "a sum":
-        weight = weight * ranks
-    if len(examples) or mistake == "asks for the mean of nothing":
-        (loss(model, examples) * weight).backward()
-    trained = [p for p in model.parameters() if p.requires_grad]
-    if mistake == "weights":
-        return average_weights(optimizer, trained, comm, all_reduce)
-    if mistake == "step first":
-        optimizer.step()
-    for p in trained:
-        own = torch.zeros_like(p) if p.grad is None else p.grad
-        p.grad = own * ranks if mistake == "nothing is sent" else all_reduce(own, comm)
-    if mistake != "step first":
-        optimizer.step()
+def changed(rule):
+    """The right costs, with steps and volume changed by ``rule``."""
+
+    def seconds(algorithm, n_bytes, world_size, alpha, beta):
+        right = A.cost(algorithm, world_size)
+        steps, volume = rule(algorithm, right.steps, right.volume, world_size)
+        return steps * alpha + volume * n_bytes * beta
+
+    return seconds
 
 
-def average_weights(optimizer, trained, comm, all_reduce):
+SECONDS = [
+    Misconception("half of it", changed(lambda a, s, v, p: (s / 2, v / 2)), TWO_PASSES),
+    Misconception(
+        "whole tensors in every step",
+        changed(lambda a, s, v, p: (s, float(s))),
+        "Is it the whole tensor that travels in each step, or a chunk of it?",
+    ),
+    Misconception(
+        "one latency for all", changed(lambda a, s, v, p: (min(s, 1), v)), "How many messages follow one another?"
+    ),
+    Misconception(
+        "as many steps as ranks",
+        changed(lambda a, s, v, p: (2 * p, v * p / (p - 1)) if p > 1 and a in ("naive", "ring") else (s, v)),
+        "With two ranks, count the steps on your fingers. A rank sends nothing to itself.",
+    ),
+    Misconception(
+        "logarithm rounded down",
+        changed(lambda a, s, v, p: (2 * int(math.log2(p)),) * 2 if a == "tree" else (s, v)),
+        "Three ranks: can one step reach both others?",
+    ),
+    Misconception(
+        "a logarithm without rounding",
+        changed(lambda a, s, v, p: (2 * math.log2(p),) * 2 if a == "tree" else (s, v)),
+        "Three ranks: there is no step and a half.",
+    ),
+    Misconception(
+        "receives all at once",
+        changed(lambda a, s, v, p: (p, p) if a == "naive" and p > 1 else (s, v)),
+        "Rank 0 has one cable: how many messages can it receive at a time?",
+    ),
+    Misconception(
+        "half in every step",
+        changed(lambda a, s, v, p: (s, s / 2) if a == "halving_doubling" else (s, v)),
+        "Half of the tensor travels in the first step. How much in the second?",
+    ),
+]
+
+
+# ---- a step ----------------------------------------------------------------------------------------------------------
+
+WEIGHT = "len(examples) / float(total)"
+unweighted = mutated(A.data_parallel_step, f" * ({WEIGHT})", "")
+
+
+def average_weights(model, optimizer, loss, examples, comm, all_reduce):
     """Each rank steps by the mean of its own examples, then weights are averaged."""
-    for p in trained:
-        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-    optimizer.step()
+    unweighted(model, optimizer, loss, examples, comm, lambda x, comm: x)
     with torch.no_grad():
-        for p in trained:
-            p.copy_(all_reduce(p, comm) / comm.world_size)
+        for p in model.parameters():
+            if p.requires_grad:
+                p.copy_(all_reduce(p, comm) / comm.world_size)
 
 
-def mis_stepped(name: str, mistake: str, hint: str) -> Misconception:
-    return Misconception(name, lambda *a: step(*a, mistake=mistake), hint)
-
-
+mis_stepped = wrong(A.data_parallel_step)
 STEP = [
-    mis_stepped(
+    Misconception(
         "weights are averaged, not gradients",
-        "weights",
+        average_weights,
         "With plain descent it comes to the same. Of an optimizer that remembers: whose gradients does each rank's "
         "AdamW see?",
     ),
-    mis_stepped("a sum for the mean", "a sum", "With two ranks your step is twice as long. What is a mean over all?"),
+    mis_stepped(
+        "a sum for the mean",
+        "With two ranks your step is twice as long. What is a mean over all?",
+        WEIGHT,
+        f"{WEIGHT} * comm.world_size",
+    ),
     mis_stepped(
         "a sum over examples",
-        "not divided",
         "Each gradient counts n_r times. By what is the sum to be divided before the optimizer steps?",
+        WEIGHT,
+        "len(examples)",
     ),
     mis_stepped(
         "every rank counts alike",
-        "every rank alike",
         "A rank with one example and a rank with three: how much does each example count?",
+        WEIGHT,
+        "1 / comm.world_size",
     ),
     mis_stepped(
-        "gradients are not zeroed", "not zeroed", "The first step is right. What is in grad when the second begins?"
+        "gradients are not zeroed",
+        "The first step is right. What is in grad when the second begins?",
+        "    optimizer.zero_grad()\n",
+        "",
     ),
-    mis_stepped("step before the sum", "step first", "Which gradient does the optimizer see when it steps?"),
-    mis_stepped("nothing is sent", "nothing is sent", "Compare the ranks' weights after a step: are they the same?"),
+    mis_stepped(
+        "step before the sum",
+        "Which gradient does the optimizer see when it steps?",
+        "    for parameter in model.parameters():",
+        "    optimizer.step()\n    for parameter in model.parameters():",
+        "parameter.grad = all_reduce(own, comm)\n    optimizer.step()",
+        "parameter.grad = all_reduce(own, comm)",
+    ),
+    mis_stepped(
+        "nothing is sent",
+        "Compare the ranks' weights after a step: are they the same?",
+        "parameter.grad = all_reduce(own, comm)",
+        "parameter.grad = own * comm.world_size",
+    ),
     mis_stepped(
         "mean over the ranks that have examples",
-        "over ranks with examples",
         "A rank with one example and a rank with three: how much does each example count?",
+        "float(len(examples))",
+        "float(len(examples) > 0)",
+        WEIGHT,
+        "1 / float(total)",
+    ),
+]
+
+
+# ---- buckets ---------------------------------------------------------------------------------------------------------
+
+IN_REVERSE, NOT_YET = "reversed(range(len(sizes)))", "if not buckets or "
+
+forward_order = mutated(A.make_buckets, IN_REVERSE, "range(len(sizes))")
+
+
+def fills_gaps(sizes, bucket_bytes):
+    """Each goes to the first bucket with room for it."""
+    buckets: list[list[int]] = []
+    for k in reversed(range(len(sizes))):
+        room = (bucket for bucket in buckets if sum(sizes[n] for n in bucket) + sizes[k] <= bucket_bytes)
+        if (found := next(room, None)) is None:
+            buckets.append([k])
+        else:
+            found.append(k)
+    return buckets
+
+
+BUCKETS = [
+    Misconception("forward order", forward_order, "Which gradient is there first, and in which bucket is it?"),
+    Misconception(
+        "filled from the front",
+        lambda sizes, bucket_bytes: [bucket[::-1] for bucket in forward_order(sizes, bucket_bytes)][::-1],
+        "The last bucket to be filled is the one with the leftover. Which one should that be?",
+    ),
+    Misconception(
+        "one message a parameter",
+        lambda sizes, bucket_bytes: [[k] for k in reversed(range(len(sizes)))],
+        "How many parameters fit into a bucket?",
+    ),
+    Misconception(
+        "closed when it is over",
+        mutated(A.make_buckets, "filled + sizes[number] > bucket_bytes", "filled >= bucket_bytes"),
+        "Add up the bytes of your buckets. Look at the next parameter before you put it in.",
+    ),
+    Misconception(
+        "not quite full",
+        mutated(A.make_buckets, "> bucket_bytes", ">= bucket_bytes"),
+        "May a bucket hold exactly bucket_bytes?",
+    ),
+    Misconception(
+        "fills gaps", fills_gaps, "When is your first bucket complete, if a late parameter was put into its gap?"
+    ),
+    Misconception(
+        "an empty one",
+        mutated(A.make_buckets, "buckets: list[list[int]] = []", "buckets = [[]]", NOT_YET, "if "),
+        "No bucket is empty: how many are there where there is no parameter?",
+    ),
+    Misconception(
+        "one for all",
+        mutated(A.make_buckets, " or filled + sizes[number] > bucket_bytes", ""),
+        "How large may a bucket be? And when can the only one leave?",
+    ),
+]
+
+
+def one_message_each(parameters, comm, all_reduce):
+    for p in parameters:
+        A.average_bucket([p], comm, all_reduce)
+
+
+def missing_stay_missing(parameters, comm, all_reduce):
+    absent = [p for p in parameters if p.grad is None]
+    A.average_bucket(parameters, comm, all_reduce)
+    for p in absent:
+        p.grad = None
+
+
+def mean_of_those_present(parameters, comm, all_reduce):
+    present = all_reduce(torch.tensor([float(p.grad is not None) for p in parameters]), comm)
+    A.average_bucket(parameters, comm, all_reduce)
+    for p, count in zip(parameters, present.tolist(), strict=True):
+        p.grad *= comm.world_size / max(count, 1)
+
+
+def leaves_rows(parameters, comm, all_reduce):
+    """Pieces of the row as they are; a scalar's becomes one of one entry."""
+    A.average_bucket(parameters, comm, all_reduce)
+    for p in parameters:
+        p.grad = p.grad.flatten()
+
+
+AVERAGE = [
+    Misconception(
+        "view of any strides",
+        mutated(A.average_bucket, ".flatten()", ".view(-1)"),
+        "`view` wants entries that lie one after the other in memory. A transposed gradient's do not: what copies?",
+    ),
+    Misconception("rows", leaves_rows, "A piece of the sum is a row of entries. Which shape has its parameter?"),
+    Misconception(
+        "a sum",
+        mutated(A.average_bucket, " / comm.world_size", ""),
+        "With three ranks your gradients are three times as large.",
+    ),
+    Misconception(
+        "divided twice",
+        mutated(A.average_bucket, "comm.world_size", "comm.world_size**2"),
+        "How often do you divide by P?",
+    ),
+    Misconception("one message a parameter", one_message_each, "How many tensors did you all-reduce for one bucket?"),
+    Misconception(
+        "leaves missing ones out",
+        lambda parameters, *rest: A.average_bucket([p for p in parameters if p.grad is not None], *rest),
+        "A rank without a gradient brings a shorter tensor than the others. What would a zero do?",
+    ),
+    Misconception(
+        "missing ones stay missing",
+        missing_stay_missing,
+        "The other ranks step by the mean. What does this rank step by?",
+    ),
+    Misconception(
+        "mean of those that have one",
+        mean_of_those_present,
+        "One process on the whole batch: what do the examples add that do not reach a parameter, and are they counted?",
+    ),
+]
+
+
+# ---- DataParallel ----------------------------------------------------------------------------------------------------
+
+ALL_STATE, TAKES = "(*model.parameters(), *model.buffers())", "handle.wait() / self.comm.world_size"
+READY, SENDS = "self.ready.add(parameter)", "            self._send_what_is_ready()"
+QUIET, ENDS = "        self.sync = False\n", "            self.sync = True"
+ALL_READY = "self.ready = {p for bucket in self.buckets for p in bucket}"
+
+
+def adds_gradients(parameters, flat):
+    own = [0.0 if p.grad is None else p.grad for p in parameters]
+    set_gradients(parameters, flat)
+    for p, mine in zip(parameters, own, strict=True):
+        p.grad = p.grad + mine
+
+
+class AsTheyFill(A.DataParallel):
+    """Whatever bucket is full leaves, out of turn, and no other; results go to where they belong."""
+
+    def __init__(self, model, comm, buckets, broadcast, start_all_reduce):
+        super().__init__(model, comm, buckets, broadcast, start_all_reduce)
+        self.given, self.buckets = [tuple(bucket) for bucket in buckets], []
+
+    def _send_what_is_ready(self):
+        for bucket in self.given:
+            if self.ready.issuperset(bucket) and not any(bucket is sent for sent in self.buckets):
+                self.buckets.append(bucket)
+                super()._send_what_is_ready()
+
+    def finish(self):
+        super().finish()
+        self.buckets = []
+
+
+class NoSyncForgets(A.DataParallel):
+    """Gradients of the passes inside are dropped."""
+
+    @contextlib.contextmanager
+    def no_sync(self):
+        with super().no_sync():
+            yield
+        for bucket in self.buckets:
+            for p in bucket:
+                p.grad = None
+
+
+mis_replicated = wrong(A.DataParallel)
+DATA_PARALLEL = [
+    mis_replicated(
+        "no broadcast",
+        "Print a weight on two ranks before the first step. Are they the same?",
+        f"tensor in {ALL_STATE}",
+        "tensor in ()",
+    ),
+    mis_replicated(
+        "buffers stay",
+        "Parameters are equal. What else does a model keep that a forward pass reads?",
+        ALL_STATE,
+        "model.parameters()",
+    ),
+    mis_replicated(
+        "what is not saved stays",
+        "`state_dict` lists what is saved with a model. Which buffers does a forward pass read that are not saved?",
+        ALL_STATE,
+        "model.state_dict().values()",
+    ),
+    mis_replicated(
+        "frozen ones stay",
+        "A frozen layer is never updated. Does the forward pass read it?",
+        "*model.parameters()",
+        "*(p for p in model.parameters() if p.requires_grad)",
+    ),
+    mis_replicated(
+        "a sum for the mean",
+        "With two ranks your gradients are twice one process's. When do you divide?",
+        TAKES,
+        "handle.wait()",
+    ),
+    mis_replicated(
+        "added to its own",
+        "Does the mean replace a rank's own gradient, or come on top?",
+        set_gradients=adds_gradients,
+    ),
+    mis_replicated(
+        "one message a parameter",
+        "How many entries has each tensor that you send, and how many a bucket?",
+        "= comm, buckets, start",
+        "= comm, [[p] for bucket in buckets for p in bucket], start",
+    ),
+    mis_replicated(
+        "everything at the end",
+        "The result is right, and the network idles throughout backward. When is the first bucket full?",
+        SENDS,
+        "            pass",
+    ),
+    mis_replicated(
+        "waits in the hook",
+        "Backward stands still while a bucket is under way. Who has to wait, and when?",
+        "self.comm))",
+        "self.comm)); self.handles[-1].wait()",
+    ),
+    mis_replicated(
+        "leaves too soon",
+        "Which gradients of the bucket are there when it leaves?",
+        READY,
+        "self.ready.update(*(bucket for bucket in self.buckets[len(self.handles) :] if parameter in bucket))",
+    ),
+    mis_replicated(
+        "one bucket at a time",
+        "One gradient may complete a bucket that a full one was waiting for. How many may leave then?",
+        "    while len",
+        "    if len",
+        "    def finish(self) -> None:\n        " + ALL_READY + "\n",
+        "    def finish(self) -> None:\n        " + ALL_READY + "\n        for _ in self.buckets[1:]:\n" + SENDS + "\n",
+    ),
+    mis_replicated(
+        "ready if there",
+        "After no_sync every parameter has a gradient. Is each of them whole when the last pass begins?",
+        READY,
+        "self.ready = {p for bucket in self.buckets for p in bucket if p.grad is not None}",
+    ),
+    mis_replicated(
+        "stays ready",
+        "The first step is right. Which gradients does yours take for whole when the second begins?",
+        "self.ready, self.handles = set(), []",
+        "self.handles = []",
+    ),
+    mis_replicated(
+        "handles are kept",
+        "The first step is right. Which handles does yours wait for in the second?",
+        "        self.ready, self.handles = set(), []",
+        "",
+    ),
+    Misconception(
+        "whichever is full",
+        AsTheyFill,
+        "Another rank's buckets may fill in another order. Which tensor will yours be added to there?",
+    ),
+    mis_replicated(
+        "what is not full never leaves",
+        "A bucket with an unused layer is never full. Who sends it, and when is it certain that nothing more comes?",
+        f"        {ALL_READY}\n        self._send_what_is_ready()\n",
+        "",
+        "self.handles, strict=True",
+        "self.handles, strict=False",
+    ),
+    mis_replicated(
+        "no_sync sends",
+        "Of several backward passes, in which one did the buckets leave? What was in them?",
+        QUIET,
+        "",
+    ),
+    mis_replicated(
+        "no_sync is a generator",
+        "A function with `yield` makes a generator. What in contextlib makes a context manager of it?",
+        "    @contextlib.contextmanager\n",
+        "",
+    ),
+    Misconception("no_sync forgets", NoSyncForgets, "What becomes of the gradients of the passes inside no_sync?"),
+    mis_replicated(
+        "no_sync never ends",
+        "What leaves during the last backward pass, after no_sync has ended?",
+        ENDS,
+        "            pass",
+    ),
+]
+
+
+# ---- the schedule ----------------------------------------------------------------------------------------------------
+
+START, END = "max([free, *(done[layer] for layer in bucket)])", "end = max(clock, free)"
+
+mis_scheduled = wrong(A.overlap_schedule)
+SCHEDULE = [
+    mis_scheduled("no overlap", "Must the first bucket wait until backward has ended?", "0.0 if overlap else ", ""),
+    mis_scheduled(
+        "all at once",
+        "Two all-reduces overlap in your schedule. How many can the link carry?",
+        START,
+        "max(done[layer] for layer in bucket)",
+        END,
+        "end = max([clock, *(stop for _, stop in spans)])",
+    ),
+    mis_scheduled(
+        "forward order",
+        "Which layer's gradient does backward reach first?",
+        "in reversed(backward)",
+        "in backward",
+        "spans[::-1]",
+        "spans",
+    ),
+    mis_scheduled(
+        "first layer suffices",
+        "Is the whole bucket there when its first layer is done?",
+        START,
+        "max(free, min(done[layer] for layer in bucket))",
+    ),
+    mis_scheduled("backward is the end", "Can the optimizer step while a bucket is under way?", END, "end = clock"),
+    mis_scheduled(
+        "the link is the end",
+        "Where nothing is sent, when has backward ended?",
+        END,
+        "end = free",
+        "clock / end if end else 1.0",
+        "clock / end",
+    ),
+    mis_scheduled(
+        "sending counts as computing",
+        "Utilisation is about the processor. Does it compute while it sends?",
+        "clock / end if",
+        "(clock + sum(reduce)) / end if",
     ),
 ]

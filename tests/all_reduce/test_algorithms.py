@@ -12,12 +12,17 @@ from mlsys_course.substrate.ranks import RankRaised, run_in_threads
 
 from .gloo_ranks import given
 
-KINDS = [*A.ALGORITHMS, "segmented ring"]
+OTHERS = {
+    "plain ring": A.ring_all_reduce,
+    "segmented ring": functools.partial(A.ring_all_reduce_, segment_bytes=16),
+    "halving_doubling, not in place": A.halving_doubling_all_reduce,
+}
+KINDS = [*A.ALGORITHMS, *OTHERS]
 WORLDS = [1, 2, 3, 4, 5, 6, 8]
 
 
 def algorithm(name: str):
-    return A.ALGORITHMS.get(name) or functools.partial(A.ring_all_reduce_, segment_bytes=16)
+    return {**A.ALGORITHMS, **OTHERS}[name]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -33,14 +38,14 @@ def test_every_rank_ends_with_the_same_bits_of_the_sum(name, world_size):
             assert all(torch.equal(x, found[0]) and x.dtype == dtype for x in found)
 
 
-@pytest.mark.parametrize("name", A.ALGORITHMS)
+@pytest.mark.parametrize("name", [*A.ALGORITHMS, "plain ring"])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6, 8])
 def test_bytes_and_messages_are_the_models(name, world_size):
     length = 48  # all these worlds divide it
     _, traffic = run_in_threads(lambda comm: algorithm(name)(torch.ones(length), comm), world_size)
-    cost, n_bytes = A.cost(name, world_size), 4 * length
+    cost, n_bytes = A.cost(name.removeprefix("plain "), world_size), 4 * length
     busiest, most = max(traffic.bytes_sent), max(traffic.messages_sent)
-    if name == "ring":
+    if name in ("ring", "plain ring"):
         assert (busiest, most) == (cost.volume * n_bytes, cost.steps)
     elif name == "naive":  # half of the steps the root receives in
         assert (busiest, most) == (cost.volume * n_bytes / 2 if world_size > 1 else 0, cost.steps // 2)
@@ -57,10 +62,11 @@ def test_hierarchical_sums_and_spares_the_slow_link(node_size, world_size):
     inputs = [given(rank, length, torch.float64) for rank in range(world_size)]
 
     def work(comm):
-        return A.hierarchical_all_reduce_(inputs[comm.rank].clone(), comm, node_size)
+        return A.hierarchical_all_reduce(inputs[comm.rank], comm, node_size)
 
-    found, traffic = run_in_threads(work, world_size)
     want = torch.stack(inputs).sum(0)
+    found, traffic = run_in_threads(work, world_size)
+    assert torch.equal(torch.stack(inputs).sum(0), want)  # what was given stays
     assert all(torch.allclose(x, want) and torch.equal(x, found[0]) for x in found)
     nodes = world_size // node_size
     for rank in range(world_size):
@@ -70,13 +76,17 @@ def test_hierarchical_sums_and_spares_the_slow_link(node_size, world_size):
 
 def test_segments_bound_a_message_and_keep_the_bytes():
     inputs = [given(rank, 101, torch.float64) for rank in range(3)]
+
+    def in_segments(comm, segment_bytes=80):
+        return A.ring_all_reduce_(inputs[comm.rank].clone(), comm, segment_bytes)
+
     whole, plain = run_in_threads(lambda comm: A.ring_all_reduce(inputs[comm.rank], comm), 3)
-    found, traffic = run_in_threads(lambda comm: A.ring_all_reduce(inputs[comm.rank], comm, 80), 3)
+    found, traffic = run_in_threads(in_segments, 3)
     assert all(map(torch.equal, whole, found))
     assert max(m.bytes for m in traffic.messages) == 80 < max(m.bytes for m in plain.messages)
     assert traffic.bytes_sent == plain.bytes_sent
     with pytest.raises(RankRaised, match="segment_bytes=4 is less than one entry of 8 bytes"):
-        run_in_threads(lambda comm: A.ring_all_reduce(inputs[comm.rank], comm, 4), 3)
+        run_in_threads(lambda comm: in_segments(comm, 4), 3)
 
 
 @pytest.mark.parametrize("name", A.ALGORITHMS)
@@ -154,11 +164,11 @@ def test_the_fit_finds_the_link_that_made_the_times():
 def test_three_layers_by_hand():
     """Backward of layers 3, 2, 1 takes 2, 3, 1; their all-reduces 4, 1, 2."""
     found = A.overlap_schedule([1, 3, 2], [4, 1, 2], [[2], [1], [0]])
-    assert found.backward == [(5, 6), (2, 5), (0, 2)]
-    assert found.buckets == [(2, 6), (6, 7), (7, 9)] and found.end == 9 and found.utilisation == pytest.approx(6 / 9)
+    assert A.backward_spans([1, 3, 2]) == [(5, 6), (2, 5), (0, 2)]
+    assert found.spans == [(2, 6), (6, 7), (7, 9)] and found.end == 9 and found.utilisation == pytest.approx(6 / 9)
     waits = A.overlap_schedule([1, 3, 2], [4, 1, 2], [[2], [1], [0]], overlap=False)
-    assert waits.buckets == [(6, 10), (10, 11), (11, 13)] and waits.utilisation == pytest.approx(6 / 13)
-    assert A.overlap_schedule([1, 3, 2], [5], [[2, 1, 0]]).buckets == [(6, 11)]
+    assert waits.spans == [(6, 10), (10, 11), (11, 13)] and waits.utilisation == pytest.approx(6 / 13)
+    assert A.overlap_schedule([1, 3, 2], [5], [[2, 1, 0]]).spans == [(6, 11)]
     assert A.overlap_schedule([], [], []).utilisation == 1.0
 
 

@@ -1,4 +1,4 @@
-"""DataParallel equals one process on the whole batch, step by step in float64; what it sends, and when."""
+"""Both kinds of DataParallel equal one process on the whole batch, step by step in float64; what is sent, and when."""
 
 import itertools
 import math
@@ -21,8 +21,8 @@ KINDS = st.sampled_from(["plain", "plain", "tied", "frozen", "unused", "sometime
 
 
 @st.composite
-def trainings(draw) -> tuple[Training, int, bool]:
-    kinds = ("plain", *draw(st.lists(KINDS, max_size=5)))
+def trainings(draw, kinds=KINDS) -> tuple[Training, int, bool]:
+    kinds = ("plain", *draw(st.lists(kinds, max_size=5)))
     world_size, micro = draw(st.integers(1, 4)), draw(st.integers(1, 2))
     part = st.integers(0, 3) if micro == 1 else st.just(2)
     parts = [tuple(draw(part) for _ in range(world_size)) for _ in range(3)]
@@ -31,10 +31,47 @@ def trainings(draw) -> tuple[Training, int, bool]:
     return training, draw(st.sampled_from([1, 64, 300, 1 << 20])), draw(st.booleans())
 
 
-def train(comm: Communicator, training: Training, bucket_bytes: int, overlap: bool, **changes):
+class Plain(A.DataParallel):
+    """The plain one, called as the other is; with ``overlap`` all-reduces are under way during backward."""
+
+    def __init__(self, model, comm, bucket_bytes, overlap, find_unused):
+        trained = [p for p in model.parameters() if p.requires_grad]
+        sizes = [p.numel() * p.element_size() for p in trained]
+        buckets = [[trained[k] for k in bucket] for bucket in A.make_buckets(sizes, bucket_bytes)]
+        self.model = model
+        super().__init__(model, comm, buckets, **({"start_all_reduce": UnderWay} if overlap else {}))
+
+    def __call__(self, x):
+        return self.model(x)
+
+    def close(self):
+        pass
+
+
+class UnderWay:
+    """Everybody has been sent to; what they send is waited for later."""
+
+    def __init__(self, flat, comm):
+        others = [rank for rank in range(comm.world_size) if rank != comm.rank]
+        for rank in others:
+            comm.send(flat, rank)
+        self.flat, self.arriving = flat, [comm.irecv(torch.empty_like(flat), rank) for rank in others]
+
+    def wait(self):
+        return self.flat + sum(one.wait() for one in self.arriving)
+
+
+def train(
+    comm: Communicator,
+    training: Training,
+    bucket_bytes: int,
+    overlap: bool,
+    kind: Any = A.DistributedDataParallel,
+    **changes,
+):
     """One rank: a model with other weights than rank 0's, parts of the batch of its own."""
     model = training.model(seed=comm.rank).to(comm.device)
-    replica = A.DataParallel(model, comm, bucket_bytes=bucket_bytes, overlap=overlap, find_unused=True, **changes)
+    replica = kind(model, comm, bucket_bytes=bucket_bytes, overlap=overlap, find_unused=True, **changes)
     optimizer, found = Normalized(model), []
     for batch, parts in zip(training.batches(), training.parts, strict=True):
         optimizer.zero_grad()
@@ -71,6 +108,27 @@ def test_it_equals_one_process_on_the_whole_batch_step_by_step(drawn):
         assert_same(found, want)
 
 
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(trainings(st.sampled_from(["plain", "tied", "frozen"])))
+def test_so_does_the_plain_one_where_all_parameters_are_used(drawn):
+    training, bucket_bytes, overlap = drawn
+
+    def work(comm):
+        return train(comm, training, bucket_bytes, overlap, kind=Plain)
+
+    for found in run_in_threads(work, len(training.parts[0]))[0]:
+        assert_same(found, one_process(training))
+
+
+def test_without_buckets_it_is_the_one_that_makes_its_own():
+    def kinds(comm):
+        model = nn.Linear(2, 2)
+        own = A.DataParallel(model, comm, bucket_bytes=8, overlap=False)
+        return type(own), len(own.buckets), type(A.DataParallel(nn.Linear(2, 2), comm, []))
+
+    assert run_in_threads(kinds, 2) == [(A.DistributedDataParallel, 2, A.DataParallel)] * 2
+
+
 def test_the_property_can_fail():
     """A sum for a mean, weights averaged for gradients: each is caught by the same comparison."""
     training = Training(("plain", "plain"), 3, ((2, 2), (2, 2), (2, 2)))
@@ -81,9 +139,30 @@ def test_the_property_can_fail():
     def nothing(flat, comm):
         return flat
 
-    alone, _ = run_in_threads(lambda comm: train(comm, training, 64, True, all_reduce_=nothing), 2)
-    with pytest.raises(AssertionError, match="step 0"):
-        assert_same(alone[0], one_process(training))
+    class NeverFinished(Plain):
+        def finish(self):
+            self.ready, self.handles = set(), []
+
+    for changes in ({"all_reduce_": nothing}, {"kind": NeverFinished}):
+        alone, _ = run_in_threads(lambda comm, changes=changes: train(comm, training, 64, True, **changes), 2)
+        with pytest.raises(AssertionError, match="step 0"):
+            assert_same(alone[0], one_process(training))
+
+
+def test_average_bucket_is_the_mean_of_one_process_with_one_message_a_step():
+    given = [[torch.full((2, 3), rank + 1.0).t(), None if rank else torch.tensor(6.0)] for rank in range(3)]
+
+    def work(comm):
+        parameters = [nn.Parameter(torch.zeros(3, 2)), nn.Parameter(torch.zeros(()))]
+        for p, grad in zip(parameters, given[comm.rank], strict=True):
+            p.grad = grad
+        A.average_bucket(parameters, comm)
+        return [p.grad for p in parameters]
+
+    results, traffic = run_in_threads(work, 3)
+    for matrix, scalar in results:
+        assert torch.equal(matrix, torch.full((3, 2), 2.0)) and torch.equal(scalar, torch.tensor(2.0))
+    assert traffic.messages_sent == [4] * 3  # one ring
 
 
 # ---- what goes over the wire, and when -------------------------------------------------------------------------------
@@ -107,7 +186,7 @@ def watched(comm, events: list, bucket_bytes: int = 256, **changes) -> Any:
     model: Any = Watched()
     for number, layer in enumerate(model.layers):
         layer.weight.register_post_accumulate_grad_hook(lambda p, k=number: events.append(f"ready {k}"))
-    started: Any = A.DataParallel(model, comm, bucket_bytes=bucket_bytes, **changes)
+    started: Any = A.DistributedDataParallel(model, comm, bucket_bytes=bucket_bytes, **changes)
     run = started._background.run
     started._background.run = lambda call: (events.append("send"), run(call))
     return started
@@ -148,28 +227,28 @@ def test_without_overlap_all_leave_at_the_end_and_the_result_is_the_same():
 @pytest.mark.parametrize("bucket_bytes, messages", [(1 << 20, 1), (512, 2), (256, 4), (1, 4)])
 def test_one_ring_for_a_bucket(bucket_bytes, messages):
     def work(comm):
-        replica = A.DataParallel(Watched(), comm, bucket_bytes=bucket_bytes)
+        replica = A.DistributedDataParallel(Watched(), comm, bucket_bytes=bucket_bytes)
         replica(torch.ones(2, 8)).sum().backward()
         replica.finish()
 
-    _, start = run_in_threads(lambda comm: A.DataParallel(Watched(), comm), 3)
+    _, start = run_in_threads(lambda comm: A.DistributedDataParallel(Watched(), comm), 3)
     _, traffic = run_in_threads(work, 3)
     assert [n - m for n, m in zip(traffic.messages_sent, start.messages_sent, strict=True)] == [4 * messages] * 3
 
 
 def test_no_sync_sends_nothing():
     def work(comm):
-        replica = A.DataParallel(Watched(), comm)
+        replica = A.DistributedDataParallel(Watched(), comm)
         with replica.no_sync():
             replica(torch.ones(2, 8)).sum().backward()
 
-    _, start = run_in_threads(lambda comm: A.DataParallel(Watched(), comm), 2)
+    _, start = run_in_threads(lambda comm: A.DistributedDataParallel(Watched(), comm), 2)
     assert run_in_threads(work, 2)[1].messages_sent == start.messages_sent
 
 
 def test_a_backward_too_many_is_an_error_and_no_wrong_sum():
     def work(comm):
-        replica = A.DataParallel(Watched(), comm)
+        replica = A.DistributedDataParallel(Watched(), comm)
         for _ in range(2):
             replica(torch.ones(2, 8)).sum().backward()
 
@@ -191,7 +270,7 @@ def test_another_model_on_a_rank_is_an_error_on_every_rank(build):
 
     def work(comm):
         try:
-            A.DataParallel(build(comm.rank), comm)
+            A.DistributedDataParallel(build(comm.rank), comm)
         except A.CollectiveError as error:
             told.append(str(error))
 
@@ -204,7 +283,7 @@ def test_an_error_in_the_background_reaches_the_step():
         raise RuntimeError("the cable is out")
 
     def work(comm):
-        replica = A.DataParallel(Watched(), comm, all_reduce_=broken)
+        replica = A.DistributedDataParallel(Watched(), comm, all_reduce_=broken)
         replica(torch.ones(2, 8)).sum().backward()
         replica.finish()
 
@@ -224,7 +303,7 @@ def with_an_average_between(comm: Communicator, steps: int, **changes) -> tuple[
     """One weight of 1, on rank r an input of r + 1; the mean loss is asked for before ``finish``, as for a log line."""
     model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
     nn.init.ones_(model.weight)
-    replica = A.DataParallel(model, comm, **changes)
+    replica = A.DistributedDataParallel(model, comm, **changes)
     gradients, losses = [], []
     for step in range(steps):
         model.zero_grad()
@@ -281,7 +360,7 @@ def test_ranks_of_one_channel_send_in_turn():
 
 def test_a_rank_that_never_sends_its_buckets_is_a_deadlock_at_once():
     def work(comm):
-        replica = A.DataParallel(Watched(), comm)
+        replica = A.DistributedDataParallel(Watched(), comm)
         if comm.rank == 0:
             replica(torch.ones(2, 8)).sum().backward()
             replica.finish()
@@ -312,7 +391,7 @@ def test_a_bucket_has_one_dtype():
 
 def test_threads_end_with_close():
     def work(comm):
-        replica: Any = A.DataParallel(Watched(), comm)
+        replica: Any = A.DistributedDataParallel(Watched(), comm)
         replica(torch.ones(2, 8)).sum().backward()
         replica.finish()
         replica.close()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from mlsys_course.all_reduce import DataParallel
+from mlsys_course.all_reduce import DistributedDataParallel
 from mlsys_course.all_reduce.collectives import CollectiveError
 from mlsys_course.substrate.ranks import of_process_group, run_in_threads
 
@@ -19,9 +19,8 @@ PROGRAM = """
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from mlsys_course.all_reduce import DataParallel, all_reduce
+from mlsys_course.all_reduce import DistributedDataParallel, all_reduce
 from mlsys_course.substrate.ranks import of_process_group
 
 dist.init_process_group("gloo")
@@ -29,7 +28,8 @@ comm = of_process_group()
 torch.manual_seed(comm.rank)  # both start with rank 0's
 ours, theirs = (nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2)).double() for _ in range(2))
 ours.load_state_dict(theirs.state_dict())
-replica, peer = DataParallel(ours, comm, bucket_bytes=100), DistributedDataParallel(theirs)
+replica = DistributedDataParallel(ours, comm, bucket_bytes=100)
+peer = nn.parallel.DistributedDataParallel(theirs)
 for step in range(3):
     x = torch.randn(4, 6, dtype=torch.float64)
     for p in (*ours.parameters(), *theirs.parameters()):
@@ -74,13 +74,13 @@ def on_two_threads(check) -> list:
 @pytest.mark.parametrize("comm", [None, torch.distributed, "world"], ids=["None", "torch.distributed", "a name"])
 def test_what_is_no_communicator_is_refused_with_the_way_to_one(comm):
     with pytest.raises(TypeError, match=r"of_process_group\(\) for processes of torchrun"):
-        DataParallel(nn.Linear(2, 2), comm)
+        DistributedDataParallel(nn.Linear(2, 2), comm)
 
 
 def test_a_model_that_is_let_go_of_is_freed_without_close():
     def check(comm) -> list:
         model = nn.Linear(3, 3)
-        replica = DataParallel(model, comm)
+        replica = DistributedDataParallel(model, comm)
         replica(torch.ones(2, 3)).sum().backward()
         replica.finish()
         return [weakref.ref(model), weakref.ref(model.weight), weakref.ref(replica)]
@@ -94,7 +94,7 @@ def test_without_its_wrapper_a_model_is_an_ordinary_one():
     def check(comm) -> float:
         model = nn.Linear(1, 1, bias=False)
         nn.init.ones_(model.weight)
-        DataParallel(model, comm)
+        DistributedDataParallel(model, comm)
         gc.collect()
         for _ in range(2):  # a second backward before finish() would be refused
             model(torch.full((1, 1), float(comm.rank))).sum().backward()
@@ -109,7 +109,7 @@ def test_gradients_that_fit_no_bucket_are_refused():
         said = []
         for model, x, graph in ((nn.Linear(2, 2), torch.ones(1, 2), True),
                                 (nn.Embedding(4, 2, sparse=True), torch.tensor([1, 3]), False)):  # fmt: skip
-            replica = DataParallel(model, comm)
+            replica = DistributedDataParallel(model, comm)
             with pytest.raises(CollectiveError) as raised:
                 replica(x).pow(2).sum().backward(create_graph=graph)
             said.append(str(raised.value))

@@ -23,7 +23,8 @@ def backend(request) -> str:
 
 def every_algorithm(comm, lengths):
     """What ours and torch's all_reduce say, by algorithm and length."""
-    ways = {**A.ALGORITHMS, "segmented ring": functools.partial(A.ring_all_reduce_, segment_bytes=64)}
+    segmented = functools.partial(A.ring_all_reduce_, segment_bytes=64)
+    ways = {**A.ALGORITHMS, "plain ring": A.ring_all_reduce, "segmented ring": segmented}
     found = []
     for length in lengths:
         mine = given(comm.rank, length, torch.float64).to(comm.device)
@@ -55,13 +56,13 @@ def both_ways(comm):
     found = []
     for wrap in (
         torch.nn.parallel.DistributedDataParallel,
-        lambda model: A.DataParallel(model, comm, bucket_bytes=512),
+        lambda model: A.DistributedDataParallel(model, comm, bucket_bytes=512),
     ):
         model = Training(("plain", "plain"), 6, ()).model(seed=comm.rank).to(comm.device)
         replica = wrap(model)
         x = given(comm.rank, 24, torch.float64).view(4, 6).to(comm.device)
         replica(x).pow(2).sum().backward()
-        if isinstance(replica, A.DataParallel):
+        if isinstance(replica, A.DistributedDataParallel):
             replica.finish()
         found.append([p.grad.cpu() for p in model.parameters()])
     return found

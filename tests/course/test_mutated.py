@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from autograder.errors import CourseError
-from autograder.mutated import mutated
+from autograder.mutated import mutated, wrong
 from mlsys_course.foundations import softmax
 
 SOURCE = '''
@@ -101,3 +101,17 @@ def test_what_would_change_nothing_or_another_place_is_said(module, edits, names
 def test_of_a_component():
     wrong = mutated(softmax, "exponentials / total", "2 * exponentials / total")
     assert torch.equal(wrong(torch.zeros(2)), torch.ones(2)) and torch.equal(softmax(torch.zeros(2)), torch.ones(2) / 2)
+
+
+def test_wrong_makes_misconceptions_of_one_reference():
+    mistake = wrong(softmax)
+    made = [mistake("halved", "What do they add up to?", "exponentials / total", "exponentials / total / 2"),
+            mistake("all of it", "Which axis?", _shifted=lambda x, dim: (x.exp(), x.exp().sum(), x))]  # fmt: skip
+    assert [(one.name, one.hint) for one in made] == [
+        ("halved", "What do they add up to?"),
+        ("all of it", "Which axis?"),
+    ]
+    x = torch.zeros(2, 2)
+    assert [one.candidate(x).sum().item() for one in made] == [1.0, 1.0] and softmax(x).sum() == 2
+    with pytest.raises(CourseError, match="must once"):
+        mistake("nothing", "?", "no such text", "")

@@ -5,7 +5,14 @@ import torch
 import torch.nn.functional as F
 
 from mlsys_course import foundations as component
-from mlsys_course.foundations import BadInput, cross_entropy, log_softmax, softmax, softmax_gradient
+from mlsys_course.foundations import (
+    BadInput,
+    cross_entropy,
+    log_softmax,
+    smooth_cross_entropy,
+    softmax,
+    softmax_gradient,
+)
 from mlsys_course.substrate.dtypes import NotFloating
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -61,6 +68,7 @@ def test_loss_and_gradient_are_pytorchs(normal, dtype, smoothing, device):
     expected = F.cross_entropy(wide, labels, label_smoothing=smoothing)
     (expected_grad,) = torch.autograd.grad(expected, logits)
     loss, grad = cross_entropy(logits.detach(), labels, smoothing=smoothing)
+    torch.testing.assert_close((loss, grad), smooth_cross_entropy(logits.detach(), labels, smoothing))
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close(grad, expected_grad)
 

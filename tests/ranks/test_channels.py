@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from mlsys_course.all_reduce import DataParallel, ring_all_reduce
+from mlsys_course.all_reduce import DistributedDataParallel, ring_all_reduce
 from mlsys_course.substrate.ranks import Deadlock, run, run_in_threads, simulate
 
 
@@ -87,7 +87,7 @@ def test_a_rank_whose_other_thread_goes_on_is_not_stuck():
 
     def work(comm):
         model = torch.nn.Linear(2, 2)
-        replica = DataParallel(model, comm)
+        replica = DistributedDataParallel(model, comm)
         if comm.rank == 0:
             model(torch.ones(1, 2)).sum().backward()  # its bucket is under way now
             time.sleep(0.5)

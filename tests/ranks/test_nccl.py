@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from mlsys_course.all_reduce import DataParallel, ring_all_reduce
+from mlsys_course.all_reduce import DistributedDataParallel, ring_all_reduce
 from mlsys_course.substrate.ranks import Mismatch, RankDied, RankRaised, RanksLate, run
 
 pytestmark = pytest.mark.gpu(2)
@@ -64,7 +64,7 @@ def averages_between(comm, steps):
     """One weight, whose gradient is 5 (r + 1); the mean loss is asked for between backward and ``finish``."""
     model = torch.nn.Linear(1, 1, bias=False).to(comm.device)
     torch.nn.init.ones_(model.weight)
-    replica, found = DataParallel(model, comm), []
+    replica, found = DistributedDataParallel(model, comm), []
     for _ in range(steps):
         model.zero_grad()
         loss = (replica(torch.full((1, 1), comm.rank + 1.0, device=comm.device)) * 5).sum()

@@ -38,6 +38,14 @@ def test_loss_equals_torch_forward_and_backward(dtype, padding, device, normal):
     assert_close(torch.autograd.grad(found, logits), torch.autograd.grad(want, logits))
 
 
+def test_teacher_forced_loss_is_torchs_on_the_shifted_words(normal):
+    table, target = normal(9, 9), torch.tensor([[5, 6, 7], [8, 0, 0]])
+    found = jaxtyped(typechecker=beartype)(component.teacher_forced_loss)(
+        lambda read: table[read], target, START, END, PADDING
+    )
+    assert_close(found, F.cross_entropy(table[[1, 5, 6, 7, 1, 8]], torch.tensor([5, 6, 7, 2, 8, 2])))
+
+
 def test_loss_weighs_tokens_alike_and_ignores_padding(normal):
     logits, labels = normal(2, 4, 7), torch.tensor([[1, 2, 3, 4], [5, 0, 0, 0]])
     total = 4 * sequence_loss(logits[:1], labels[:1], PADDING) + sequence_loss(logits[1:], labels[1:], PADDING)

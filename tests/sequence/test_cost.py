@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlsys_course.sequence import attend, attention_cost, crossover, recurrent_cost, rnn
+from mlsys_course.sequence import attention_context, attention_cost, crossover, recurrent_cost, rnn
 
 
 def counted(work):
@@ -17,7 +17,7 @@ def counted(work):
 def test_flops_are_those_of_a_live_layer(n, d):
     x, w = torch.randn(1, n, d), torch.randn(d, d)
     assert recurrent_cost(n, d).flops == counted(lambda: rnn(x, x[:, 0], w, w, w[0]))
-    assert attention_cost(n, d).flops == counted(lambda: attend(x, x))
+    assert attention_cost(n, d).flops == counted(lambda: attention_context(x, x))
 
 
 def test_steps_and_crossover():

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.testing import assert_close
 
 from mlsys_course import sequence as component
-from mlsys_course.sequence import length_mask, rnn
+from mlsys_course.sequence import length_mask
 
 lstm_cell = jaxtyped(typechecker=beartype)(component.lstm_cell)
 lstm = jaxtyped(typechecker=beartype)(component.lstm)
@@ -34,9 +34,8 @@ def weights_of(module, layer=0, backward=False):
     return w_x.T, w_h.T, b_x + b_h
 
 
-def recurrent(network, weights, *start):
-    """A function of (x, mask)."""
-    return lambda x, mask: network(x, *start, *weights, mask)
+def states_of_lstm(x, h_0, w_x, w_h, b, mask):
+    return lstm(x, h_0, torch.zeros_like(h_0), w_x, w_h, b, mask)[0]
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -70,20 +69,18 @@ def test_both_directions_equal_torch(masked, given):
     module, (x, *_) = nn.RNN(CX, C, batch_first=True, bidirectional=True, dtype=torch.float64), given()
     entering = pack_padded_sequence(x, LENGTHS, batch_first=True, enforce_sorted=False) if masked else x
     theirs, last = module(entering)
-    mask, zeros = length_mask(LENGTHS, T) if masked else None, torch.zeros(B, C, dtype=x.dtype)
+    mask = length_mask(LENGTHS, T) if masked else None
     if masked:
         theirs, _ = pad_packed_sequence(theirs, batch_first=True)
-    ways = [recurrent(rnn, weights_of(module, backward=backward), zeros) for backward in (False, True)]
-    ours = bidirectional(x, *ways, mask)
+    ours = bidirectional(x, *(weights_of(module, backward=backward) for backward in (False, True)), mask)
     assert_close(ours if mask is None else ours * mask[..., None], theirs)
     assert_close((ours[:, -1, :C], ours[:, 0, C:]), (last[0], last[1]))
 
 
 def test_layers_equal_torch(given):
     module, (x, *_) = nn.LSTM(CX, C, num_layers=3, batch_first=True, dtype=torch.float64), given()
-    zeros = torch.zeros(B, C, dtype=x.dtype)
-    layers = [recurrent(lambda *given: lstm(*given)[0], weights_of(module, n), zeros, zeros) for n in range(3)]
-    assert_close(multi_layer(x, layers), module(x)[0])
+    layers = [weights_of(module, n) for n in range(3)]
+    assert_close(multi_layer(x, layers, rnn=states_of_lstm), module(x)[0])
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])

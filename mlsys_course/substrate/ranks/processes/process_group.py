@@ -34,7 +34,7 @@ def of_process_group(device: torch.device | str | None = None) -> Communicator:
     is no group, ValueError where its backend carries no messages on ``device``.
 
     >>> dist.init_process_group("gloo")          # in each process that torchrun or mp.spawn has started
-    >>> replica = DataParallel(model, of_process_group())
+    >>> replica = DistributedDataParallel(model, of_process_group())
     """
     if not dist.is_initialized():
         raise RuntimeError("no process group here; call torch.distributed.init_process_group first, on every rank")

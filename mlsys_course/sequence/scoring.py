@@ -62,6 +62,26 @@ def additive_score(
     return torch.tanh(pairs) @ v
 
 
+def scores(
+    kind: str, s: Float[Tensor, "*batch T Ds"], h: Float[Tensor, "*batch S Dh"], *weights: Tensor
+) -> Float[Tensor, "*batch T S"]:
+    """One of the four by its ``kind``: "dot", "multiplicative", "reduced" or "additive", with its weights in order.
+
+    Raises ValueError for another kind, or widths that do not fit. Lab 1, exercise ``scores``.
+    """
+    if kind not in SCORES:
+        raise ValueError(f"kind={kind!r}; choose one of {', '.join(SCORES)}")
+    return SCORES[kind](s, h, *weights)
+
+
+SCORES = {
+    "dot": dot_product_score,
+    "multiplicative": multiplicative_score,
+    "reduced": reduced_rank_score,
+    "additive": additive_score,
+}
+
+
 def score_parameters(d_s: int, d_h: int, rank: int, width: int) -> dict[str, int | None]:
     """How many numbers each score learns; None for a dot product of unequal widths, which there is not.
 
