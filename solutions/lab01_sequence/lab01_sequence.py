@@ -8,7 +8,7 @@
 #
 # **Time** six to eight hours; with the extensions two more. **Before this** lab 0: softmax, one-hot vectors and
 # embeddings, a network's backward pass by hand. **Points** 100: eight functions (92), a choice (3), an open question
-# (5). Five *extensions* bring up to 20 more; nothing in the lab or in later ones needs them.
+# (5). Five *extensions* are a bonus; nothing in the lab or in later ones needs them.
 #
 # **Conventions.** B batch (sequences side by side), T time, S source time, V vocabulary, C the width of a state, Cx the
 # width of what a step reads. Where lecture notes leave something open, we hold to this:

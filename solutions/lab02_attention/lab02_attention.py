@@ -8,7 +8,7 @@
 #
 # **Time** six to eight hours; with the extensions two more. **Before this** labs 0 and 1: matrix products, softmax,
 # attention over an encoder's states. **Points** 100: eight functions (92), a choice (3), an open question (5). Six
-# *extensions* bring up to 20 more; nothing in the lab or in later ones needs them.
+# *extensions* are a bonus; nothing in the lab or in later ones needs them.
 #
 # **Conventions.** B batch, T time (queries), S source time (keys), C channels, H heads, K key-value heads, D head
 # width. Where lecture notes disagree, we hold to this:

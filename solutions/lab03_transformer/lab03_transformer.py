@@ -6,7 +6,7 @@
 # real text. Everything that later labs count, shard, checkpoint and fuse is in here.
 #
 # **Time** six to eight hours. **Before this** lab 2: attention, masks, positions. **Points** 100: eight exercises (92),
-# a choice (3), an open question (5); two extensions bring 14 more.
+# a choice (3), an open question (5); two extensions are a bonus.
 #
 # **Conventions.** B batch, T time, S source time, C channels (the model's width), F the width inside a feed-forward
 # network, H heads, D head width, V vocabulary. Rows are tokens: $y = xW + b$. Where lecture notes disagree:
