@@ -10,21 +10,18 @@ from .operators import DETACHED, REMEMBERED, WRITTEN
 
 
 class Helpers:
-    """For one mutant: ``acted`` once anything was done.
+    """For one mutant: ``acted`` once anything was done."""
 
-    Where the cases ask for gradients, a tensor that has none is a constant; where they do not, it might have one.
-    """
-
-    def __init__(self, differentiated: bool) -> None:
-        self.acted, self.differentiated = False, differentiated
+    def __init__(self) -> None:
+        self.acted = False
 
     def names(self) -> dict[str, Callable]:
         """By the names that mutants use."""
         return {DETACHED: self.detached, REMEMBERED: self.remembered, WRITTEN: self.written}
 
     def detached(self, x: Any) -> Any:
-        """Without its gradient, where it could have one."""
-        if not isinstance(x, Tensor) or not x.is_floating_point() or (self.differentiated and not x.requires_grad):
+        """Without its gradient, where it has one."""
+        if not isinstance(x, Tensor) or not x.requires_grad:
             return x
         self.acted = True
         return x.detach()

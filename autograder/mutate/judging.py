@@ -16,7 +16,6 @@ from typing import Any
 from mlsys_course.desk.check import Specification
 from mlsys_course.desk.check.meter import run_measured
 from mlsys_course.desk.check.settings import as_the_lab_says
-from mlsys_course.desk.check.tree import leaves
 from mlsys_course.desk.check.verdict import judge_case
 
 from ..build.notebook import render
@@ -95,7 +94,7 @@ class _Bench:
             for cell in cells[:place]:
                 if cell.kind in ("code", "exercise") and not cell.markdown:
                     exec(compile(cell.source, f"<{cell.id or 'code'}>", "exec"), self.names)
-        self.most_lines, self.lines, self.differentiated = sys.maxsize, 0, False
+        self.most_lines, self.lines = sys.maxsize, 0
         if self.end_of(self.cell.source) != SURVIVED:
             raise CourseError(f"{lab.stem}, {exercise.id}: the solution does not pass; call mlsys build {lab.stem}")
         self.most_lines = LINES[0] * self.lines + LINES[1]
@@ -133,7 +132,7 @@ class _Bench:
 
     def end_of(self, source: str) -> int:
         """CAUGHT where what the cell then defines does not earn all points."""
-        helpers = Helpers(self.differentiated)
+        helpers = Helpers()
         names = {**self.names, **helpers.names()}
         exec(compile(source, MUTANT, "exec"), names)
         candidate = eval(self.candidate, names)
@@ -149,7 +148,6 @@ class _Bench:
         parts = {name: part.reference for name, part in self.exercise.parts.items()}
         with as_the_lab_says():
             outcome = run_measured(self.driver, candidate, case.inputs, case.limits, parts=parts, **watch)
-        self.differentiated |= any("grad" in path for path, _ in leaves(outcome.outputs))
         return judge_case(one, case, outcome, self.driver).ok
 
 

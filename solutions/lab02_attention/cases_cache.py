@@ -14,7 +14,7 @@ BF16 = torch.bfloat16
 
 
 def cached_attention(draw: Draw) -> Sequence[Given]:
-    B, K, D = draw.integer(2, 3), draw.choice([2, 3]), draw.choice([4, 6])
+    B, K, D = draw.integer(2, 3), draw.choice([2, 3]), draw.choice([8, 10])  # more than there are heads
     H, S = 2 * K, draw.integer(4, 6)
 
     def inputs(*pieces: int, past: int = 0, **changed: Any) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def cases(draw: Draw) -> list[Given]:
             steps(draw, "g" * interval + "+" + "g" * (interval - 1) + "g+" + "g" * interval),
             resume_at=interval + 2,
         ),
+        case("what is not given", "growth", scale, {"growth_interval": 2}, steps(draw, "gg+gg")),
     ]
 
 

@@ -7,6 +7,8 @@ import torch
 
 from mlsys_course.desk.check import Tree, driver
 
+DEFAULTS = {"initial_scale": 2.0**16, "growth_factor": 2.0, "backoff_factor": 0.5}
+
 
 def training_step(scaler, step, dtype, unit):
     """One step of mixed precision around ``scaler``, and what can be seen of it."""
@@ -26,7 +28,7 @@ def training_step(scaler, step, dtype, unit):
 
 def stays_a_power_of_two(inputs: Tree, outputs: Tree) -> str | None:
     """With factors that are powers of two, scaling changes exponents only and costs no precision."""
-    settings = inputs["settings"]
+    settings = {**DEFAULTS, **inputs["settings"]}
     if any(math.frexp(settings[name])[0] != 0.5 for name in ("initial_scale", "growth_factor", "backoff_factor")):
         return None
     for number, scale in enumerate(outputs.get("loss_scale", [])):

@@ -58,9 +58,9 @@ def lab(tmp_path_factory):
 
 def test_cases_catch_the_mutants_of_a_lab(lab):
     (found,) = scores(lab, "times")
-    factor = lab.variants["factor"]  # large: one more or less is within the tolerance; and no case asks for a gradient
-    slip = [f"product = x * {factor + 1}", f"product = x * {factor - 1}", f"product = _detached(x) * {factor}"]
-    assert found.tried > 5 and {mutant.now for mutant in found.survivors} <= set(slip)
+    factor = lab.variants["factor"]  # large: one more or less is within the tolerance
+    slip = [f"product = x * {factor + 1}", f"product = x * {factor - 1}"]
+    assert found.tried > 4 and {mutant.now for mutant in found.survivors} <= set(slip)
 
 
 def test_what_slips_past_is_shown_and_what_is_named_equivalent_is_not(lab, monkeypatch):
@@ -94,11 +94,10 @@ def test_an_equivalent_one_needs_an_argument(tmp_path):
 def test_what_could_not_act_is_no_mutant():
     import torch
 
-    constant, weight = torch.ones(2), torch.ones(2, requires_grad=True)
-    for differentiated, x, acts in ((True, constant, False), (True, weight, True), (False, constant, True)):
-        helpers = Helpers(differentiated)
-        assert not helpers.detached(x).requires_grad and helpers.acted is acts
-    helpers = Helpers(True)
+    for x, acts in ((torch.ones(2), False), (torch.ones(2, requires_grad=True), True), (3, False)):
+        helpers = Helpers()
+        assert not getattr(helpers.detached(x), "requires_grad", False) and helpers.acted is acts
+    helpers = Helpers()
     assert helpers.written(0, "x")(lambda x: x)(3) == 3 and not helpers.acted
     x = torch.zeros(2)
     helpers.written(0, "x")(lambda x: None)(x=x)
