@@ -104,7 +104,7 @@ def grade(
     stem = course.stem(lab)
     check_folder(into or submitted.resolve().parent)
     from .grade.run import grade as grade_lab
-    from .grade.run import write_csv
+    from .grade.sheet import write_csv
     from .grade.table import closing_lines, protections_line, results_table
 
     with machine_trouble(), progress_bar() as bar:
@@ -155,6 +155,8 @@ def feedback(
         students = recorder.students()
         if not students:
             raise CourseError(f"no graded submission of {stem} in {into.resolve() / 'gradebook.db'}; grade first")
+        recorder.follow(course.plan)
+        recorder.announce(course.plan)
         problems = write_pages(recorder, course, bar.track(students, description=f"feedback on {stem}"))
     console.print(f"{len(students) - len(problems)} pages in {into.resolve() / 'feedback'}", highlight=False)
     for student, problem in problems.items():

@@ -49,7 +49,7 @@ def test_the_page_fits_a_laptop_in_the_notebooks_order(course, tmp_path, scheme)
         page.goto(path.as_uri())
         wide, room = page.evaluate(WIDEST)
         assert wide <= room and page.evaluate(WHOLE)
-        assert page.locator(".students thead th").all_inner_texts() == ["student", *names, "total"]
+        assert page.locator(".students thead th").all_inner_texts() == ["student", "total", *names]
         assert page.evaluate(FAINT) == []
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
