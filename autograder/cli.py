@@ -75,14 +75,17 @@ def collect(
     for row in found:
         if row.remark:
             console.print(f"[yellow]{escape(row.file)}:[/] {escape(row.remark)}", highlight=False, soft_wrap=True)
-    left = len(found) - len(taken)
+    stray = sum(row.stray for row in found)
+    left = len(found) - len(taken) - stray
+    said = f", {left} not: see above" if left else ""
+    said += f", {stray} left aside" if stray else ""
     console.print(
-        f"{len(taken)} collected{f', {left} not: see above' if left else ''}; next: mlsys grade LAB --submitted {into}",
+        f"{len(taken)} collected{said}; next: mlsys grade LAB --submitted {into}",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
-    raise typer.Exit(0 if found and not left else 1)
+    raise typer.Exit(0 if taken and not left else 1)
 
 
 def grade(

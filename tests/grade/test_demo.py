@@ -48,9 +48,9 @@ def test_the_table_is_right_for_each_submission(demo, course):
     everything = table(demo)
     assert list(everything[0])[:8] == ["student", "lab", "exercise", "score", "max_score", "status", "hint", "kind"]
     rows = [row for row in everything if row["kind"] != "open"]
-    waiting = [row for row in everything if row["kind"] == "open"]
-    assert len(waiting) == len(MEMBERS)
-    assert {(row["score"], row["of"], row["waits"]) for row in waiting} == {("", "100", waiting[0]["exercise"])}
+    asked = [row for row in everything if row["kind"] == "open"]
+    assert len(asked) == len(MEMBERS)
+    assert {(row["score"], row["status"], row["of"], row["waits"]) for row in asked} == {("0", "left blank", "100", "")}
     assert len(rows) == 15 * len(MEMBERS)
     for row in rows:
         expected = expected_status(MEMBERS[row["student"]], row["exercise"])
