@@ -25,7 +25,7 @@ def add_commands(app: typer.Typer) -> None:
         (mutate, "mlsys mutate lab02 attention"),
         (release, "mlsys release lab02"),
         (collect, "mlsys collect inbox --into submitted"),
-        (grade, "mlsys grade lab02 --submitted submitted --csv grades.csv"),
+        (grade, "mlsys grade lab02 --submitted submitted --csv points.csv"),
         (feedback, "mlsys feedback lab02 --into ."),
         (exercises, "mlsys exercises --json"),
         (demo, "mlsys demo"),

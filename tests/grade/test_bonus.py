@@ -132,8 +132,8 @@ def test_every_place_says_the_same(lab, in_process, monkeypatch, tmp_path):
     said = io.StringIO()
     Console(file=said, width=200).print(results_table(STEM, list(rows.values())))
     assert re.findall(r"\d+/5", said.getvalue()) == ["24/5", "19/5", "20/5", "0/5"]
-    write_csv(tmp_path / "grades.csv", STEM, list(rows.values()))
-    lines = list(csv.DictReader((tmp_path / "grades.csv").read_text().splitlines()))
+    write_csv(tmp_path / "points.csv", STEM, list(rows.values()))
+    lines = list(csv.DictReader((tmp_path / "points.csv").read_text().splitlines()))
     scored = [r for r in lines if r["student"] == "ada" and r["kind"] != "open"]
     added = [(r["exercise"], r["kind"], float(r["score"]), float(r["max_score"])) for r in scored]
     assert sorted(added) == [("second", "extension", 15, 0), ("third", "extension", 5, 0), ("times", "core", 4, 4)]

@@ -40,7 +40,7 @@ def recorded(demo: Path) -> dict[tuple[str, str], float]:
 
 
 def table(demo: Path) -> list[dict]:
-    with (demo / "grades.csv").open(newline="") as file:
+    with (demo / "points.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 

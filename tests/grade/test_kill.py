@@ -73,7 +73,7 @@ def assert_all_in_order(here: Path, earlier: dict[str, Entry], set_aside: Path |
     assert {name: entry.scores["times"]["score"] for name, entry in now.items()} == {
         "ann": 4, "bob": 0, "cleo": 0, "dan": 4
     }  # fmt: skip
-    rows = (here / "grades.csv").read_text().splitlines()
+    rows = (here / "points.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows[1::2]] == list(STUDENTS)
     for name in STUDENTS:
         paths = [path for path in (here / "course").rglob("*") if path.is_file() and name in path.parts]

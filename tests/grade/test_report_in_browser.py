@@ -19,6 +19,12 @@ LAB = "lab02_attention"
 STATUSES = ["ok", "unreadable", "forbidden", "timeout", "missing", "wrong", "crashed"]
 WHOLE = """() => [...document.querySelectorAll('.scroll')].every(e => e.scrollWidth <= e.clientWidth + 1)"""
 
+ON_TOP = """cell => {
+  cell.scrollIntoView({block: 'nearest', inline: 'nearest'});
+  const now = cell.getBoundingClientRect();
+  return cell.contains(document.elementFromPoint(now.x + now.width / 2, now.y + now.height - 4));
+}"""
+
 
 def entry(student: str, names: list[str], number: int) -> Entry:
     told = {}
@@ -54,4 +60,20 @@ def test_the_page_fits_a_laptop_in_the_notebooks_order(course, tmp_path, scheme)
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
         page.screenshot(path=str(tmp_path / f"report-{scheme}.png"), full_page=True)
+        browser.close()
+
+
+def test_name_and_total_stay_in_sight_on_a_narrow_screen(tmp_path):
+    names = [f"an_exercise_{n}" for n in range(20)]
+    path = write_report(tmp_path, LAB, [entry("ada", names, 0), entry("s" * 64, names, 1)], names)
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium(), args=list(QUIET))
+        page = browser.new_page(viewport={"width": 1000, "height": 700})
+        page.goto(path.as_uri())
+        for left in (0, 300):
+            page.evaluate("left => document.querySelectorAll('.scroll')[1].scrollLeft = left", left)
+            for cell in page.locator("td.who, td.total, th.who, th.total").all():
+                box = cell.bounding_box()
+                assert box and box["x"] >= 0 and box["x"] + box["width"] <= 300
+                assert cell.evaluate(ON_TOP)
         browser.close()
