@@ -22,7 +22,8 @@ WHOLE = """() => [...document.querySelectorAll('.scroll')].every(e => e.scrollWi
 ON_TOP = """cell => {
   cell.scrollIntoView({block: 'nearest', inline: 'nearest'});
   const now = cell.getBoundingClientRect();
-  return cell.contains(document.elementFromPoint(now.x + now.width / 2, now.y + now.height - 4));
+  const tops = [...Array(9).keys()].map(n => [now.x + now.width * (n + 1) / 10, now.y + now.height - 12]);
+  return tops.every(([x, y]) => cell.contains(document.elementFromPoint(x, y)));
 }"""
 
 
