@@ -40,7 +40,7 @@ def closing_lines(rows: Sequence[Row], into: Path) -> Iterator[str]:
         since = f"[yellow]{count} of them before the lab changed[/] ({outdated})"
         yield f"{since}: --regrade grades them again and says what changes"
     if same := sum(row.same for row in rows):
-        yield f"{same} of {len(rows)} were graded again, and nothing changed"
+        yield f"{same} of {len(rows)} were graded again, and nothing that the machine gave has changed"
     if waiting := sum(bool(row.grades.waiting) for row in rows):
         yield (
             f"{waiting} of {len(rows)} wait for a person: `jupyter lab` in {escape(str(into))}, there the Formgrader, "

@@ -113,7 +113,7 @@ def test_every_place_says_the_final_total(desk):
         said = desk.terminal(rows, 160)
         assert said.count("times: a person's 3/4 stands; the machine gave 4 (ok)") == 2
         assert said.count("why: 0.5/1 by a person") == 2 and "wait for a person" not in said
-        assert ("3 of 3 were graded again, and nothing changed" in said) == regrade
+        assert ("3 of 3 were graded again, and nothing that the machine gave has changed" in said) == regrade
         assert (
             "s 3/4 stands; the machine gave 4" in desk.report()["ada"][-1] and "3 by a person" in desk.report()["ada"]
         )
