@@ -25,7 +25,7 @@ def add_commands(app: typer.Typer) -> None:
         (mutate, "mlsys mutate lab02 attention"),
         (release, "mlsys release lab02"),
         (collect, "mlsys collect inbox --into submitted"),
-        (grade, "mlsys grade lab02 --submitted submitted --csv grades.csv"),
+        (grade, "mlsys grade lab02 --submitted submitted --csv points.csv"),
         (feedback, "mlsys feedback lab02 --into ."),
         (exercises, "mlsys exercises --json"),
         (demo, "mlsys demo"),
@@ -75,14 +75,17 @@ def collect(
     for row in found:
         if row.remark:
             console.print(f"[yellow]{escape(row.file)}:[/] {escape(row.remark)}", highlight=False, soft_wrap=True)
-    left = len(found) - len(taken)
+    stray = sum(row.stray for row in found)
+    left = len(found) - len(taken) - stray
+    said = f", {left} not: see above" if left else ""
+    said += f", {stray} left aside" if stray else ""
     console.print(
-        f"{len(taken)} collected{f', {left} not: see above' if left else ''}; next: mlsys grade LAB --submitted {into}",
+        f"{len(taken)} collected{said}; next: mlsys grade LAB --submitted {into}",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
-    raise typer.Exit(0 if found and not left else 1)
+    raise typer.Exit(0 if taken and not left else 1)
 
 
 def grade(
@@ -104,7 +107,7 @@ def grade(
     stem = course.stem(lab)
     check_folder(into or submitted.resolve().parent)
     from .grade.run import grade as grade_lab
-    from .grade.run import write_csv
+    from .grade.sheet import write_csv
     from .grade.table import closing_lines, protections_line, results_table
 
     with machine_trouble(), progress_bar() as bar:
@@ -155,6 +158,8 @@ def feedback(
         students = recorder.students()
         if not students:
             raise CourseError(f"no graded submission of {stem} in {into.resolve() / 'gradebook.db'}; grade first")
+        recorder.follow(course.plan)
+        recorder.announce(course.plan)
         problems = write_pages(recorder, course, bar.track(students, description=f"feedback on {stem}"))
     console.print(f"{len(students) - len(problems)} pages in {into.resolve() / 'feedback'}", highlight=False)
     for student, problem in problems.items():

@@ -13,6 +13,7 @@ from .names import NOBODY, Claim, claim_of, lab_of, no_lab, platform_name
 from .parcel import MOST_BYTES, Parcel, assembled, is_dropping, parcel_of
 
 DEEPEST = 3  # archives in archives
+NOTES = (".txt",)  # what staff and platforms lay beside hand-ins
 PACKED = (".7z", ".rar", ".gz", ".bz2", ".xz", ".tbz", ".txz", ".zst")
 
 
@@ -25,6 +26,12 @@ class Found:
     modified: float = 0.0
     parcel: Parcel | None = None
     why: str = ""
+
+    @property
+    def is_stray(self) -> bool:
+        """Whether its kind alone says that nobody meant to hand it in; a notebook saved as text is one that was."""
+        name = self.file.lower()
+        return self.parcel is None and name.endswith(NOTES) and ".ipynb" not in name.rpartition("/")[2]
 
 
 def found_in(folder: Path, labs: Collection[str]) -> Iterator[Found]:

@@ -49,6 +49,7 @@ class Collected:
     time: str = ""
     remark: str = ""
     person: str = ""  # by whose folder it came, or by whose name on a platform
+    stray: bool = False  # no hand-in by its kind, so that nothing is missing without it
 
 
 def collect(
@@ -118,7 +119,7 @@ def _opened(
         student = owners.student(found, **how)
         when = _time(found, parcel, file_times)
     except (CourseProblem, OSError) as error:
-        return Collected(name, remark=f"not collected: {error}"), None
+        return Collected(name, remark=f"not collected: {error}", stray=found.is_stray), None
     remarks = [f"left out: {', '.join(parcel.left_out[:3])}"] if parcel.left_out else []
     remarks += [f"{parcel.renamed} is taken for {parcel.lab}.ipynb"] if parcel.renamed else []
     if parcel.state == "changed":

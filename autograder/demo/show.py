@@ -10,7 +10,8 @@ import nbformat
 from ..course import Course, CourseError, load_course
 from ..grade.record import Recorder
 from ..grade.report import report_path, write_report
-from ..grade.run import Row, grade, solution_notebook, write_csv
+from ..grade.run import Row, grade, solution_notebook
+from ..grade.sheet import write_csv
 from ..grade.table import protections_line, results_table
 from ..nbgrader_config import check_folder
 from ..sandbox import Limits, probe
@@ -65,11 +66,12 @@ def run_demo(folder: Path, *, jobs: int | None = None) -> int:
             started=lambda _, s: bar.console.print(protections_line(s), highlight=False),
             progress=lambda _: bar.advance(task),
         )
-    write_csv(folder / "grades.csv", LAB, rows)
+    write_csv(folder / "points.csv", LAB, rows)
     console.print(results_table(LAB, rows, {member.name: member.did for member in members}))
     with Recorder(folder, LAB) as recorder, progress_bar() as bar:
         pages = [recorder.feedback(row.student, course) for row in bar.track(rows, description="feedback")]
-        write_report(folder, LAB, recorder.book.entries(LAB), list(rows[0].verdicts))  # again: it links to the pages
+        grades = recorder.book.grades(LAB)
+        write_report(folder, LAB, recorder.book.entries(LAB), list(rows[0].verdicts), grades)  # it links to the pages
     surprises = unexpected(members, rows)
     for line in surprises:
         console.print(f"[red]unexpected:[/] {line}", highlight=False)
@@ -96,7 +98,7 @@ def _what_next(folder: Path, pages: Sequence[Path], seconds: float) -> None:
 In {seconds:.0f} s: graded, recorded, fed back. Open next:
   {report_path(folder, LAB)}  everybody's points, logs and notebooks
   {pages[0]}  a page of feedback
-  {folder / "grades.csv"}  the table
+  {folder / "points.csv"}  the table
   {folder / "gradebook.db"}  nbgrader's gradebook: cd {folder} && nbgrader autograde {LAB} --force
   labs/{LAB}/{LAB}.ipynb  the lab as a student gets it: jupyter lab labs/{LAB}""",
         highlight=False,

@@ -6,8 +6,7 @@ a page is the same to the byte.
 """
 
 import functools
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict
 from datetime import UTC, timedelta, tzinfo
 from typing import Any
 
@@ -17,7 +16,7 @@ from nbformat import NotebookNode
 
 from ..templates import templates_of
 from .code import DARK, LIGHT, code_html, style
-from .grades import Grades, Mark
+from .grades import Grades, own_points
 from .lab_text import Asked, LabText, read_lab
 from .markdown import to_html
 from .recorded import Recorded
@@ -55,7 +54,7 @@ class Pages:
     def _exercise(self, asked: Asked, grades: Grades, recorded: Recorded) -> dict[str, Any]:
         """What the template shows of an exercise."""
         facts, source = recorded.facts(asked.id), recorded.source(asked.cell)
-        mark = _shown(grades.marks[asked.id], facts)
+        mark = own_points(grades.marks[asked.id], facts["kind"], facts.get("score", 0.0), facts.get("max_score", 0.0))
         comment = grades.comments.get(asked.cell, "")
         blank = source.strip() == asked.blank.strip()
         state = state_of(mark, facts, blank=blank, unreadable=bool(recorded.unreadable))
@@ -96,24 +95,11 @@ class Pages:
         return {"number": number, "title": plain_text(section.title), "text": text}
 
 
-def _shown(mark: Mark, facts: Mapping[str, Any]) -> Mark:
-    """An extension's own points; the gradebook has what they add."""
-    if facts["kind"] != "extension":
-        return mark
-    return replace(mark, score=mark.score if mark.by_person else facts["score"], max_score=facts["max_score"])
-
-
 def _total(grades: Grades) -> dict[str, Any]:
-    marks = grades.marks.values()
-    score, most = sum(mark.score for mark in marks if not mark.waits), sum(mark.max_score for mark in marks)
-    final = score - grades.penalty
+    total = grades.total
     return {
-        "score": score,
-        "final": final,
-        "max_score": most,
-        "bonus": sum(mark.score for mark in marks if not mark.max_score),
-        "waits": sum(mark.max_score for mark in marks if mark.waits),
-        "percent": round(100 * min(max(final / most, 0), 1)) if most else 0,
+        **asdict(total),
+        "percent": round(100 * min(max(total.final / total.max_score, 0), 1)) if total.max_score else 0,
         "late": span(timedelta(seconds=grades.seconds_late)),
     }
 

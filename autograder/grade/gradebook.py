@@ -19,6 +19,7 @@ from sqlalchemy import Column, ColumnElement, MetaData, Select, String, Table, T
 from sqlalchemy.exc import OperationalError
 from traitlets.config import Config
 
+from ..feedback.grades import Grades, everybodys_grades
 from ..fingerprint import Fingerprint
 from ..scoring.cells import grade_id
 from ..term import LatePolicy
@@ -154,13 +155,10 @@ class Book:
                 return {}
             return {grade.name: grade.auto_score for grade in notebook.grades}
 
-    def late_seconds(self, stem: str, student: str) -> float:
-        """How late the submission was, by the assignment's due date and the student's extension."""
+    def grades(self, stem: str) -> dict[str, Grades]:
+        """By student what a lab comes to: lateness, a person's grades and what waits for one among it."""
         with self.transaction() as book:
-            try:
-                return float(book.find_submission(stem, student).total_seconds_late)
-            except MissingEntry:
-                return 0.0
+            return everybodys_grades(book, stem)
 
     def follow(self, policy: LatePolicy) -> None:
         """Let lateness cost what the term says; a plugin that the configuration names goes first."""
@@ -168,17 +166,18 @@ class Book:
             self._penalties.plugin_inst.policy = policy
 
     def set_due(self, stem: str, due: datetime) -> None:
-        """When a lab is due; where that is news, penalties follow."""
+        """When a lab is due."""
         if isinstance(self._penalties.plugin_inst, CoursePolicy):
             self._penalties.plugin_inst.due = due
         with self.transaction() as book:
             assignment: Any = book.find_assignment(stem)
-            when = due.astimezone(UTC).replace(tzinfo=None)
-            if assignment.duedate == when:
-                return
-            assignment.duedate = when
-            book.db.flush()
-            for submission in book.assignment_submissions(stem):
+            assignment.duedate = due.astimezone(UTC).replace(tzinfo=None)
+
+    def renew_penalties(self, stem: str) -> None:
+        """By what is due and graded now: a date may be another, and a person may have given points since."""
+        with self.transaction() as book:
+            submissions: Any = book.assignment_submissions(stem)
+            for submission in submissions:
                 for notebook in submission.notebooks:
                     self._penalties.apply(notebook, submission.total_seconds_late, submission.student.id)
 

@@ -96,9 +96,13 @@ class Recorder:
         self.book.follow(plan.late)
 
     def announce(self, plan: Plan) -> None:
-        """Tell the gradebook when the lab is due. Where the term does not say, what is set there by hand stays."""
+        """Tell the gradebook when the lab is due, and let penalties follow.
+
+        Where the term does not say, what is set there by hand stays.
+        """
         if (due := plan.labs[self.stem].due) is not None:
             self.book.set_due(self.stem, due)
+        self.book.renew_penalties(self.stem)
 
     def generate(self, solution: nbformat.NotebookNode, edition: Path) -> None:
         """Put the assignment into the gradebook, once; again when the released notebook has changed."""

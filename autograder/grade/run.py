@@ -1,8 +1,6 @@
-"""``mlsys grade``: find, run in parallel, record in turn, take up what was interrupted, and write the table."""
+"""``mlsys grade``: find, run in parallel, record in turn, and take up what was interrupted."""
 
-import csv
 import functools
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -13,7 +11,6 @@ from typing import Any
 import nbformat
 
 from mlsys_course.desk.check import Verdict
-from mlsys_course.desk.files import write_whole
 from mlsys_course.desk.receipt import check_student
 from mlsys_course.substrate.errors import CourseProblem
 
@@ -21,10 +18,11 @@ from ..build.notebook import notebooks_of, render
 from ..build.proven import why_unproven
 from ..build.source import read_source
 from ..course import SAMPLE, Course, CourseError, Lab
+from ..feedback.grades import Grades, machine_grades
 from ..machine import trouble
 from ..sandbox import Limits, SandboxUnavailable
 from ..term.claim import claim
-from ..untrusted import for_sheet, spelt
+from ..untrusted import spelt
 from .changes import change, why_outdated
 from .evidence import evidence
 from .execute import use_session, with_results
@@ -33,10 +31,9 @@ from .handed_in import HandedIn, Submission, submissions
 from .record import Recorder, digest_of
 from .repair import repair
 from .report import write_report
-from .session import UNSAFE, Graded, Session, with_notes
+from .session import Graded, Session, with_notes
 
 NOT_GRADED = "not graded: "
-COLUMNS = ("student", "lab", "exercise", "score", "max_score", "status", "hint", "kind")
 
 
 @dataclass(frozen=True)
@@ -47,12 +44,13 @@ class Row:
     verdicts: Mapping[str, Verdict]
     problem: str = ""
     run: Mapping[str, Any] = field(default_factory=dict)  # seconds, CPU-seconds, peak of memory
-    late_seconds: float = 0.0
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     earlier: str = ""  # "known": graded by an earlier run; "outdated": and the lab has changed since
     outdated: str = ""  # what of the lab has changed since
     change: str = ""  # against an earlier grade, and why
+    same: bool = False  # graded again, to the same points
     counted: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # what each adds, to how many
+    recorded: Grades | None = None  # what the gradebook has: lateness, a person's grades
 
     def __post_init__(self) -> None:
         if not self.counted:
@@ -61,7 +59,13 @@ class Row:
 
     @property
     def score(self) -> float:
+        """By the machine alone, before lateness."""
         return sum(score for score, _ in self.counted.values())
+
+    @property
+    def grades(self) -> Grades:
+        """What counts: the gradebook's word, or what was scored where it has none."""
+        return self.recorded or machine_grades(self.student, self.counted)
 
     @property
     def graded(self) -> bool:
@@ -129,8 +133,9 @@ def grade(
             progress(row)
             rows[row.student] = row
         rows |= {row.student: row for row in run.rows(run.newer(found))}
-        write_report(recorder.root, stem, recorder.book.entries(stem), list(session.candidates))
-    return [rows[name] for name in sorted(rows)]
+        grades = recorder.book.grades(stem)
+        write_report(recorder.root, stem, recorder.book.entries(stem), list(session.candidates), grades)
+    return [replace(row, recorded=grades.get(name) if row.graded else None) for name, row in sorted(rows.items())]
 
 
 def _check_proven(course: Course, stem: str, session: Session, recorder: Recorder) -> None:
@@ -214,11 +219,10 @@ class _GradingRun:
         told = {name: dict(entry.scores[name]) for name in [*names, *(entry.scores.keys() - names)]}
         counted = {name: tuple(one.pop("counted")) for name, one in told.items()}
         verdicts = {name: Verdict(name, **one) for name, one in told.items()}
-        late = self.recorder.book.late_seconds(self.recorder.stem, entry.student)
         flags = entry.run.get("flags", {})
         outdated = self._outdated(entry)
         known = "outdated" if outdated else "known"
-        return Row(entry.student, verdicts, entry.problem, entry.run, late, flags, known, outdated, counted=counted)
+        return Row(entry.student, verdicts, entry.problem, entry.run, flags, known, outdated, counted=counted)
 
     def _outdated(self, entry: Entry | None) -> str:
         """What of the lab has changed since a grade, in words; empty where nothing has."""
@@ -262,12 +266,12 @@ class _GradingRun:
             staged = self.recorder.stage(ran.entry, ran.handed, ran.notebook, ran.log, copy=self.copy)
             self.recorder.commit(staged)
             self.recorder.publish(staged)
-            late = self.recorder.book.late_seconds(self.recorder.stem, submission.student)
         except Exception as error:  # whatever it is, it stays this submission's
             if not last and (trouble(error) or isinstance(error, SandboxUnavailable)):
                 return None
             return self._failed(submission, error)
-        return replace(ran.row, late_seconds=late, change=change(before, ran.entry, outdated))
+        said = change(before, ran.entry, outdated)
+        return replace(ran.row, change=said, same=before is not None and not said)
 
 
 def _facts(graded: Graded) -> dict[str, Any]:
@@ -291,17 +295,3 @@ def _told(verdict: Verdict) -> dict[str, Any]:
         "hints": list(verdict.hints),
         "note": verdict.note,
     }
-
-
-def write_csv(path: Path, stem: str, rows: Sequence[Row]) -> None:
-    """One line for each student and graded exercise; open questions are graded by a person, in formgrader."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for row in rows:
-        for name, v in row.verdicts.items():
-            hint = " ".join(v.hints) or ("" if v.ok else v.note)
-            hint = f"{UNSAFE} {hint}".strip() if UNSAFE in v.note and UNSAFE not in hint else hint
-            (score, most), student, said = row.counted[name], for_sheet(row.student), for_sheet(hint)
-            writer.writerow([student, stem, name, f"{score:g}", f"{most:g}", v.status, said, v.kind])
-    write_whole(path, text.getvalue())

@@ -48,7 +48,7 @@ class Graders:
 
     def start(self, here: Path, *words: str, point: str = "", sealed: bool = False) -> int:
         """Start ``mlsys grade``; its process id."""
-        command = ["grade", "00", "--submitted", "submitted", "--into", "course", "--csv", "grades.csv", "--jobs", "1"]
+        command = ["grade", "00", "--submitted", "submitted", "--into", "course", "--csv", "points.csv", "--jobs", "1"]
         return self.call(here, *command, *words, point=point, sealed=sealed)
 
     def finish(self, here: Path, *words: str, sealed: bool = False) -> str:

@@ -13,7 +13,8 @@ from autograder.build.pipeline import build
 from autograder.course import load_course
 from autograder.demo.student import Student
 from autograder.grade.record import Recorder
-from autograder.grade.run import grade, write_csv
+from autograder.grade.run import grade
+from autograder.grade.sheet import write_csv
 from autograder.grade.table import results_table
 from mlsys_course.desk.points import LabPoints, counted_at, read_points, total
 from mlsys_course.substrate.errors import CourseProblem
@@ -130,12 +131,11 @@ def test_every_place_says_the_same(lab, in_process, monkeypatch, tmp_path):
         assert all(row.earlier == ("known" if again else "") for row in rows.values())
     said = io.StringIO()
     Console(file=said, width=200).print(results_table(STEM, list(rows.values())))
-    assert re.findall(r"\d+/4", said.getvalue()) == ["24/4", "19/4", "20/4", "0/4"]
-    write_csv(tmp_path / "grades.csv", STEM, list(rows.values()))
-    lines = list(csv.DictReader((tmp_path / "grades.csv").read_text().splitlines()))
-    added = [
-        (r["exercise"], r["kind"], float(r["score"]), float(r["max_score"])) for r in lines if r["student"] == "ada"
-    ]
+    assert re.findall(r"\d+/5", said.getvalue()) == ["24/5", "19/5", "20/5", "0/5"]
+    write_csv(tmp_path / "points.csv", STEM, list(rows.values()))
+    lines = list(csv.DictReader((tmp_path / "points.csv").read_text().splitlines()))
+    scored = [r for r in lines if r["student"] == "ada" and r["kind"] != "open"]
+    added = [(r["exercise"], r["kind"], float(r["score"]), float(r["max_score"])) for r in scored]
     assert sorted(added) == [("second", "extension", 15, 0), ("third", "extension", 5, 0), ("times", "core", 4, 4)]
     with Gradebook(f"sqlite:///{into / 'gradebook.db'}") as book:
         assert book.find_assignment(STEM).max_score == 5
@@ -150,4 +150,4 @@ def test_every_place_says_the_same(lab, in_process, monkeypatch, tmp_path):
     assert "<strong>24</strong> of 5 points" in pages["ada"] and "20 are a bonus for extensions" in pages["ada"]
     assert "15&nbsp;of&nbsp;15 bonus points" in pages["ada"] and "bonus for" not in pages["dan"]
     report = (into / "report" / f"{STEM}.html").read_text()
-    assert report.count("15 bonus") == 2 and ">24<" in report
+    assert report.count("15 bonus") == 2 and ">24/5<" in report

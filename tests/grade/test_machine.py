@@ -165,7 +165,7 @@ def test_a_disk_that_fills_up_around_the_submissions_is_one_sentence(course, mon
         raise FULL
 
     graded_as(monkeypatch, FULL if place == "grading" else [])
-    monkeypatch.setattr("autograder.grade.run.write_csv", full)
+    monkeypatch.setattr("autograder.grade.sheet.write_csv", full)
     monkeypatch.setattr("autograder.grade.record.Recorder.__enter__", full)
     (course.root / "into" / "gradebook.db").touch()
     words = ("feedback", "lab00", "--into", "into") if place == "the pages" else GRADE

@@ -48,12 +48,12 @@ def test_what_the_page_says(tmp_path):
         ["exercise", "mean", "of", "full marks", "what is common among the others"],
         ["times", "2.8", "4", "1", "adds (1), shifts (1)"],
         ["sum", "0.0", "4", "0", "adds (1)"],
-        ["student", "times", "sum", "total"],
-        ["ann", "4", "0 wrong", "4"],
+        ["student", "total", "times", "sum"],
+        ["ann", "4/8", "4", "0 wrong"],
         ["ok 1.2 s, 0.5 CPU-s, 321 MiB look at sum: line 3: patches F sum: put &lt;back&gt;"],
-        ["bob &amp; co log", "1.5 wrong", "", "1.5"],
+        ["bob &amp; co log", "1.5/4", "1.5 wrong", ""],
         ["0.0 s, 0.0 CPU-s, 0 MiB No &lt;b&gt;file&lt;/b&gt;."],
-        ["cleo", "", "", "0"],
+        ["cleo", "0/0", "", ""],
         ["0.0 s, 0.0 CPU-s, 0 MiB"],
     ]  # fmt: skip
     assert re.findall(r'class="points (\w+)"', page) == ["full", "none", "some"]

@@ -19,6 +19,13 @@ LAB = "lab02_attention"
 STATUSES = ["ok", "unreadable", "forbidden", "timeout", "missing", "wrong", "crashed"]
 WHOLE = """() => [...document.querySelectorAll('.scroll')].every(e => e.scrollWidth <= e.clientWidth + 1)"""
 
+ON_TOP = """cell => {
+  cell.scrollIntoView({block: 'nearest', inline: 'nearest'});
+  const now = cell.getBoundingClientRect();
+  const tops = [...Array(9).keys()].map(n => [now.x + now.width * (n + 1) / 10, now.y + now.height - 12]);
+  return tops.every(([x, y]) => cell.contains(document.elementFromPoint(x, y)));
+}"""
+
 
 def entry(student: str, names: list[str], number: int) -> Entry:
     told = {}
@@ -49,9 +56,25 @@ def test_the_page_fits_a_laptop_in_the_notebooks_order(course, tmp_path, scheme)
         page.goto(path.as_uri())
         wide, room = page.evaluate(WIDEST)
         assert wide <= room and page.evaluate(WHOLE)
-        assert page.locator(".students thead th").all_inner_texts() == ["student", *names, "total"]
+        assert page.locator(".students thead th").all_inner_texts() == ["student", "total", *names]
         assert page.evaluate(FAINT) == []
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
         page.screenshot(path=str(tmp_path / f"report-{scheme}.png"), full_page=True)
+        browser.close()
+
+
+def test_name_and_total_stay_in_sight_on_a_narrow_screen(tmp_path):
+    names = [f"an_exercise_{n}" for n in range(20)]
+    path = write_report(tmp_path, LAB, [entry("ada", names, 0), entry("s" * 64, names, 1)], names)
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium(), args=list(QUIET))
+        page = browser.new_page(viewport={"width": 1000, "height": 700})
+        page.goto(path.as_uri())
+        for left in (0, 300):
+            page.evaluate("left => document.querySelectorAll('.scroll')[1].scrollLeft = left", left)
+            for cell in page.locator("td.who, td.total, th.who, th.total").all():
+                box = cell.bounding_box()
+                assert box and box["x"] >= 0 and box["x"] + box["width"] <= 300
+                assert cell.evaluate(ON_TOP)
         browser.close()

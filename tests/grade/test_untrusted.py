@@ -12,7 +12,8 @@ from autograder.course import load_course
 from autograder.demo.student import Student
 from autograder.grade.gradebook import Entry
 from autograder.grade.report import write_report
-from autograder.grade.run import Row, grade, write_csv
+from autograder.grade.run import Row, grade
+from autograder.grade.sheet import write_csv
 from autograder.grade.table import closing_lines, results_table
 from autograder.untrusted import PlainFormatter, for_page, for_sheet, spelt
 from mlsys_course.desk.check import Verdict
@@ -66,7 +67,7 @@ def test_a_spreadsheet_computes_nothing(text, tmp_path):
     verdict = Verdict("times", "core", "wrong", -0.5, 4.0, note=text)
     write_csv(tmp_path / "a.csv", STEM, [Row(text, {"times": verdict})])
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
-        _, (student, _, _, score, most, status, hint, _) = csv.reader(file)
+        _, (student, _, _, score, most, status, hint, *_) = csv.reader(file)
     assert student[0] in "'\ufffd" and hint[0] in "'\ufffd" and status == "wrong"
     assert (float(score), float(most)) == (-0.5, 4.0)
 
@@ -99,6 +100,6 @@ def test_who_has_no_id_is_not_graded_and_in_no_table(small_course, in_process, t
     said = shown(results_table(STEM, rows), *closing_lines(rows, tmp_path))
     assert said.replace("\n", "").isprintable() and f"{len(IDS)} of {len(IDS) + 1} were not graded" in said
     write_csv(tmp_path / "a.csv", STEM, rows)
-    assert [line.split(",")[0] for line in (tmp_path / "a.csv").read_text().splitlines()] == ["student", "ada"]
+    assert [line.split(",")[0] for line in (tmp_path / "a.csv").read_text().splitlines()] == ["student", "ada", "ada"]
     for place in ("autograded", "logs"):
         assert [path.name for path in (tmp_path / "into" / place).iterdir()] == ["ada"]

@@ -267,6 +267,26 @@ def test_a_time_that_does_not_fit_the_files_is_named_and_costs_nobody_anything(t
     assert datetime.fromisoformat(row.time) == said  # the receipt's counts: a file's may be a download's
 
 
+@pytest.mark.parametrize(("stray", "code"), [
+    ({"notes.txt": b"ask ada"}, 0),
+    ({"grace/notes.txt": b"x", ".DS_Store": b"x", "desktop.ini": b"", "Thumbs.db": b"", "__MACOSX/._a.zip": b""}, 0),
+    ({f"ada_{STEM}.ipynb.txt": b"{}"}, 1),
+    ({"notes.txt": b"", "grace/Untitled.ipynb": b"{}"}, 1),
+    ({"notes.txt": b"", "b.zip": b"cut"}, 1),
+    ({"ada/report.pdf": b""}, 1),
+])  # fmt: skip
+def test_what_is_no_hand_in_by_its_kind_is_named_and_no_error(tmp_path, stray, code):
+    app = typer.Typer()
+    add_commands(app)
+    folder = inbox(tmp_path, **{"a.zip": ADAS, **stray})
+    done = CliRunner().invoke(app, ["collect", str(folder), "--into", str(tmp_path / "submitted")])
+    assert done.exit_code == code and "1 collected" in done.output
+    assert ("1 left aside" in done.output) == any(name.endswith("notes.txt") for name in stray)
+    assert all(name in done.output for name in stray if name.endswith("notes.txt"))
+    (folder / "a.zip").unlink()
+    assert CliRunner().invoke(app, ["collect", str(folder), "--into", str(tmp_path / "other")]).exit_code == 1
+
+
 NASTY = "a\x1b[2J\x1b]0;x\x07[bold red]\u202egnp.=cmd :smile:"
 
 
@@ -276,7 +296,7 @@ def test_names_of_files_cannot_speak_to_the_terminal(tmp_path, monkeypatch):
     add_commands(app)
     folder = inbox(tmp_path, **{f"{NASTY}.zip": ADAS, f"{NASTY}.txt": b"", f"{NASTY}/{NOTEBOOK}": b"{}"})
     done = CliRunner().invoke(app, ["collect", str(folder), "--into", str(tmp_path / "submitted")])
-    assert done.exit_code == 1 and "1 collected, 2 not" in done.output
+    assert done.exit_code == 1 and "1 collected, 1 not" in done.output
     plain = re.sub(r"\s", "", done.output)
     assert plain.isprintable() and "[boldred]" in plain and "\\x1b[2J" in plain and ":smile:" in plain
     log = (tmp_path / "submitted" / ".collected" / "receipts.jsonl").read_text()
