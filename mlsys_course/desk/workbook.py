@@ -353,15 +353,26 @@ def _found(
 
     if row is None:  # the candidate's name was not defined, so the cell never reached check()
         specification = load_specification(folder, name)
-        why = "the run ended before it" if name in left else _unreached(name, cells)
-        if name in left or why.endswith(f", which stopped: {STOPPED.ename}"):
+        why = "the run ended before it" if name in left else _after_stopped(name, cells)
+        if why:
             return Found(name, "not run", 0.0, specification.max_score, why=why)
+        why = _unreached(name, cells)
         why = "not answered yet" if specification.kind == "choice" and not why.startswith("stopped") else why
         return Found(name, "missing", 0.0, specification.max_score, why=why)
     numbers = {cell.get("execution_count"): number for number, cell in cells}
     lines = [f"cell {numbers.get(count, '?')}, line {line}: {text}" for count, line, _, text in row["trace"][-1:]]
     why = "; ".join(filter(None, [row["why"], *lines, row["beside"]]))
     return Found(name, row["status"], row["score"], row["max_score"], row["hints"], why)
+
+
+def _after_stopped(name: str, cells: Sequence[tuple[int, NotebookNode]]) -> str:
+    """Of a graded cell without a result, the stopped cell before it that it may have needed, such as the imports."""
+    for number, cell in cells:
+        if grade_id(cell) == name:
+            break
+        if STOPPED in cell.get("outputs", []) and not cell.metadata.get("nbgrader", {}).get("grade"):
+            return f"{_place(number, cell)} was stopped before it"
+    return ""
 
 
 def _unreached(name: str, cells: Sequence[tuple[int, NotebookNode]]) -> str:

@@ -74,6 +74,7 @@ def test_what_needs_a_cell_that_was_stopped_has_no_result(started, edit, small_l
     edit(started, lambda n: cell_of(n, "solution-times").update(source=slow + cell_of(n, "solution-times").source))
     ran = run_notebook(started, seconds=5)
     assert [row.status for row in ran.found] == ["not run"] and ran.points == {}
+    assert ran.found[0].why == "cell 5 (import time) was stopped before it"
 
 
 def test_no_result_is_not_a_wrong_one(tmp_path):
