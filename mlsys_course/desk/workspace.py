@@ -89,7 +89,9 @@ def other_terms(folder: Path, workspace: Workspace) -> Iterator[str]:
     """A word where the workspace holds labs of several terms: old numbers do not count."""
     own = read_edition(folder).get("term")
     for other in workspace.labs():
-        term = read_edition(other).get("term")
+        term = own
+        with contextlib.suppress(DeskError):  # a damaged one is told where it is used
+            term = read_edition(other).get("term")
         if other != folder and own and term != own:
             yield f"Mind the terms: {folder.name} is of {own}, and {other.name} beside it of {term}."
 

@@ -62,6 +62,8 @@ def test_each_lab_has_the_dates_of_its_own_release_and_terms_are_told(desk, rele
     facts = {"lab": "lab01_x", "term": "next", "release": 1, "due": DUE, "timezone": "Europe/Berlin"}
     (desk.root / "lab01_x").mkdir()
     (desk.root / "lab01_x" / "edition.json").write_text(json.dumps(facts | {"syllabus": syllabus}))
+    (desk.root / "lab09_damaged").mkdir()
+    (desk.root / "lab09_damaged" / "edition.json").write_text("{")
     found = progress(desk)
     assert {r.lab: str(r.due) for r in found.rows} == {
         STEM: "2125-10-05 23:59:00+09:00",
