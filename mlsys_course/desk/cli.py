@@ -32,7 +32,7 @@ LabOrHere = Annotated[str, typer.Argument(help="A lab; default: the one whose fo
 Source = Annotated[str | None, typer.Option("--from", help="A zip, a folder or an address; default: the newest here.")]
 Install = Annotated[bool, typer.Option(help="Install the lab's mlsys_course where this environment lacks it.")]
 Seconds = Annotated[int, typer.Option(min=1, help="A cell may take so long before it is stopped.")]
-COLOURS = {"ok": "green", "missing": "yellow", "optional": "cyan"}
+COLOURS = {"ok": "green", "missing": "yellow", "not run": "yellow", "optional": "cyan"}
 
 
 @app.command(epilog="Example: mlsys start lab02 --from ~/Downloads/lab02_attention-2027-spring-r1.zip")
@@ -65,7 +65,7 @@ def check(
     folder = find_lab(lab)
     ran = run_with_progress(folder, experiments=experiments, seconds=seconds)
     console.print(check_table(folder, ran))
-    say(f"{trouble}." for trouble in ran.troubles)
+    say(ran.sentences)
     say(ran.outside)
     say(f"{part}: {whose}" for part, whose in sorted(ran.parts.items()))
     say([check_total(folder, ran), "Sealed cases and open questions are graded after you hand in."])
@@ -87,7 +87,8 @@ def run_with_progress(folder: Path, *, experiments: bool = False, seconds: int =
             seconds=seconds,
             progress=lambda i, n: status.update(f"running {folder.name}: cell {i + 1} of {n}"),
         )
-    remember(Workspace(folder.parent), folder, counted_at(folder, ran.points))
+    if not ran.not_run:  # else it is no result to remember
+        remember(Workspace(folder.parent), folder, counted_at(folder, ran.points))
     return ran
 
 
@@ -96,7 +97,8 @@ def check_table(folder: Path, ran: "Ran") -> Table:
     table = Table("exercise", "points", "result", "hint", title=f"{folder.name}, public cases")
     for row in ran.found:
         colour = COLOURS.get(row.status, "red")
-        points = f"{'-' if row.recorded else format(row.score, 'g')} / {row.max_score:g}"
+        told = not row.recorded and row not in ran.not_run
+        points = f"{format(row.score, 'g') if told else '-'} / {row.max_score:g}"
         said = "recorded" if row.recorded else row.status
         table.add_row(row.exercise, points, f"[{colour}]{said}[/]", escape(row.advice))
     return table
@@ -106,9 +108,13 @@ def check_total(folder: Path, ran: "Ran") -> str:
     """What passes of what a machine judges, and how many answers wait for the grade."""
     from .points import counted_at, total
 
-    judged = [row for row in ran.found if not row.recorded]
-    passed, recorded = sum(row.status == "ok" for row in judged), len(ran.found) - len(judged)
+    came = [row for row in ran.found if row not in ran.not_run]
+    if not came and ran.not_run:
+        return f"No result: none of the {len(ran.not_run)} exercises was run."
+    judged = [row for row in came if not row.recorded]
+    passed, recorded = sum(row.status == "ok" for row in judged), len(came) - len(judged)
     aside = f"; {recorded} recorded, whose points come with the grade" if recorded else ""
+    aside += f"; {len(ran.not_run)} not run, so without a result" if ran.not_run else ""
     return f"On public cases {passed} of {len(judged)} pass: {total(counted_at(folder, ran.points))}{aside}."
 
 
@@ -141,22 +147,23 @@ def submit(
     seconds: Seconds = 30,
 ) -> None:
     """Look for what would lose points, pack the notebook and my_mlsys/, and print a receipt."""
-    from .submit import prepare, who
+    from .submit import earlier_receipt, prepare, who
     from .submit import submit as pack
     from .workbook import find_lab
     from .workspace import Workspace
 
     folder = find_lab(lab)
     workspace = Workspace(folder.parent)
-    if run:
-        student = who(workspace, student, ask_name)  # before it: a name that is none should not cost a minute
+    student = who(workspace, student, ask_name)  # first: a name that is none should not cost a minute
     hand_in = prepare(folder, workspace, run_with_progress(folder, seconds=seconds) if run else None)
     for warning in hand_in.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     if strict and hand_in.warnings:
         console.print(f"{len(hand_in.warnings)} warnings, so nothing was packed; without --strict it is.")
         raise typer.Exit(1)
-    receipt, path = pack(hand_in, workspace, who(workspace, student, ask_name), into)
+    if earlier := earlier_receipt(hand_in, workspace, student):
+        say([f"Nothing has changed since the receipt of {earlier.time}; this is the same one."])
+    receipt, path = pack(hand_in, workspace, student, into)
     say(receipt.lines())
     say([f"Hand in this file: {path}"])
 
@@ -187,14 +194,16 @@ def update(lab: LabOrHere = ".", source: Source = None, install: Install = True)
 @app.command(epilog="Example: mlsys progress")
 def progress() -> None:
     """How far you are: due dates, points, what was carried and handed in, and what to do next."""
+    from .progress import no_lab
     from .progress import progress as look
     from .workspace import find_workspace
 
     found = look(find_workspace())
     if not found.rows:
-        say(["No lab here yet. Call this in the folder that holds your labs, or begin: mlsys start lab00"])
+        say([no_lab(find_workspace())])
         raise typer.Exit(1)
     console.print(found.table(console.width))
+    say(found.notes)
 
 
 app.command(epilog=EXAMPLE)(plan)

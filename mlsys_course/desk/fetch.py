@@ -18,7 +18,7 @@ LARGEST_LIST = 16 << 20  # bytes of an edition.json
 def fetch(workspace: Workspace, lab: str, source: str | None, *, downloads: Path | None = None) -> Release | None:
     """The release of ``lab02`` or ``lab02_attention`` from ``source``; without one, the newest zip at hand or None."""
     if source is None:
-        places = [workspace.root, downloads or Path.home() / "Downloads"]
+        places = places_of(workspace, downloads)
         return newest([path for place in places for path in zips(place, lab)], workspace)
     if source.startswith(("http://", "https://")):
         release = _download(workspace, source)
@@ -37,13 +37,24 @@ def fits(stem: str, lab: str) -> bool:
     return stem == lab or stem.split("_")[0] == lab
 
 
-def zips(folder: Path, lab: str) -> list[Path]:
-    """Zips in a folder that are named like releases of the lab."""
+def places_of(workspace: Workspace, downloads: Path | None = None) -> list[Path]:
+    """Where a release is looked for."""
+    return [workspace.root, downloads or Path.home() / "Downloads"]
+
+
+def labs_at_hand(workspace: Workspace, downloads: Path | None = None) -> list[str]:
+    """Labs by their stems: those that were started here, and those whose zip is at hand."""
+    zipped = (NAME.fullmatch(path.name) for place in places_of(workspace, downloads) for path in zips(place))
+    return sorted({path.name for path in workspace.labs()} | {match[1] for match in zipped if match})
+
+
+def zips(folder: Path, lab: str = "") -> list[Path]:
+    """Zips in a folder that are named like releases of the lab, or of any."""
     try:
         found = [(path, NAME.fullmatch(path.name)) for path in folder.iterdir()]
     except OSError:
         return []
-    return sorted(path for path, match in found if match and fits(match[1], lab))
+    return sorted(path for path, match in found if match and (not lab or fits(match[1], lab)))
 
 
 def newest(paths: list[Path], workspace: Workspace) -> Release | None:

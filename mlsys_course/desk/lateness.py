@@ -43,6 +43,15 @@ def cost(due: datetime, now: datetime, rule: Mapping[str, Any]) -> str:
     return f"{min(100, days * rule.get('percent_a_day', 0)):g}% of its points are taken off now"
 
 
+def ago(late: timedelta) -> str:
+    """How long since, in one unit: days from two days on, else hours from two hours on, else minutes."""
+    minutes = int(late.total_seconds()) // 60
+    for unit, size in (("days", 1440), ("hours", 60)):
+        if minutes >= 2 * size:
+            return f"{minutes // size} {unit} ago"
+    return f"{minutes} minute{'' if minutes == 1 else 's'} ago"
+
+
 def in_words(rule: Mapping[str, Any]) -> str:
     """The rule, for a release's page."""
     grace, percent, closes = (rule.get(k) for k in ("grace_minutes", "percent_a_day", "closes_after_days"))

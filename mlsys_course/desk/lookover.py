@@ -5,28 +5,31 @@ import builtins
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
-from .lateness import cost
+from .lateness import ago, cost
 from .mend import COPY
 from .outside import outside
 from .recognise import STUBS, bare, grade_id
 from .release import due_of, read_release, said_due
-from .workbook import ALL_PASS, Ran, stored_lines
+from .workbook import ALL_PASS, Found, Ran, stored_lines, stored_points
 from .workspace import Workspace, read_edition
 
 
 def warnings(folder: Path, notebook: NotebookNode, ran: Ran | None, workspace: Workspace) -> list[str]:
     """Everything that a student should know before handing in; ``ran`` is a clean run, None where there was none."""
     released = released_sources(folder, workspace)
-    found = [*blanks(notebook, released), *tampered(notebook, released, expected_ids(folder)), *out_of_order(notebook)]
+    blank = blanks(notebook, released)
+    found = [line for name, line in failing(notebook, ran) if name not in blank]
+    found += [f"Still blank: {', '.join(blank)}."] if blank else []
+    found += [*tampered(notebook, released, expected_ids(folder)), *out_of_order(notebook)]
     if ran is not None:
-        found += [f"{trouble}." for trouble in ran.troubles]
+        found += ran.sentences
         found += disagreements(notebook, ran)
     found += outside(notebook, folder)
     return [*found, *not_in_sequence(notebook), *of_the_edition(folder, workspace)]
@@ -48,12 +51,22 @@ def released_sources(folder: Path, workspace: Workspace) -> dict[str, str]:
     return {grade_id(cell): cell.source for cell in cells if grade_id(cell)}
 
 
-def blanks(notebook: NotebookNode, released: Mapping[str, str]) -> Iterator[str]:
+def failing(notebook: NotebookNode, ran: Ran | None) -> Iterator[tuple[str, str]]:
+    """Exercises that do not pass, each with what is said of it: in a clean run, else in the notebook as saved."""
+    lines = stored_lines(notebook)
+    saved = [Found(name, "as saved", *points) for name, points in stored_points(notebook).items()]
+    for row in saved if ran is None else ran.found:
+        if row.status == "not run":
+            yield row.exercise, f"{row.exercise} was not run, so nobody knows whether it passes."
+        elif row.status != "ok" and not ALL_PASS.match(lines.get(row.exercise, "")):  # that is a disagreement
+            points = f"{row.score:g} of {row.max_score:g} points"
+            yield row.exercise, f"{row.exercise} does not pass ({row.status}): {points} on public cases."
+
+
+def blanks(notebook: NotebookNode, released: Mapping[str, str]) -> list[str]:
     """Exercises and open questions that nobody has written into."""
-    for cell in notebook.cells:
-        facts = cell.metadata.get("nbgrader", {})
-        if facts.get("solution") and (any(stub in cell.source for stub in STUBS) or _as_released(cell, released)):
-            yield f"{_exercise(cell)} is still blank."
+    cells = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("solution")]
+    return [_exercise(c) for c in cells if any(stub in c.source for stub in STUBS) or _as_released(c, released)]
 
 
 def tampered(notebook: NotebookNode, released: Mapping[str, str], expected: list[str]) -> Iterator[str]:
@@ -161,5 +174,5 @@ def of_the_edition(folder: Path, workspace: Workspace) -> Iterator[str]:
         yield f"This is the edition of {edition['term']}; other labs here are of {', '.join(sorted(others))}."
     due = due_of(edition)
     if due and due < datetime.now(UTC):
-        late = timedelta(seconds=int((datetime.now(UTC) - due).total_seconds()))
-        yield f"It was due {said_due(due)}, {late} ago; {cost(due, datetime.now(UTC), edition.get('late', {}))}."
+        now = datetime.now(UTC)
+        yield f"It was due {said_due(due)}, {ago(now - due)}; {cost(due, now, edition.get('late', {}))}."

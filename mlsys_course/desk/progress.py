@@ -10,11 +10,12 @@ from pathlib import Path
 from rich.table import Table
 
 from ..substrate.errors import CourseProblem
+from .fetch import labs_at_hand
 from .lateness import state
-from .points import counted_at, total
+from .points import counted_at, read_points, total
 from .receipt import Receipt, receipt_from
 from .release import due_of
-from .workspace import DeskError, Workspace, read_edition
+from .workspace import DeskError, Workspace, other_terms, read_edition
 
 RECORD = "progress"
 STYLE = "text-align:left;padding:.3em .6em;vertical-align:top"
@@ -38,15 +39,17 @@ class Progress:
     """The rows, shown as a table in a notebook and as lines elsewhere."""
 
     rows: Sequence[Row]
+    notes: Sequence[str] = ()
 
     def __repr__(self) -> str:
-        return "\n".join(" | ".join(cells) for cells in self.cells())
+        return "\n".join([*(" | ".join(cells) for cells in self.cells()), *self.notes])
 
     def cells(self) -> Iterator[tuple[str, ...]]:
         """Texts of each row: lab, due, points, carried and handed in, next."""
         for row in self.rows:
-            due = f"{row.due:%d %b %H:%M}" if row.due else ""
+            due = _day(row.due) if row.due else ""
             due += f", {row.state}" if row.state else ""
+            due += ": earns nothing now" if row.state == "closed" and not row.submitted else ""
             done = ", ".join(text for text in ("carried" if row.carried else "", row.submitted) if text)
             yield row.lab, due, row.points, done, row.next
 
@@ -62,7 +65,8 @@ class Progress:
             so_far = "<br>".join(html.escape(text) for text in (points, done) if text)
             cells = (first, so_far, html.escape(then))
             lines.append("<tr>" + "".join(f'<td style="{STYLE}">{cell}</td>' for cell in cells) + "</tr>")
-        return f'<table style="max-width:100%;border-collapse:collapse">{"".join(lines)}</table>'
+        notes = "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
+        return f'<table style="max-width:100%;border-collapse:collapse">{"".join(lines)}</table>{notes}'
 
     def table(self, width: int) -> Table:
         """For the terminal; a narrow one gets fewer columns with the same facts."""
@@ -90,33 +94,50 @@ def remember(workspace: Workspace, folder: Path, points: Mapping[str, tuple[floa
 
 
 def progress(workspace: Workspace) -> Progress:
-    """Every lab of the syllabus that the newest edition names, and those that lie here besides."""
+    """Every lab of the syllabus that the newest edition names, and those that lie here besides; dates of each lab are
+    those of its own release."""
     record, receipts = workspace.record(RECORD), receipts_of(workspace)
-    rows, known = [], syllabus(workspace)
-    zone = next((entry["timezone"] for entry in known.values() if entry.get("timezone")), "")
-    rule: Mapping = next((entry["late"] for entry in known.values() if entry.get("late")), {})
-    for lab, entry in known.items():
+    rows, now = [], datetime.now(UTC)
+    for lab, entry in syllabus(workspace).items():
         folder = workspace.root / lab
         points = _points(folder, record.get(lab))
         carried = (workspace.parts / f"{entry.get('component', '')}.py").is_file()
         handed = receipts.get(lab)
         submitted = f"handed in {_local(handed.time)} ({handed.short})" if handed else ""
-        due, then = due_of({"timezone": zone, **entry}), _next(lab, points, carried, handed)
-        late = "" if handed else state(due, datetime.now(UTC), rule)
+        due, rule = due_of(entry), entry.get("late", {})
+        late = state(due, now, rule)
+        if handed and late == "overdue":  # not by the clock, but by when it was handed in
+            late = state(due, _moment(handed.time) or now, rule)
+        then = _next(folder, points, carried, bool(handed), late == "closed")
         rows.append(Row(lab, due, _said(points), carried, submitted, then, late))
-    return Progress(rows)
+    newest = max(editions_of(workspace).items(), key=lambda pair: str(pair[1].get("due")), default=None)
+    return Progress(rows, list(other_terms(newest[0], workspace)) if newest else [])
+
+
+def no_lab(workspace: Workspace) -> str:
+    """What to do where no lab has been started: with a zip at hand, start that one."""
+    if zipped := labs_at_hand(workspace):
+        return f"No lab here yet, but the zip of {zipped[0]}: mlsys start {zipped[0].split('_')[0]}"
+    return "No lab here yet. Call this in the folder that holds your labs, or begin: mlsys start lab00"
+
+
+def editions_of(workspace: Workspace) -> dict[Path, Mapping]:
+    """Folder -> edition of each lab here, as far as it can be read."""
+    found: dict[Path, Mapping] = {}
+    for folder in workspace.labs():
+        with contextlib.suppress(DeskError):
+            found[folder] = read_edition(folder)
+    return found
 
 
 def syllabus(workspace: Workspace) -> dict[str, Mapping]:
-    """Lab -> its component and due date, in the order of the term."""
-    editions = []
-    for folder in workspace.labs():
-        with contextlib.suppress(DeskError):
-            editions.append(read_edition(folder))
+    """Lab -> its component, due date and rule for late work: from its own release, else from the newest here."""
+    editions = sorted(editions_of(workspace).values(), key=lambda edition: str(edition.get("due")))
     rows: dict[str, Mapping] = {}
-    for edition in sorted(editions, key=lambda e: str(e.get("due"))):
-        rows |= {str(row["lab"]): row for row in edition.get("syllabus", []) if _exists(row)}
-        rows[str(edition["lab"])] = edition
+    for edition in editions:
+        clock = {name: edition[name] for name in ("timezone", "late") if name in edition}
+        rows |= {str(row["lab"]): {**clock, **row} for row in edition.get("syllabus", []) if _exists(row)}
+    rows |= {str(edition["lab"]): edition for edition in editions}
     for notebook in sorted(workspace.root.glob("lab*/lab*.ipynb")):
         if notebook.stem == notebook.parent.name:
             rows.setdefault(notebook.stem, {"component": notebook.stem.split("_", 1)[-1]})
@@ -157,17 +178,42 @@ def _said(points: Mapping[str, tuple[float, float]]) -> str:
     return total(points) if points else ""
 
 
-def _local(time: str) -> str:
+def _moment(time: str) -> datetime | None:
+    """When a receipt says that it was written; None of one that somebody wrote over."""
     try:
-        return f"{datetime.fromisoformat(time).astimezone():%d %b %H:%M}"
+        return datetime.fromisoformat(time).astimezone()
     except ValueError:
-        return ""
+        return None
 
 
-def _next(lab: str, points: Mapping[str, tuple[float, float]], carried: bool, handed: Receipt | None) -> str:
-    name = lab.split("_")[0]
-    if not any(got for got, _ in points.values()):
-        return f"mlsys start {name}"
-    if not carried:
+def _local(time: str) -> str:
+    when = _moment(time)
+    return _day(when) if when else ""
+
+
+def _day(when: datetime) -> str:
+    """A date and time; with the year where it is not this one."""
+    year = "" if when.year == datetime.now(when.tzinfo).year else f" {when.year}"
+    return f"{when:%d %b}{year} {when:%H:%M}"
+
+
+def _next(folder: Path, points: Mapping[str, tuple[float, float]], carried: bool, handed: bool, closed: bool) -> str:
+    name = folder.name.split("_")[0]
+    if not (folder / f"{folder.name}.ipynb").is_file():
+        return "" if closed or handed else f"mlsys start {name}"
+    failing, open_still = _first_failing(folder, points), not (closed or handed)
+    if failing is not None and open_still:
+        return f"{failing}, then mlsys check {name}" if failing else f"mlsys check {name}"
+    if not carried and any(got for got, _ in points.values()):
         return f"mlsys carry {name}"
-    return "" if handed else f"mlsys submit {name}"
+    return f"mlsys submit {name}" if open_still else ""
+
+
+def _first_failing(folder: Path, points: Mapping[str, tuple[float, float]]) -> str | None:
+    """The first core exercise that lacks points; None where none does, empty where nobody knows which there are."""
+    with contextlib.suppress(DeskError):
+        known = read_points(folder)
+        core = [name for name, kind in known.kinds.items() if kind == "core"]
+        return next((name for name in core if points.get(name, (0.0, 0.0))[0] < known.worth[name]), None)
+    missing = [name for name, (got, most) in points.items() if got < most]
+    return missing[0] if missing else (None if points else "")

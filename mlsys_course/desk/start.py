@@ -1,16 +1,19 @@
 """``mlsys start``: a lab's release becomes a folder to work in. What is there already is never written over."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from . import environment
-from .fetch import fetch, fits
+from .fetch import fetch, fits, labs_at_hand
+from .lateness import ago, cost, state
 from .release import Release, ReleaseError, due_of, read_release, said_due
-from .workspace import DeskError, Workspace, disk_trouble, read_edition, save
+from .workspace import DeskError, Workspace, disk_trouble, meant, other_terms, read_edition, save
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,9 @@ def start(
             raise
         release, lines = None, [f"A zip of this lab was left aside: {error}"]
     if folder is None and release is None:
-        raise DeskError(
-            f"no zip of {lab} in {workspace.root} or in your downloads, named like {lab}_topic-<term>-r1.zip; "
-            f"download it and call `mlsys start {lab} --from ZIP`"
-        )
+        how = f"named like {lab}_topic-<term>-r1.zip; download it and call `mlsys start {lab} --from ZIP`"
+        how = meant(lab, labs_at_hand(workspace, downloads)) or how
+        raise DeskError(f"no zip of {lab} in {workspace.root} or in your downloads, {how}")
     fresh = folder is None
     if folder is None:
         assert release is not None
@@ -111,9 +113,15 @@ def already(folder: Path, release: Release | None, workspace: Workspace) -> Iter
 
 
 def when(folder: Path) -> list[str]:
-    """The due date, in this machine's time zone."""
-    edition = read_edition(folder)
-    return [f"Due {said_due(due_of(edition))}."] if edition else []
+    """The due date; of one that is past, for how long, and what that costs."""
+    edition, now = read_edition(folder), datetime.now(UTC)
+    due, rule = due_of(edition), edition.get("late", {})
+    if due is None or due > now:
+        return [f"Due {said_due(due)}."] if edition else []
+    said = f"It was due {said_due(due)}, {ago(now - due)}"
+    if state(due, now, rule) == "closed":
+        return [f"{said}, and is closed: {cost(due, now, rule)}. You can still check it, and carry it to later labs."]
+    return [f"{said}: {cost(due, now, rule)}."]
 
 
 def prepare(release: Release, folder: Path, *, install: bool) -> Iterator[str]:
@@ -150,18 +158,14 @@ def parts_report(release: Release, workspace: Workspace) -> Iterator[str]:
             )
 
 
-def other_terms(folder: Path, workspace: Workspace) -> Iterator[str]:
-    """A word where the workspace holds labs of several terms: old numbers do not count."""
-    own = read_edition(folder).get("term")
-    for other in workspace.labs():
-        term = read_edition(other).get("term")
-        if other != folder and own and term != own:
-            yield f"Mind the terms: {folder.name} is of {own}, and {other.name} beside it of {term}."
-
-
 def open_lab(folder: Path) -> int:
     """JupyterLab on the lab's notebook, until it is closed."""
     if "jupyterlab" in environment.lacking():
         raise DeskError(f"JupyterLab is not installed in {sys.executable}; pip install jupyterlab")
-    command = [sys.executable, "-m", "jupyterlab", str(folder / f"{folder.name}.ipynb")]
-    return subprocess.run(command, cwd=folder, check=False).returncode
+    return subprocess.run(jupyter(folder / f"{folder.name}.ipynb"), cwd=folder, check=False).returncode
+
+
+def jupyter(notebook: Path) -> list[str]:
+    """The command that opens a notebook; of root, as in a container, JupyterLab wants to be allowed."""
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    return [sys.executable, "-m", "jupyterlab", *(["--allow-root"] if root else []), str(notebook)]

@@ -78,6 +78,18 @@ def known_name(workspace: Workspace) -> str:
     return name if isinstance(name, str) else ""
 
 
+def earlier_receipt(hand_in: HandIn, workspace: Workspace, name: str) -> Receipt | None:
+    """The receipt that a student has for exactly this content already."""
+    path = _kept(workspace, hand_in.folder.name, checksum(hand_in.files)[:8])
+    if path.exists() and (earlier := receipt_from(path.read_bytes())).student == name:
+        return earlier
+    return None
+
+
+def _kept(workspace: Workspace, lab: str, short: str) -> Path:
+    return workspace.hidden / "receipts" / f"{lab}-{short}.json"
+
+
 def submit(
     hand_in: HandIn, workspace: Workspace, student: str | None = None, into: Path | None = None
 ) -> tuple[Receipt, Path]:
@@ -94,11 +106,9 @@ def submit(
         release=edition.get("release", 0),
         points={exercise: list(points) for exercise, points in hand_in.points.items()},
     )
-    known = workspace.hidden / "receipts" / f"{folder.name}-{receipt.short}.json"
-    if known.exists() and (earlier := receipt_from(known.read_bytes())).student == name:
-        receipt = earlier  # the same content: its first receipt stands
+    receipt = earlier_receipt(hand_in, workspace, name) or receipt  # of the same content the first one stands
     path = (into or workspace.root) / f"{folder.name}-{name.replace(' ', '_')}-{receipt.short}.zip"
     save(path, pack({**hand_in.files, NAME: receipt.to_bytes()}))
-    save(known, receipt.to_bytes())
+    save(_kept(workspace, folder.name, receipt.short), receipt.to_bytes())
     workspace.write_record("student", {"name": name})
     return receipt, path

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from .outside import outside
 from .recognise import grade_id, is_question
 from .release import read_release
 from .syntax import bound
-from .workspace import DeskError, Workspace, read_edition
+from .workspace import DeskError, Workspace, meant, read_edition
 
 RESULTS = (
     "MLSYS_CHECK_RESULTS"  # as check/cell.py has it, which imports torch: seconds that this process can do without
 )
 CELL_SECONDS = 30  # a cell may take so long; somewhat longer than grading allows, for a slow machine
 EXPERIMENT_SECONDS = 300
+STOPPED = nbformat.v4.new_output("error", ename="KeyboardInterrupt", evalue="it took too long", traceback=[])
 STUCK_SECONDS = 10  # after an interrupt, until Python must answer again
 CHECK = re.compile(r'^check\("(\w+)", (.+)\)\s*$', re.MULTILINE)
 ALL_PASS = re.compile(r"^(\w+): (all cases pass|recorded)\b")  # a check's first line, by check/verdict_table.py
@@ -65,13 +66,24 @@ class Ran:
     found: list[Found] = field(default_factory=list)
     parts: dict[str, str] = field(default_factory=dict)  # "attention.attention" -> "your own" or "the course's"
     troubles: list[str] = field(default_factory=list)
+    reached: int = 0  # code cells that the run came to
     undefined: dict[int, str] = field(default_factory=dict)  # cell of the notebook -> a name that was not there
     outside: list[str] = field(default_factory=list)  # what grading will not have
 
     @property
     def points(self) -> dict[str, tuple[float, float]]:
-        """Exercise -> points, of how many."""
-        return {row.exercise: (row.score, row.max_score) for row in self.found}
+        """Exercise -> points, of how many; nothing of what was not run."""
+        return {row.exercise: (row.score, row.max_score) for row in self.found if row.status != "not run"}
+
+    @property
+    def not_run(self) -> list[Found]:
+        """What has no result, which is not a wrong one: the run ended before it."""
+        return [row for row in self.found if row.status == "not run"]
+
+    @property
+    def sentences(self) -> list[str]:
+        """The troubles as sentences; what an error says may end in a dot already."""
+        return [f"{trouble.rstrip('.')}." for trouble in self.troubles]
 
 
 def find_lab(name: str, start: Path | None = None) -> Path:
@@ -91,7 +103,9 @@ def find_lab(name: str, start: Path | None = None) -> Path:
             return folder
     if nearly:
         raise WorkbookError(nearly[0])
-    raise WorkbookError(f"no lab {name!r} in {here}; call this in the folder that holds the labs, or in the lab's own")
+    known = [folder.name for folder in (*here.glob("lab*/"), *(here / "labs").glob("lab*/"))]
+    where = "call this in the folder that holds the labs, or in the lab's own"
+    raise WorkbookError(f"no lab {name!r} in {here}; {meant(name, known) or where}")
 
 
 def _unusable(folder: Path) -> str:
@@ -244,7 +258,8 @@ def run_notebook(
     ran.parts = {row["part"]: row["whose"] for row in rows if "part" in row}
     checked = {row["exercise"]: row for row in rows if "exercise" in row}
     ran.outside = list(outside(read_notebook(folder), folder))
-    ran.found = [_found(folder, name, checked.get(name), cells) for name in wanted]
+    left = {grade_id(cell) for _, cell in cells[ran.reached :]}
+    ran.found = [_found(folder, name, checked.get(name), cells, left) for name in wanted]
     return ran
 
 
@@ -278,12 +293,14 @@ def _run_cells(
     client.reset_execution_trackers()
     with client.setup_kernel(env=environment):
         for done, (number, cell) in enumerate(cells):
+            ran.reached = done + 1
             if progress:
                 progress(done, len(cells))
             try:
                 client.execute_cell(cell, number - 1)
             except CellTimeoutError:
                 ran.troubles.append(f"{_place(number, cell)} ran longer than {most(cell):g} s and was stopped")
+                cell.outputs = [STOPPED]
                 try:
                     run_sync(client.km.interrupt_kernel)()  # type: ignore[union-attr]
                     limit = float(STUCK_SECONDS)
@@ -292,6 +309,7 @@ def _run_cells(
                 except (CellTimeoutError, DeadKernelError):
                     ran.troubles.append("It would not be stopped, so the cells after it were not run")
                     return
+                continue
             except KeyboardInterrupt:
                 run_sync(client.km.shutdown_kernel)(now=True)  # type: ignore[union-attr]
                 raise
@@ -328,11 +346,16 @@ def _note_undefined(number: int, cell: NotebookNode, ran: Ran) -> None:
             ran.undefined[number] = match[1]
 
 
-def _found(folder: Path, name: str, row: dict | None, cells: Sequence[tuple[int, NotebookNode]]) -> Found:
+def _found(
+    folder: Path, name: str, row: dict | None, cells: Sequence[tuple[int, NotebookNode]], left: Collection[str]
+) -> Found:
     from .check.edition import load_specification
 
     if row is None:  # the candidate's name was not defined, so the cell never reached check()
         specification = load_specification(folder, name)
+        why = "the run ended before it" if name in left else _after_stopped(name, cells)
+        if why:
+            return Found(name, "not run", 0.0, specification.max_score, why=why)
         why = _unreached(name, cells)
         why = "not answered yet" if specification.kind == "choice" and not why.startswith("stopped") else why
         return Found(name, "missing", 0.0, specification.max_score, why=why)
@@ -342,11 +365,21 @@ def _found(folder: Path, name: str, row: dict | None, cells: Sequence[tuple[int,
     return Found(name, row["status"], row["score"], row["max_score"], row["hints"], why)
 
 
+def _after_stopped(name: str, cells: Sequence[tuple[int, NotebookNode]]) -> str:
+    """Of a graded cell without a result, the stopped cell before it that it may have needed, such as the imports."""
+    for number, cell in cells:
+        if grade_id(cell) == name:
+            break
+        if STOPPED in cell.get("outputs", []) and not cell.metadata.get("nbgrader", {}).get("grade"):
+            return f"{_place(number, cell)} was stopped before it"
+    return ""
+
+
 def _unreached(name: str, cells: Sequence[tuple[int, NotebookNode]]) -> str:
     """Why a graded cell came to nothing: it was stopped, or a name was not there, and from where it would have come."""
     own = next((cell for _, cell in cells if grade_id(cell) == name), None)
     errors = [o for o in own.get("outputs", []) if o.get("output_type") == "error"] if own is not None else []
-    if errors and errors[-1]["ename"] == "KeyboardInterrupt":
+    if errors and errors[-1]["ename"] == STOPPED.ename:
         return "stopped, since it took too long"
     match = re.match(r"name '(\w+)' is not defined", errors[-1]["evalue"]) if errors else None
     if not match:

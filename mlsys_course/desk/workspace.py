@@ -1,10 +1,12 @@
 """A student's workspace on disk: labs and ``my_mlsys/`` side by side, and ``.mlsys/`` with what must not get lost."""
 
 import contextlib
+import difflib
 import json
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,29 @@ def find_workspace(start: Path | None = None) -> Workspace:
     here = (start or Path.cwd()).resolve()
     labs_own = (here / "edition.json").is_file() or (here / f"{here.name}.ipynb").is_file()
     return Workspace(here.parent if labs_own and not (here / HIDDEN).is_dir() else here)
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """A question about the lab that a name comes closest to, by its number or its letters; empty where none does."""
+    stems = set(known)
+    shorts = {stem.split("_")[0] for stem in stems}
+    number = re.fullmatch(r"[a-z]*[ _-]?0*(\d+)\D*", name.lower())
+    if number:
+        near = [*({f"lab{int(number[1]):02}"} & shorts)]
+    else:
+        near = difflib.get_close_matches(name.lower(), sorted(shorts | stems), 1)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def other_terms(folder: Path, workspace: Workspace) -> Iterator[str]:
+    """A word where the workspace holds labs of several terms: old numbers do not count."""
+    own = read_edition(folder).get("term")
+    for other in workspace.labs():
+        term = own
+        with contextlib.suppress(DeskError):  # a damaged one is told where it is used
+            term = read_edition(other).get("term")
+        if other != folder and own and term != own:
+            yield f"Mind the terms: {folder.name} is of {own}, and {other.name} beside it of {term}."
 
 
 def read_edition(folder: Path) -> dict[str, Any]:

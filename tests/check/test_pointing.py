@@ -63,6 +63,12 @@ def test_the_students_own_lines_are_shown_once(cell, driver, show):
     assert said.count("raised the same there") == 12 and said.count("mat1") == 1
 
 
+def test_words_stand_at_the_left_and_shapes_in_one_line(cell, driver):
+    page = to_html(verdict(driver, cell("def candidate(x):\n    return x + 1")["candidate"]))
+    assert '<td style="white-space:nowrap">(2, 4)</td>' in page
+    assert '<td style="text-align:left">y is off by up to 5 at [0, 0]</td>' in page
+
+
 def test_an_error_of_the_driver_says_what_it_was_given(cell, driver):
     said = to_text(verdict(driver, cell("def candidate(x):\n    return x.T")["candidate"]))
     assert "drivers.py, line 4" in said and "x (2, 3) float32, weight (3, 4) float32" in said

@@ -183,6 +183,16 @@ def test_the_size_of_a_sealed_error_carries_little(error, told):
     assert power_of_ten(error) == told
 
 
+def test_a_mask_differs_in_places_and_a_number_by_two_digits():
+    """And of a sealed case neither is said."""
+    (mask,) = compare({"mask": torch.eye(4).bool()}, {"mask": torch.ones(4, 4).tril().bool()}, 1e-5)
+    (off,) = compare({"y": torch.tensor([1.0, 2.62])}, {"y": torch.ones(2)}, 1e-5)
+    assert mask.reason == "mask differs in 6 of 16 places, first at [1, 0]"
+    assert off.reason == "y is off by up to 1.6 at [1]"
+    for leaf, said in ((mask, "mask is off"), (off, "y is off")):
+        assert sealed_words(Result("case", "values", Outcome(), [leaf], [leaf.reason])) == said
+
+
 def test_a_tensor_named_twice_is_refused():
     """Else a few bytes on the wire could become any number in the grader's memory."""
     text = json.dumps({"d": {"a": {"t": 0}, "b": {"t": 0}}})

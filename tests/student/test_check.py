@@ -7,13 +7,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from rich.console import Console
 
 from mlsys_course.desk import workbook
 from mlsys_course.desk.check import cell
 from mlsys_course.desk.cli import check_table, check_total
 from mlsys_course.desk.points import LabPoints
-from mlsys_course.desk.workbook import Found, Ran, run_notebook
+from mlsys_course.desk.workbook import Found, Ran, WorkbookError, find_lab, run_notebook
 
 from .conftest import cell as cell_of
 from .conftest import solve
@@ -52,7 +53,7 @@ def test_a_loop_that_will_not_be_stopped_ends_the_run(started, edit, small_lab, 
     monkeypatch.setattr(workbook, "STUCK_SECONDS", 2)
     with_cell(edit, started, STUBBORN, solve(small_lab))
     ran = run_notebook(started, seconds=8)
-    assert [row.status for row in ran.found] == ["missing"]
+    assert [row.status for row in ran.found] == ["not run"]
     assert ran.troubles[-1] == "It would not be stopped, so the cells after it were not run"
 
 
@@ -63,8 +64,56 @@ def test_both_sides_mean_the_same_file():
 def test_a_cell_that_ends_python_is_named(started, edit, small_lab):
     with_cell(edit, started, "import os\nos._exit(1)", solve(small_lab))
     ran = run_notebook(started)
-    assert [row.status for row in ran.found] == ["missing"]
+    assert [(row.exercise, row.status) for row in ran.found] == [("times", "not run")] and ran.points == {}
     assert ran.troubles == ["cell 3 (import os) ended Python itself; the cells after it were not run"]
+
+
+def test_what_needs_a_cell_that_was_stopped_has_no_result(started, edit, small_lab):
+    with_cell(edit, started, "pass", solve(small_lab))
+    slow = "import time\ntime.sleep(60)\n"
+    edit(started, lambda n: cell_of(n, "solution-times").update(source=slow + cell_of(n, "solution-times").source))
+    ran = run_notebook(started, seconds=5)
+    assert [row.status for row in ran.found] == ["not run"] and ran.points == {}
+    assert ran.found[0].why == "cell 5 (import time) was stopped before it"
+
+
+def test_no_result_is_not_a_wrong_one(tmp_path):
+    ran = Ran([Found("plus", "ok", 3, 3), Found("times", "not run", 0, 4)])
+    said = io.StringIO()
+    Console(file=said, width=100).print(check_table(Path("lab00_small"), ran))
+    assert ["times", "- / 4", "not run"] in [
+        [cell.strip() for cell in line.split("│")[1:4]] for line in said.getvalue().splitlines()
+    ]
+    assert check_total(tmp_path, ran) == "On public cases 1 of 1 pass: 3 of 3 points; 1 not run, so without a result."
+    assert check_total(tmp_path, Ran(ran.found[1:])) == "No result: none of the 1 exercises was run."
+
+
+def test_a_sentence_ends_once():
+    assert Ran(troubles=["cell 3 raised X: Run it again.", "It stopped"]).sentences == [
+        "cell 3 raised X: Run it again.",
+        "It stopped.",
+    ]
+
+
+def test_an_interrupted_check_is_one_line_with_the_students_own(started, capsys):
+    shell = InteractiveShell.instance()
+    loops = "import signal\ndef times(x):\n    while True:\n        signal.raise_signal(signal.SIGINT)"
+    calls = f"from mlsys_course.desk.check import check\ncheck('times', times, folder={str(started)!r})"
+    try:
+        shell.run_cell(loops, store_history=True)
+        shell.run_cell(calls, store_history=True)
+    finally:
+        InteractiveShell.clear_instance()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert len(lines) == 1 and "interrupted in `times`, cell [1], line" in lines[0], lines
+
+
+def test_a_lab_that_is_nearly_named_is_asked_for(started, tmp_path):
+    for name in ("lab0", "lab_00", "0", "Lab00", "foundations"):
+        with pytest.raises(WorkbookError, match="did you mean lab00"):
+            find_lab(name, started.parent)
+    with pytest.raises(WorkbookError, match="call this in the folder"):
+        find_lab("lab07", started.parent)
 
 
 def test_an_answer_that_is_recorded_is_no_point_lost(tmp_path):

@@ -1,5 +1,6 @@
 """Dates in words: what is overdue, what is closed, what handing in now costs; days are those of the course's clock."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -7,11 +8,11 @@ import pytest
 
 from autograder.grade.handed_in import Submission, in_utc
 from autograder.term import LatePolicy
-from mlsys_course.desk.lateness import cost, days_late, in_words, state
+from mlsys_course.desk.lateness import ago, cost, days_late, in_words, state
 from mlsys_course.desk.lookover import of_the_edition
 from mlsys_course.desk.progress import progress
 from mlsys_course.desk.release import due_of
-from mlsys_course.desk.start import start
+from mlsys_course.desk.start import start, when
 
 from .conftest import STEM
 
@@ -53,9 +54,35 @@ def test_submit_and_progress_say_so(desk, releases, tmp_path):
     folder = start(STEM, desk, str(releases.zip(tmp_path / "from", **late, syllabus=rows))).folder
     (said,) = [line for line in of_the_edition(folder, desk) if "due" in line]
     assert "Mon 28 Sep 2020, 23:59 (EDT)" in said and "it earns nothing since 6 October" in said
-    assert [(row.lab, row.state) for row in progress(desk).rows] == [(STEM, "closed")]
-    assert "28 Sep 23:59, closed" in repr(progress(desk))
+    assert [(row.lab, row.state, row.next) for row in progress(desk).rows] == [(STEM, "closed", "")]
+    assert "28 Sep 2020 23:59, closed: earns nothing now" in repr(progress(desk))
+    (said,) = when(folder)
+    assert "was due Mon 28 Sep 2020" in said and " days ago, and is closed: it earns nothing since 6 October." in said
     assert due_of({"due": "2026-01-01T00:00:00+09:00"}).utcoffset() == timedelta(hours=9), "not this machine's zone"
+
+
+def test_what_was_handed_in_keeps_its_state(desk, releases, tmp_path):
+    """In time, late, and in time for a lab that is closed by now; the days are counted to the hand-in."""
+    due = datetime.now(UTC) - timedelta(days=3)
+    facts = {"due": due.isoformat(), "late": RULE}
+    folder = start(STEM, desk, str(releases.zip(tmp_path / "from", **facts, syllabus=[]))).folder
+    assert when(folder)[0].endswith(", 3 days ago: 30% of its points are taken off now.")
+    receipts = desk.hidden / "receipts"
+    receipts.mkdir()
+    for days, state_then in ((-1, ""), (1, "overdue")):
+        receipt = {"lab": STEM, "student": "ada", "checksum": "1", "time": (due + timedelta(days=days)).isoformat()}
+        (receipts / "x.json").write_text(json.dumps(receipt))
+        (row,) = progress(desk).rows
+        assert (row.state, row.next) == (state_then, "")
+    edition = json.loads((folder / "edition.json").read_text())
+    (folder / "edition.json").write_text(json.dumps(edition | {"late": {"closes_after_days": 2}}))
+    assert progress(desk).rows[0].state == "closed" and "earns nothing" not in repr(progress(desk))
+
+
+def test_how_long_ago_in_one_unit():
+    spans = [timedelta(days=61, hours=14), timedelta(days=2), timedelta(hours=47.5), timedelta(minutes=119)]
+    assert [ago(span) for span in spans] == ["61 days ago", "2 days ago", "47 hours ago", "119 minutes ago"]
+    assert ago(timedelta(seconds=61)) == "1 minute ago"
 
 
 def test_a_release_carries_the_rule(releases):

@@ -10,13 +10,15 @@ from pathlib import Path
 import nbformat
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 import mlsys_course
+from mlsys_course.desk import cli
 from mlsys_course.desk.progress import progress, remember
 from mlsys_course.desk.submit import prepare, submit
 from mlsys_course.desk.workbook import Found, Ran
 
-from .conftest import STEM, cell, solve
+from .conftest import DUE, STEM, cell, solve
 
 SHOWN = nbformat.v4.new_output("display_data", data={"text/plain": "times: all cases pass, 4 of 4 points\nmore"})
 
@@ -26,12 +28,13 @@ def row(desk, lab: str = STEM):
 
 
 def test_a_lab_from_start_to_hand_in(desk, started, edit, small_lab):
-    assert (row(desk).points, row(desk).next) == ("", "mlsys start lab00")
+    assert (row(desk).points, row(desk).next) == ("", "times, then mlsys check lab00")
     edit(started, solve(small_lab))
     edit(started, lambda notebook: cell(notebook, "times").update(outputs=[SHOWN]))
     assert (row(desk).points, row(desk).next) == ("4 of 5 points", "mlsys carry lab00")  # what the notebook shows
     remember(desk, started, {"times": (2.0, 4.0)})
-    assert row(desk).points == "2 of 4 points"
+    assert (row(desk).points, row(desk).next) == ("2 of 4 points", "times, then mlsys check lab00")
+    remember(desk, started, {"times": (4.0, 4.0), "why": (0.0, 1.0)})  # a person grades an open question
     desk.parts.mkdir()
     (desk.parts / "foundations.py").write_text("")
     assert row(desk).carried and row(desk).next == "mlsys submit lab00"
@@ -47,6 +50,36 @@ def test_the_whole_syllabus_is_shown_in_order(desk, releases, tmp_path):
     rows = progress(desk).rows
     assert [r.lab for r in rows] == [STEM, "lab01_sequence"]
     assert rows[1].due is not None and rows[1].next == "mlsys start lab01"
+
+
+def test_each_lab_has_the_dates_of_its_own_release_and_terms_are_told(desk, releases, tmp_path):
+    """A lab of last term beside one of this term, whose syllabus names the first with a date of this term."""
+    from mlsys_course.desk.start import start
+
+    old = {"due": "2125-10-05T23:59:00+09:00", "timezone": "Asia/Tokyo", "late": {"closes_after_days": 1}}
+    start("lab00", desk, str(releases.zip(tmp_path, **old, syllabus=[])))
+    syllabus = [{"lab": STEM, "due": DUE}, {"lab": "lab02_new", "component": "new", "due": DUE, "points": 1}]
+    facts = {"lab": "lab01_x", "term": "next", "release": 1, "due": DUE, "timezone": "Europe/Berlin"}
+    (desk.root / "lab01_x").mkdir()
+    (desk.root / "lab01_x" / "edition.json").write_text(json.dumps(facts | {"syllabus": syllabus}))
+    (desk.root / "lab09_damaged").mkdir()
+    (desk.root / "lab09_damaged" / "edition.json").write_text("{")
+    found = progress(desk)
+    assert {r.lab: str(r.due) for r in found.rows} == {
+        STEM: "2125-10-05 23:59:00+09:00",
+        "lab01_x": "2126-09-29 05:59:00+02:00",
+        "lab02_new": "2126-09-29 05:59:00+02:00",
+    }
+    assert "05 Oct 2125 23:59" in repr(found)
+    said = f"Mind the terms: lab01_x is of next, and {STEM} beside it of sample."
+    assert list(found.notes) == [said] and said in repr(found) and said in found._repr_html_()
+
+
+def test_a_zip_at_hand_is_what_to_start(desk, releases, monkeypatch):
+    monkeypatch.chdir(desk.root)
+    assert "begin: mlsys start lab00" in CliRunner().invoke(cli.app, ["progress"]).output
+    releases.zip(desk.root).rename(desk.root / "lab02_attention-2026-fall-r1.zip")
+    assert CliRunner().invoke(cli.app, ["progress"]).output.endswith(": mlsys start lab02\n")
 
 
 def test_a_checkout_of_the_course_remembers_nothing(course, tmp_path):
@@ -74,7 +107,7 @@ def test_every_screen_shows_the_same_facts(desk, started, width):
     console = Console(width=width, record=True, file=io.StringIO())
     console.print(progress(desk).table(width))
     text = console.export_text()
-    assert "2 of 4" in text and "carry" in text and "foundations" in text
+    assert "2 of 4" in text and "times, then" in text and "foundations" in text
     assert max(map(len, text.splitlines())) <= width
 
 

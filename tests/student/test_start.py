@@ -12,7 +12,7 @@ import pytest
 
 from mlsys_course.desk import environment
 from mlsys_course.desk.release import ReleaseError, read_release
-from mlsys_course.desk.start import start
+from mlsys_course.desk.start import jupyter, start
 from mlsys_course.desk.workspace import DeskError, Workspace, find_workspace, read_edition
 
 from .conftest import STEM, tree
@@ -75,6 +75,20 @@ def test_nothing_to_start_from_says_what_to_do(desk, tmp_path):
         start("lab00", desk)
     with pytest.raises(ReleaseError, match="is not there"):
         start("lab00", desk, str(tmp_path / "none.zip"))
+
+
+def test_a_lab_that_is_nearly_named_is_asked_for(desk, releases):
+    releases.zip(desk.root)
+    with pytest.raises(DeskError, match=r"did you mean lab00\?"):
+        start("lab0", desk)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no root")
+def test_root_may_open_a_lab(started, monkeypatch):
+    """As in a container, where JupyterLab refuses to start without being allowed to."""
+    for user, allowed in ((0, True), (1000, False)):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        assert ("--allow-root" in jupyter(started / f"{STEM}.ipynb")) == allowed
 
 
 def test_the_unpacked_folder_will_do(desk, releases, tmp_path):

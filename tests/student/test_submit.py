@@ -39,7 +39,7 @@ def test_a_finished_lab_is_warned_of_nothing(solved, desk):
 def test_every_lab_as_released_warns_of_blanks_only(course):
     for stem in course.stems():
         found = lookover.warnings(course.built(stem), read_notebook(course.built(stem)), None, Workspace(course.root))
-        assert found and all(line.endswith("is still blank.") for line in found), found
+        assert found and all(line.startswith("Still blank: ") for line in found), found
 
 
 def pasted(notebook):
@@ -63,8 +63,8 @@ def blank(notebook):
 
 
 TROUBLES = {
-    "times is still blank": blank,
-    "why is still blank": lambda n: cell(n, "why").update(source="*Your answer: replace this line.*"),
+    "Still blank: times.": blank,
+    "Still blank: why.": lambda n: cell(n, "why").update(source="*Your answer: replace this line.*"),
     "The graded cell of times was edited": lambda n: cell(n, "times").update(source='check("times", 3)'),
     "The graded cell of times is gone": lambda n: n.cells.remove(cell(n, "times")),
     "There are 2 cells of times": pasted,
@@ -90,6 +90,33 @@ def test_outputs_that_a_clean_run_does_not_confirm(solved, desk, edit, status, s
     edit(solved, lambda n: cell(n, "times").update(outputs=[PASSES if stored else wrong]))
     (said,) = prepare(solved, desk, Ran([Found("times", status, 0, 4)])).warnings
     assert warning in said
+
+
+def test_what_fails_is_named_before_what_is_blank(solved, desk, edit):
+    """One line for all blanks; and what fails is told from the saved notebook where there is no run."""
+    edit(solved, lambda n: cell(n, "why").update(source="*Your answer: replace this line.*"))
+    said = prepare(solved, desk, Ran([Found("times", "wrong", 2, 4)])).warnings
+    assert said == ["times does not pass (wrong): 2 of 4 points on public cases.", "Still blank: why."]
+    wrong = nbformat.v4.new_output("display_data", data={"text/plain": "times: 1 of 2 cases pass, 2 of 4 points"})
+    edit(solved, lambda n: cell(n, "times").update(outputs=[wrong]))
+    assert prepare(solved, desk, None).warnings[0].startswith("times does not pass (as saved): 2 of 4 points")
+    edit(solved, blank)
+    found = prepare(solved, desk, Ran([Found("times", "missing", 0, 4)])).warnings
+    assert found == ["Still blank: times, why."]
+    edit(solved, lambda n: cell(n, "solution-times").update(source="def times(x:"))  # missing, and not blank
+    said = prepare(solved, desk, Ran([Found("times", "missing", 0, 4)])).warnings
+    assert said[:2] == ["times does not pass (missing): 0 of 4 points on public cases.", "Still blank: why."]
+
+
+def test_a_second_hand_in_of_the_same_says_so(solved, desk, monkeypatch, edit):
+    monkeypatch.chdir(solved)
+    command = ["submit", "lab00", "--no-run", "--student", "ada"]
+    first = CliRunner().invoke(cli.app, command).output
+    (kept,) = (desk.hidden / "receipts").glob("*.json")
+    said = f"Nothing has changed since the receipt of {receipt_from(kept.read_bytes()).time}"
+    assert "Nothing has changed" not in first and said in CliRunner().invoke(cli.app, command).output
+    edit(solved, lambda n: cell(n, "why").update(source="Because of that."))
+    assert "Nothing has changed" not in CliRunner().invoke(cli.app, command).output
 
 
 def test_an_old_release_another_term_and_a_late_hand_in(desk, releases, small_lab, edit, tmp_path):
@@ -165,11 +192,12 @@ def test_who_hands_in_is_asked_once_and_never_taken_from_the_login(solved, desk,
 def test_at_a_terminal_the_command_asks_and_in_a_notebook_it_says_how(solved, desk, monkeypatch):
     monkeypatch.chdir(solved)
     command = ["submit", "lab00", "--no-run"]
+    (solved / "drivers.py").write_text("# mine")  # a warning: whoever has no name yet is asked for that first
     done = CliRunner().invoke(cli.app, command, input="ann\n")
-    assert isinstance(done.exception, DeskError) and "--student NAME" in str(done.exception)
+    assert isinstance(done.exception, DeskError) and "--student NAME" in str(done.exception) and not done.output
     monkeypatch.setattr(cli, "at_terminal", lambda: True)
     done = CliRunner().invoke(cli.app, command, input="ann\n")
-    assert done.exit_code == 0 and "Receipt of ann" in done.output
+    assert done.exit_code == 0 and "Receipt of ann" in done.output and "warning:" in done.output
     assert "Receipt of ann" in CliRunner().invoke(cli.app, command).output
 
 

@@ -198,10 +198,12 @@ def test_a_student_who_does_everything_wrong(staff, tmp_path):
     assert "nothing in it was changed" in eve.mlsys("start", "lab00", "--from", path, "--no-open")
     assert "already; nothing was changed" in eve.mlsys("update", "lab00", "--from", path)
     assert "--student NAME" in eve.mlsys("submit", "lab00", "--no-run", "--student", "../mallory", fails=True)
-    assert "so nothing was packed" in eve.mlsys("submit", "lab00", "--no-run", "--strict", fails=True)
+    assert "so nothing was packed" in eve.mlsys(
+        "submit", "lab00", "--no-run", "--strict", "--student", "eve", fails=True
+    )
     assert tree(lab) == work and not list(eve.labs.glob("*.zip"))
     said = eve.mlsys("submit", "lab00", "--student", "eve", "--into", tmp_path / "inbox")
-    assert "times is still blank" in said and "The graded cell of times was edited" in said and "0 of 5 points" in said
+    assert "Still blank: times" in said and "The graded cell of times was edited" in said and "0 of 5 points" in said
     for spoil, message in (
         (lambda: notebook.rename(lab / "Untitled.ipynb"), "give your notebook its name back"),
         (lambda: (lab / "Untitled.ipynb").rename(notebook), ""),

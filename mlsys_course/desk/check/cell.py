@@ -17,7 +17,7 @@ from .edition import load_drivers, load_specification
 from .families import words
 from .guard import forbidden_in
 from .meter import run_measured
-from .pointing import origin
+from .pointing import interrupted, origin
 from .reach import reach
 from .settings import as_the_lab_says
 from .tree import Tree, map_tensors
@@ -34,12 +34,22 @@ class CheckFailed(AssertionError):
         return [f"{type(self).__name__}: {self}"]
 
 
+class Interrupted(KeyboardInterrupt):
+    """Somebody has stopped a check. In a notebook it shows as one line: where the student's own code was."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"KeyboardInterrupt: {self}"]
+
+
 def check(exercise: str, candidate: Candidate, *, folder: str | Path = ".", device: str | None = None) -> None:
     """Run the public cases of ``exercise`` on ``candidate``; show a table; raise AssertionError unless all pass.
 
     Runs on the GPU where there is one, unless ``device`` says otherwise.
     """
-    verdict = verdict_on(exercise, candidate, Path(folder), device)
+    try:
+        verdict = verdict_on(exercise, candidate, Path(folder), device)
+    except KeyboardInterrupt as error:
+        raise Interrupted(interrupted(exercise, error)) from None
     _record(verdict)
     _show(verdict)
     if not verdict.ok:

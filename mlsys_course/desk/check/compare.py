@@ -150,7 +150,9 @@ def _tensor(path: str, label: str, got: Tree, want: torch.Tensor, tolerance: flo
     error, largest = float(errors[where]), float(difference[where])
     if error <= 1:
         return Leaf(path, True, "", shape, dtype, largest, where, error)
-    reason = f"{label} is off by up to {largest:.1g} at {list(where)}"
+    reason = f"{label} is off by up to {largest:.2g} at {list(where)}"
+    if got.dtype == torch.bool:
+        reason = f"{label} differs in {int((a != b).sum())} of {a.size} places, first at {list(where)}"
     if (np.isnan(a) & ~np.isnan(b)).any():
         reason = f"{label} has NaN at {list(where)}"
     elif (np.isinf(a) & ~np.isinf(b)).any():

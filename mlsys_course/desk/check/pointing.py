@@ -50,6 +50,15 @@ def frame_line(frame: Frame) -> str:
     return f"{cell}, line {line}" + (f", in {function}" if function != "<module>" else "") + f": {text}"
 
 
+def interrupted(exercise: str, error: KeyboardInterrupt) -> str:
+    """Where a check was when somebody stopped it, in one line."""
+    frames = frames_of(error)
+    if not frames:
+        return f"interrupted while `{exercise}` was checked"
+    count, line, function, text = frames[-1]
+    return f"interrupted in `{function}`, {frame_line((count, line, '<module>', text))}"
+
+
 def given(inputs: Mapping[str, Tree]) -> str:
     """The arguments of a case with their shapes, for an error that no line of the student's is in."""
     told = []

@@ -128,12 +128,18 @@ def to_text(verdict: Verdict, *, sealed: bool = False) -> str:
     return "\n".join(lines)
 
 
+def _cell(column: str, text: str) -> str:
+    """Words are read from the left; a shape or a place stays in one line."""
+    style = "text-align:left" if column in ("case", "part", "what is wrong") else "white-space:nowrap"
+    return f'<td style="{style}">{text}</td>'
+
+
 def to_html(verdict: Verdict, *, sealed: bool = False) -> str:
     """A table of the few tags that nbconvert's sanitizer leaves alone, with nothing active in it."""
     mark: dict[str, str] = {"ok": "✓", "wrong": "✗"}
     lines = [COLUMNS, *rows(verdict.results, sealed=sealed)] if verdict.results else []
     cells = [[html.escape(str(mark.get(cell, cell))) for cell in row] for row in lines]
-    table = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in cells)
+    table = "".join("<tr>" + "".join(map(_cell, COLUMNS, row)) + "</tr>" for row in cells)
     parts = [f"<div><b>{'✓' if verdict.ok else '✗'} {html.escape(headline(verdict))}</b></div>"]
     parts += [f"<table>{table}</table>"] if table else []
     parts += [] if sealed else [f"<div><code>{html.escape(line)}</code></div>" for line in pointers(verdict.results)]
