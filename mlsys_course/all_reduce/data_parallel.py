@@ -86,7 +86,7 @@ class DataParallel:
         start_all_reduce: Any = start_all_reduce,
         **options: Any,
     ) -> Any:
-        if buckets is None:
+        if buckets is None and cls is DataParallel:
             return DistributedDataParallel(model, comm, **options)
         return super().__new__(cls)
 
