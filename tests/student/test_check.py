@@ -162,3 +162,15 @@ def test_what_a_check_needs_is_pointed_at(started, edit, small_lab):
     ran = run_notebook(started)
     assert ran.found[0].why == "times comes from cell 4 (import absent_everywhere), which stopped: ModuleNotFoundError"
     assert ran.troubles[0].startswith("cell 4 (import absent_everywhere) stopped first, with ModuleNotFoundError")
+
+
+def test_who_needs_nothing_of_a_cell_that_failed_has_the_points_as_in_grading(started, edit, small_lab):
+    def imports_more(notebook):
+        first = next(cell for cell in notebook.cells if "desk.check import check" in cell.source)
+        first.source = f"import absent_everywhere\n{first.source}"
+
+    edit(started, solve(small_lab))
+    edit(started, imports_more)
+    ran = run_notebook(started)
+    assert [(row.exercise, row.status, row.score) for row in ran.found] == [("times", "ok", 4)]
+    assert "absent_everywhere" in ran.troubles[0]
