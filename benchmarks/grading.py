@@ -84,7 +84,7 @@ def scratch_course(count: int) -> Iterator[tuple[Course, Path]]:
 
 
 def grades(db: Path) -> dict[str, float]:
-    """Every automatic score in a gradebook."""
+    """Every automatic score in a gradebook, of cells that have points: extensions are a bonus, which the peer lacks."""
     from nbgrader.api import Gradebook
 
     with Gradebook(f"sqlite:///{db}") as book:
@@ -93,7 +93,7 @@ def grades(db: Path) -> dict[str, float]:
             for submission in book.assignment_submissions(LAB)
             for notebook in submission.notebooks
             for grade in notebook.grades
-            if grade.cell.cell_type == "code"
+            if grade.cell.cell_type == "code" and grade.cell.max_score
         }
 
 
