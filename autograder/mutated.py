@@ -1,6 +1,7 @@
 """Wrong versions made from right ones: ``mutated(attention, "softmax(dim=-1)", "softmax(dim=-2)")``."""
 
 import ast
+import functools
 import inspect
 import itertools
 import linecache
@@ -58,14 +59,21 @@ def wrong(reference: Any) -> Callable[..., Misconception]:
 
 def _reached(module: ModuleType, name: str, left_out: Collection[str]) -> str:
     """The source of a definition of ``module``, after those of its own definitions that it reaches, in their order."""
-    source = inspect.getsource(module)
-    definitions = {node.name: node for node in parse(source).body if isinstance(node, Definition)}
+    definitions = _definitions(module)
     wanted, found = [name], set()
     while wanted:
         found.add(one := wanted.pop())
-        wanted += _names(definitions[one]) & definitions.keys() - found - {*left_out}
+        wanted += definitions[one][1] & definitions.keys() - found - {*left_out}
+    return "\n\n".join(text for one, (text, _) in definitions.items() if one in found) + "\n"
+
+
+@functools.cache  # a lab makes dozens of mutants of a few modules
+def _definitions(module: ModuleType) -> dict[str, tuple[str, set[str]]]:
+    """The functions and classes at its top, by name: their text, and the names that they read."""
+    source = inspect.getsource(module)
     lines = source.splitlines()
-    return "\n\n".join(_text(node, lines) for node in definitions.values() if node.name in found) + "\n"
+    nodes = [node for node in parse(source).body if isinstance(node, Definition)]
+    return {node.name: (_text(node, lines), _names(node)) for node in nodes}
 
 
 def _text(definition: Definition, lines: list[str]) -> str:

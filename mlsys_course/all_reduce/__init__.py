@@ -67,11 +67,11 @@ __all__ = [
     "reduce_scatter",
     "ring_all_gather",
     "ring_all_reduce",
+    "ring_all_reduce_",
     "ring_reduce_scatter",
     "scatter",
     "segmented_all_gather",
     "segmented_reduce_scatter",
-    "ring_all_reduce_",
     "start_all_reduce",
     "tree_all_reduce_",
 ]
