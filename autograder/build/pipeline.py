@@ -23,6 +23,8 @@ from .proof import Line, prove, proven
 from .proven import remember_proof
 from .source import check_source, read_source
 
+MISTAKES = 10  # tolerances between two machines: a mistake may compute in float32, and large numbers may cancel in it
+
 
 @dataclass(frozen=True)
 class Built:
@@ -147,7 +149,7 @@ def _same_case(new: Case, old: Case, specification: Specification) -> bool:
     ]
     mistaken = [{name: outcome_to_tree(o) for name, o in case.misconceptions.items()} for case in (old, new)]
     tolerance = specification.tolerance_for(new.inputs)
-    coarse = max(tolerance, TOLERANCE["float32"])  # a mistake may be to compute in float32
+    coarse = MISTAKES * max(tolerance, TOLERANCE["float32"])
     leaves = [*compare(asked[0], asked[1], tolerance), *compare(mistaken[0], mistaken[1], coarse)]
     return all(leaf.ok for leaf in leaves)
 

@@ -38,6 +38,7 @@ def test_two_builds_are_the_same_bytes(small_course, built, tmp_path):
         ("inputs", 1 + 4e-7, True),
         ("inputs", 1 + 1e-3, False),
         ("misconceptions", 1 + 4e-7, True),
+        ("misconceptions", 1 + 1e-4, True),
         ("misconceptions", 1 + 1e-2, False),
     ],
 )
