@@ -77,6 +77,7 @@ def source_of(function: Callable) -> str:
     return f"{RIGHT_RING}\n{source}\n{ID} = {function.__name__}"
 
 
+@pytest.mark.long
 def test_the_solution_scores_full_marks_soon(grade, lab):
     graded = grade()
     for exercise in lab.exercises:

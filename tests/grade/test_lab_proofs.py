@@ -33,7 +33,8 @@ def test_lab_is_proven(course, stem, tmp_path):
     assert {"edition", "solution", "blank"} < {line.subject for line in lines}
 
 
-@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.long
+@pytest.mark.parametrize("stem", ALL)
 def test_the_solution_notebook_runs_with_its_experiments(course, stem, tmp_path):
     built = build(course.lab(stem), tmp_path / stem)
     notebook = solution_notebook(course.lab(stem))
