@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ SAID = {
 class Attempt:
     """Runs ``cells`` in ``sandbox`` without those of ``left_out`` (cell -> why). ``run`` raises Ended at ``reached``.
 
-    ``parked`` are the graded cells whose sealed calls can follow.
+    ``reached_graded`` are the graded cells whose sealed calls can follow: those of ``parks`` in copies of their own.
     """
 
     sandbox: Sandbox
@@ -31,8 +31,9 @@ class Attempt:
     limits: Limits
     files: Mapping[str, bytes]
     left_out: Mapping[int, str]
+    parks: Collection[int] | None = None  # graded cells at which a copy is made; None: at all
     runs: list[CellRun] = field(default_factory=list)
-    parked: list[int] = field(default_factory=list)
+    reached_graded: list[int] = field(default_factory=list)
     tried: list[str] = field(default_factory=list)
     reached: int = 0
     out_of_time: bool = False
@@ -43,7 +44,9 @@ class Attempt:
         cell = self.cells[index]
         if cell.skip or index in self.left_out:
             return "skip"
-        return "graded" if cell.exercise is not None else "run"
+        if cell.exercise is None:
+            return "run"
+        return "graded" if self.parks is None or index in self.parks else "noted"
 
     def run(self) -> None:
         """Run to the end."""
@@ -87,13 +90,13 @@ class Attempt:
             raise Ended("timeout", f"cell {index} did not stop when interrupted") from None
         except (Closed, BadFrame) as error:
             raise self._ended(index, error) from None
-        if head.get("cell") != index or head.get("kind") != ("parked" if mode == "graded" else "cell"):
+        if head.get("cell") != index or head.get("kind") != ("cell" if mode == "run" else "parked"):
             raise Ended("crashed", f"cell {index}: a message out of turn, {json.dumps(head)[:80]}")
         if self.out_of_time:
             self.runs.append(CellRun("timeout", self._kept(head.get("outputs")), time.monotonic() - start))
             raise Ended("timeout", f"the notebook took longer than {self.limits.notebook_seconds:g} s")
-        if mode == "graded":
-            self.parked.append(index)
+        if mode != "run":
+            self.reached_graded.append(index)
             return CellRun("ok", [], said.number(head.get("seconds")))
         self.tried += [f"cell {index} tried: {words}" for words in said.words(head.get("tried"))]
         status = status or ("ok" if head.get("ok") is True else "error")

@@ -103,7 +103,7 @@ class Group:
     def channels(self, index: int, size: int) -> list[tuple[Sandbox, Channel]]:
         """Where the copies of ``size`` ranks wait that parked at a cell; empty unless all did."""
         ranks = list(zip(self.sandboxes, self.attempts, strict=True))[:size]
-        if any(sandbox.over or index not in attempt.parked for sandbox, attempt in ranks):
+        if any(sandbox.over or index not in attempt.reached_graded for sandbox, attempt in ranks):
             return []
         return [(sandbox, sandbox.graded[self.graded.index(index)]) for sandbox, _ in ranks]
 

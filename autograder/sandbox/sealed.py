@@ -30,6 +30,8 @@ _random = random.SystemRandom()
 class Examination:
     """The sealed calls of one exercise to its parked process, or to those of its ranks, each in its own sandbox.
 
+    Without ``members`` there is no process yet that answers for it alone.
+
     ``greet`` first, then ``run``, which fills ``outcomes`` and raises Ended when a whole sandbox is gone.
     ``try_in`` asks the process that answers for all, which stays.
     """
@@ -42,6 +44,7 @@ class Examination:
     measure: Callable[[str, Call, Outcome], float] | None = None  # what the call takes in a fresh process
     room: Room = field(default_factory=Room)  # for what is written down of calls to ranks
     afresh: Callable[[Call], Outcome] | None = None  # the call in a process of its own
+    cell: int = 0  # its graded cell
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     recorded: list[Recorded] = field(default_factory=list)  # calls to ranks that came to an end, in order
     problem: str = ""
@@ -103,7 +106,7 @@ class Examination:
 
         Raises Ended when that process, or its sandbox, is gone.
         """
-        common.turn_to(self.members[0].cell, self.specification)
+        common.turn_to(self.cell, self.specification)
         common.meet(seconds)
         for key, call in self._plan():
             self.outcomes[key] = self._ask(call, [common])

@@ -4,8 +4,8 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 
 from mlsys_course.desk.check import Outcome
 from mlsys_course.desk.check.compare import compare
@@ -40,7 +40,8 @@ class Submission(Work):
     outcomes: dict[str, dict[str, Outcome]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     runs: list[CellRun] = field(default_factory=list)
-    alone: bool = False  # no process answers for all any more: one took its sandbox with it
+    alone: bool = False  # no process answers for all any more: each exercise that is left has one of its own
+    answered: dict[str, dict[str, Outcome]] = field(default_factory=dict)  # by the process for all; to be asked again
     sealed_end: float = 0.0
     status: RunStatus = "ok"
     peaks: dict[tuple[str, str], float] = field(default_factory=dict)  # of measured calls
@@ -55,6 +56,7 @@ class Submission(Work):
         for _ in range(RESTARTS + 1):
             if not self._again_in_ranks():
                 break
+        self._take_answers()
         for exercise in self.specifications:
             if exercise not in self.outcomes:
                 self._give_up(exercise, self.status if self.status != "ok" else "crashed")
@@ -76,41 +78,56 @@ class Submission(Work):
         left = self.limits.cpu_seconds - self.cpu_seconds
         if left <= 0:
             return False
-        cells = only_graded(self.cells, set(self.specifications) - set(self.ranks))
+        cells = only_graded(self.cells, self._of_one_process - self.outcomes.keys())
         graded = [i for i, cell in enumerate(cells) if cell.exercise is not None and i not in self.left_out]
-        sandbox = self.warm.spawn(self.limits, len(graded) + bool(graded and not self.alone))
+        if self.runs:  # all ran before: what comes after the last graded cell need not again
+            cells = [c if i <= max(graded, default=-1) else replace(c, skip=True) for i, c in enumerate(cells)]
+        self.alone = self.alone or bool(self._unanswered)
+        parks = [i for i in graded if self.alone or last or is_measured(cells[i].exercise or "", self.trusted)]
+        sandbox = self.warm.spawn(self.limits, len(parks) + bool(graded and not self.alone))
         try:
             sandbox.begin()
             watchdog = Watchdog(sandbox, self.limits, left)
             try:
-                return self._attempt(sandbox, cells, graded, last)
+                return self._attempt(sandbox, cells, parks, last)
             finally:
                 watchdog.look()
                 self.count(watchdog)
         finally:
             sandbox.close()
 
-    def _attempt(self, sandbox: Sandbox, cells: Sequence[Cell], graded: list[int], last: bool) -> bool:
-        attempt = Attempt(sandbox, cells, self.limits, self.files, self.left_out)
-        common = None
+    def _attempt(self, sandbox: Sandbox, cells: Sequence[Cell], parks: list[int], last: bool) -> bool:
+        attempt = Attempt(sandbox, cells, self.limits, self.files, self.left_out, parks)
+        common, start = None, time.monotonic()
         try:
             attempt.run()
-            if not self.alone and attempt.parked:
-                common = self.parked(sandbox, attempt.parked[0], sandbox.graded[-1], attempt.runs, common=True)
+            if not self.alone and (reached := attempt.reached_graded):
+                common = self.parked(sandbox, reached[0], sandbox.graded[-1], attempt.runs, common=True)
         except Ended as error:
+            self._take_answers()  # where it reached its end before, it does not do the same again
+            if not self._of_one_process - self.outcomes.keys():
+                return False
             self._note(error.why, error.log)
             if not (attempt.out_of_time or last) and attempt.reached < len(self.cells):
                 self._leave_out(attempt.reached, error.why)
                 return True
             if len(attempt.runs) == attempt.reached:
                 attempt.runs.append(CellRun("timeout" if error.why == "timeout" else "error"))
+        if self.runs:
+            self.sealed_end += (time.monotonic() - start) * bool(self.sealed_end)
+            if any(was.status != now.status != "skipped" for was, now in zip(self.runs, attempt.runs, strict=False)):
+                self._take_answers()
+        self.log += [] if self.runs else attempt.tried
         self._keep(attempt.runs)
-        self.log += attempt.tried
         if any(run.status == "timeout" for run in self.runs):
             self._note("timeout")
-        channels = dict(zip(graded, sandbox.graded, strict=False))
-        parked = [i for i in attempt.parked if self.cells[i].exercise not in self.outcomes]
-        waiting = [self._examination([self.parked(sandbox, i, channels[i], attempt.runs)]) for i in parked]
+        channels = dict(zip(parks, sandbox.graded, strict=False))
+        waiting = []
+        for i in attempt.reached_graded:
+            if self.cells[i].exercise in self.outcomes:
+                continue
+            own = [self.parked(sandbox, i, channels[i], attempt.runs)] if i in channels else []
+            waiting.append(self._examination(i, own))
         return self._examine_all([sandbox], waiting, common) and not last
 
     def _again_in_ranks(self) -> bool:
@@ -130,7 +147,8 @@ class Submission(Work):
                     exercise = cells[index].exercise or ""
                     if channels := group.channels(index, pending[exercise]):
                         runs = group.attempts[0].runs
-                        waiting.append(self._examination([self.parked(s, index, c, runs) for s, c in channels]))
+                        ranks = [self.parked(s, index, c, runs) for s, c in channels]
+                        waiting.append(self._examination(index, ranks))
                     else:
                         self._give_up(exercise, group.why)
                 asked = list(waiting)
@@ -148,8 +166,9 @@ class Submission(Work):
         """Sealed calls, one exercise after the other; whether the rest need theirs in other sandboxes.
 
         Each is asked in the process ``common`` to all first. Where that does not earn full marks, another exercise or a
-        later cell may have changed what this one uses: then the copy made at its own cell is asked, and that counts. At
-        once, since it must not come after an exercise that could tell it its answer.
+        later cell may have changed what this one uses: then a copy made at its own cell is asked, and that counts. At
+        once where there is one, since it must not come after an exercise that could tell it its answer; else after the
+        notebook has run again in a sandbox where nobody has been asked anything.
         """
         for sandbox in sandboxes:
             sandbox.notebook.close()
@@ -175,11 +194,15 @@ class Submission(Work):
                         waiting.append(examination)
                         return True
                     common = common if common and not common.failed else None
-                    examination.run()
+                    if examination.members:
+                        examination.run()
+                    elif not _nothing_there(examination.outcomes):
+                        self.answered[examination.exercise] = self._whole(examination)
+                        continue
                 self.outcomes[examination.exercise] = examination.outcomes
             except Ended as error:
                 self.outcomes[examination.exercise] = examination.outcomes
-                return bool(waiting) and error.why != "timeout"
+                return bool(waiting or self._unanswered) and error.why != "timeout"
             finally:
                 if examination.problem:
                     self.problems[examination.exercise] = examination.problem
@@ -188,7 +211,26 @@ class Submission(Work):
                     other.close()
         if common:
             common.close()
-        return False
+        return bool(self._unanswered)
+
+    def _whole(self, examination: Examination) -> dict[str, Outcome]:
+        """Its outcomes, if every call has one."""
+        keys = {call.key for call in self.trusted.calls(examination.exercise)}
+        return examination.outcomes if keys <= examination.outcomes.keys() else {}
+
+    def _take_answers(self) -> None:
+        """What the process for all has answered stands, where nothing else came."""
+        self.outcomes |= {e: self.answered[e] for e in self._unanswered if self.answered[e]}
+
+    @property
+    def _of_one_process(self) -> Set[str]:
+        """The exercises of one process."""
+        return self.specifications.keys() - self.ranks.keys()
+
+    @property
+    def _unanswered(self) -> Set[str]:
+        """The exercises that are to be asked again, in processes of their own."""
+        return self.answered.keys() - self.outcomes.keys()
 
     def _settled_in(self, common: Parked, examination: Examination, seconds: float) -> bool:
         """Whether an exercise earned full marks in the process common to all, which ends when it fails to answer."""
@@ -205,13 +247,13 @@ class Submission(Work):
             examination.close()
         return settled
 
-    def _examination(self, members: Sequence[Parked]) -> Examination:
+    def _examination(self, cell: int, members: Sequence[Parked]) -> Examination:
         self.sealed_end = self.sealed_end or time.monotonic() + self.limits.sealed_seconds
-        measure = functools.partial(self._peak, members[0].cell)
-        specification, seconds = members[0].specification, self.limits.call_seconds
-        afresh = None if members[0].replay or len(members) > 1 else functools.partial(self._afresh, members[0].cell)
+        measure = functools.partial(self._peak, cell)
+        specification, seconds = self.specifications[self.cells[cell].exercise or ""], self.limits.call_seconds
+        afresh = None if self.warm.replay or len(members) > 1 else functools.partial(self._afresh, cell)
         end, room = self.sealed_end, self.room
-        return Examination(members, specification, self.trusted, seconds, end, measure, room, afresh)
+        return Examination(members, specification, self.trusted, seconds, end, measure, room, afresh, cell)
 
     def _afresh(self, cell: int, call: Call) -> Outcome:
         """A call in a sandbox of its own, after the whole notebook up to its cell."""
@@ -271,3 +313,8 @@ class Submission(Work):
             self.status = why
         if log:
             self.log.append(log)
+
+
+def _nothing_there(outcomes: Mapping[str, Outcome]) -> bool:
+    """Whether what was asked is not written, or not defined: no other moment of the notebook mends that."""
+    return bool(outcomes) and all(outcome.problem == "missing" for outcome in outcomes.values())

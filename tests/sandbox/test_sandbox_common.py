@@ -124,17 +124,48 @@ def test_memory_that_took_the_sandbox_along(engine, watched):
     assert "memory" in {o.problem for o in run.outcomes["triple"].values()}
 
 
-def test_who_fails_at_first_is_asked_again_before_anybody_could_tell(engine, watched, monkeypatch):
-    """A composite's part could tell the answer: both times come before the composite's."""
-    run_alone = Examination.run
-    monkeypatch.setattr(
-        Examination, "run", lambda self: (watched.asked.append(f"{self.exercise} alone"), run_alone(self))[1]
-    )
+def test_who_fails_at_first_is_asked_again_where_nobody_could_tell(engine, watched, monkeypatch):
+    """A composite's part could tell the answer: in no sandbox does anybody come after the composite."""
+    asked, alone, in_common = [], Examination.run, Examination.try_in
+
+    def run(self):
+        asked.append((self.exercise, self.members[0].sandbox.slot))
+        return alone(self)
+
+    def try_in(self, common, seconds):
+        asked.append((self.exercise, common.sandbox.slot))
+        return in_common(self, common, seconds)
+
+    monkeypatch.setattr(Examination, "run", run)
+    monkeypatch.setattr(Examination, "try_in", try_in)
     wrong = "def double(x): return x\ndef sum_of_squares(x, square): return square(x).sum()"
     for _ in range(5):
-        watched.asked.clear()
+        asked.clear()
         engine.run([Cell(wrong), graded("sum_of_squares"), graded("double")], watched)
-        assert watched.asked[:3] == ["double not yet", "double alone", "sum_of_squares"]
+        (one, first), (another, second) = Counter(slot for _, slot in asked).items()
+        assert one != another and first == second == 2
+        assert [exercise for exercise, _ in asked] == 2 * ["double", "sum_of_squares"]
+
+
+@pytest.mark.parametrize("body", ["raise NotImplementedError", "return undefined_", "return 3 * x"])
+def test_what_is_not_written_is_not_asked_again(engine, watched, monkeypatch, body):
+    alone, run_alone = [], Examination.run
+    monkeypatch.setattr(Examination, "run", lambda self: (alone.append(self.exercise), run_alone(self))[1])
+    run = engine.run([Cell(f"def double(x): {body}"), graded("double"), graded("triple")], watched)
+    assert {o.problem for o in run.outcomes["triple"].values()} == {"missing"}
+    assert alone == ([] if "NotImplemented" in body else ["double"])
+
+
+@pytest.mark.parametrize("ends", ["os._exit(1)", "raise ValueError", "double = triple = None"])
+def test_a_notebook_that_does_not_do_the_same_again_keeps_its_first_answers(engine, watched, ends):
+    """Here by the number of its channels, as others may by the time that they take."""
+    wrong = "def double(x): return x\ndef triple(x): return x"
+    again = f"import os\nif os.path.exists('/proc/self/fd/202'): {ends}"
+    run = engine.run([Cell(wrong), Cell(again), graded("double"), graded("triple")], watched)
+    assert sorted(watched.asked) == ["double not yet", "triple not yet"]
+    kept = "None" not in ends  # what runs to its end again counts
+    assert run.status == "ok" and [cell.status for cell in run.cells] == 4 * ["ok"]
+    assert {o.problem for o in run.outcomes["double"].values()} == ({""} if kept else {"missing"})
 
 
 def test_replayed_notebooks_too(replaying, watched):

@@ -1,7 +1,7 @@
-"""A student's notebook, cell by cell; at each graded cell a copy of the process is parked for its sealed calls.
+"""A student's notebook, cell by cell; at graded cells a copy of the process is parked for their sealed calls.
 
-And one at the end, which is asked first: it can answer for every graded cell with the names as they stood there, and
-the copies of the cells need not wake where it does well. What it cannot undo is a change of an object.
+And one at the end, which is asked first: it can answer for every graded cell with the names as they stood there. What
+it cannot undo is a change of an object: so where it does not do well, the notebook runs again, with a copy at the cell.
 """
 
 import contextlib
@@ -70,9 +70,10 @@ def run_notebook(
         _park(shell, lab, channel, waiting, cells)
     for index, cell in enumerate(cells):
         start = time.perf_counter()
-        if cell["mode"] == "graded":
+        if cell["mode"] in ("graded", "noted"):
             if not replay:
-                _park(shell, lab, channel, waiting)
+                if cell["mode"] == "graded":
+                    _park(shell, lab, channel, waiting)
                 names[index] = dict(shell.user_ns)
             channel.send({"kind": "parked", "cell": index, "seconds": time.perf_counter() - start})
         elif cell["mode"] == "run":
