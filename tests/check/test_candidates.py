@@ -124,6 +124,33 @@ def test_problem_is_named(candidate, problem, words):
     assert outcome.problem == problem and words in outcome.words
 
 
+INF, NAN = float("inf"), float("nan")
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        (torch.tensor([1.0, -INF]), torch.finfo(torch.float32).min),
+        (torch.tensor([1.0, INF], dtype=torch.float64), torch.finfo(torch.float64).max),
+        (torch.tensor([1.0, NAN], dtype=torch.bfloat16), 0.0),
+        (torch.tensor([1.0, 2.0], dtype=torch.float16), NAN),
+        (torch.tensor([True, False]), True),
+        (torch.tensor([1, 2], dtype=torch.uint8), 3),
+        (torch.tensor([[1, 2], [3, 4]]).mT[1], 5),
+        (torch.tensor([1.0, 2.0j]), -INF),
+        (torch.tensor([1.0, 2.0j]).conj(), 1j),
+    ],
+    ids=lambda value: str(getattr(value, "dtype", value)),
+)
+def test_a_change_of_an_input_is_seen_whatever_it_is(was, now):
+    def changes(x):
+        x[-1] = now
+        return torch.ones(1)
+
+    for candidate, problem in ((changes, "modified"), (lambda x: torch.ones(1), "")):
+        assert run_case(apply, candidate, {"x": was.clone()}).problem == problem
+
+
 def test_a_sealed_exception_text_stays_inside():
     def quotes(x):
         raise type("Leak", (ValueError,), {})(f"the input is {x.tolist()}")

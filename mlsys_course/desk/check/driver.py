@@ -21,6 +21,7 @@ from .tree import Tree, TreeError, leaves, map_tensors, plain
 Candidate = Any
 Property = Callable[[Tree, Tree], str | None]
 Judged = Callable[[Tree, Tree, Seen], Tree]
+WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an entry
 
 
 @dataclass(frozen=True)
@@ -203,8 +204,9 @@ def _changed(before: Tree, after: Tree) -> str:
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """NaN compares equal to itself here."""
-    return torch.nan_to_num(tensor) if tensor.is_floating_point() else tensor
+    """As whole numbers: NaN compares equal to itself here, and infinity to nothing else."""
+    plain = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    return plain.view(WHOLE[plain.itemsize])
 
 
 def accepts(candidate: Candidate) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._tensor_str import get_printoptions
+from torch import _tensor_str
 
 Setting = tuple[Callable[[], Any], Callable[[Any], Any], Any]  # how it is read and written, and what the lab says
 SWITCHES = (
@@ -38,15 +38,22 @@ PRINTED = {  # NumPy's own, too
 
 
 @contextlib.contextmanager
-def as_the_lab_says() -> Iterator[None]:
-    """Whatever a notebook has set is in here as in a fresh process with one thread, and afterwards as before."""
+def as_the_lab_says(*, restore: bool = True) -> Iterator[None]:
+    """Whatever a notebook has set is in here as in a fresh process with one thread, and afterwards as before.
+
+    Without ``restore`` switches and generators stay, for a process that does nothing else.
+    """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_without_modes())  # first, since setting anything else may go through them
         for read, write, said in SETTINGS:
             before = read()
-            _set(read, write, said)
-            stack.callback(_set, read, write, before)
-        stack.enter_context(_seeded())
+            if before != said:
+                write(said)
+            if restore:
+                stack.callback(_set, read, write, before)
+        if restore:
+            stack.enter_context(_generators_kept())
+        _seed()
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autograd.set_detect_anomaly(False))
@@ -62,16 +69,19 @@ def _set(read: Callable[[], Any], write: Callable[[Any], Any], value: Any) -> No
         write(value)
 
 
-@contextlib.contextmanager
-def _seeded(seed: int = 0) -> Iterator[None]:
+def _seed(seed: int = 0) -> None:
     """All generators from ``seed``; ``torch.manual_seed`` would note where it was called, for cards not there."""
-    cards = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    before = torch.default_generator.get_state(), np.random.get_state(), random.getstate()
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)
-    if cards:
+    if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
+
+
+@contextlib.contextmanager
+def _generators_kept() -> Iterator[None]:
+    cards = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    before = torch.default_generator.get_state(), np.random.get_state(), random.getstate()
     try:
         yield
     finally:
@@ -124,6 +134,10 @@ def _set_printing(options: dict[str, Any]) -> None:
     torch.set_printoptions(**options)
 
 
+def _tensor_printing() -> dict[str, Any]:
+    return dict(vars(_tensor_str.PRINT_OPTS))
+
+
 def _array_printing() -> dict[str, Any]:
     return {name: value for name, value in np.get_printoptions().items() if name in PRINTED}
 
@@ -148,7 +162,7 @@ def _settings() -> Iterator[Setting]:
         "highest",
     )  # which writes some of those: so before them on the way back
     yield lambda: sys.float_info.min / 2 == 0, torch.set_flush_denormal, False
-    yield get_printoptions, _set_printing, {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80,
+    yield _tensor_printing, _set_printing, {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80,
                                             "sci_mode": None}  # fmt: skip
     yield _array_printing, lambda options: np.set_printoptions(**options), PRINTED
     yield np.geterr, lambda errors: np.seterr(**errors), ERRORS
