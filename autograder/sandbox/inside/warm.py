@@ -3,9 +3,11 @@
 It never opens a submission, a reference, a case or the gradebook: what it ever held, its children could find.
 """
 
+import ast
 import contextlib
 import gc
 import importlib
+import json
 import os
 import select
 import signal
@@ -13,6 +15,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -82,6 +85,9 @@ def _imported(config: dict[str, Any]) -> Any:
     torch.set_num_threads(1)  # before any operation: children of a process that ever used a pool hang
     for name in IMPORTS:
         importlib.import_module(name)
+    for name in _imports_of(Path(config["edition"], "lab")):
+        with contextlib.suppress(Exception):  # as the notebook will be told
+            importlib.import_module(name)
     shell_module = importlib.import_module(".shell", PACKAGE)
     importlib.import_module(".notebook_run", PACKAGE)
     shell = shell_module.make_shell()
@@ -98,6 +104,20 @@ def _imported(config: dict[str, Any]) -> Any:
     gc.disable()
     kernel.collapse_memory()
     return shell
+
+
+def _imports_of(lab: Path) -> Iterator[str]:
+    """What the lab's own notebook imports outside its experiments: modules, and names that may be modules."""
+    for path in lab.glob("*.ipynb"):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] != "code" or "experiment" in cell["metadata"].get("tags", []):
+                continue
+            with contextlib.suppress(SyntaxError):
+                for node in ast.walk(ast.parse("".join(cell["source"]))):
+                    if isinstance(node, ast.Import):
+                        yield from (alias.name for alias in node.names)
+                    elif isinstance(node, ast.ImportFrom) and node.module:
+                        yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 class Warm:
