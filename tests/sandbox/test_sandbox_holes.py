@@ -111,6 +111,7 @@ def test_page_tables_are_memory(engine, teacher, monkeypatch):
     source = """
 import mmap, time
 view = mmap.mmap(-1, 1 << 40, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)  # NORESERVE
+view.madvise(mmap.MADV_NOHUGEPAGE)  # else one entry may stand for 2 MiB of it
 for at in range(0, 1 << 40, 2 << 20): view[at]
 """
     monkeypatch.setattr(engine, "limits", replace(engine.limits, memory_mib=1024))
