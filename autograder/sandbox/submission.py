@@ -41,7 +41,8 @@ class Submission(Work):
     outcomes: dict[str, dict[str, Outcome]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     runs: list[CellRun] = field(default_factory=list)
-    alone: bool = False  # no process answers for all any more: one took its sandbox with it
+    alone: bool = False  # no process answers for all any more: what is left was asked, or one took its sandbox with it
+    in_common: dict[str, dict[str, Outcome]] = field(default_factory=dict)  # of the process that answers for all
     sealed_end: float = 0.0
     status: RunStatus = "ok"
     peaks: dict[tuple[str, str], float] = field(default_factory=dict)  # of measured calls
@@ -57,7 +58,9 @@ class Submission(Work):
             if not self._again_in_ranks():
                 break
         for exercise in self.specifications:
-            if exercise not in self.outcomes:
+            if exercise not in self.outcomes and self.in_common.get(exercise):
+                self.outcomes[exercise] = self.in_common[exercise]  # a notebook that does not run twice the same
+            elif exercise not in self.outcomes:
                 self._give_up(exercise, self.status if self.status != "ok" else "crashed")
         if self._crashed() and processes_killed() > killed:
             raise SandboxUnavailable(OUT_OF_MEMORY)
@@ -74,10 +77,12 @@ class Submission(Work):
 
     def _again(self, *, last: bool) -> bool:
         """One sandbox from start to end; whether another is to follow."""
-        left = self.limits.cpu_seconds - self.cpu_seconds
+        again, before = bool(self.in_common) and not self.spared, self.cpu_seconds
+        left = max(self.cpu_left, before + 1.0 if again else 0.0)  # what it took before, whatever is left
         if left <= 0:
             return False
-        cells = only_graded(self.cells, set(self.specifications) - set(self.ranks))
+        self.alone = self.alone or last
+        cells = only_graded(self.cells, set(self.specifications) - set(self.ranks) - set(self.outcomes))
         graded = [i for i, cell in enumerate(cells) if cell.exercise is not None and i not in self.left_out]
         sandbox = self.warm.spawn(self.limits, len(graded) + bool(graded and not self.alone))
         try:
@@ -88,12 +93,13 @@ class Submission(Work):
             finally:
                 watchdog.look()
                 self.count(watchdog)
+                self.spared += self.cpu_seconds - before if again else 0.0
         finally:
             sandbox.close()
 
     def _attempt(self, sandbox: Sandbox, cells: Sequence[Cell], graded: list[int], last: bool) -> bool:
         attempt = Attempt(sandbox, cells, self.limits, self.files, self.left_out)
-        common = None
+        common, start = None, time.monotonic()
         try:
             attempt.run()
             if not self.alone and attempt.parked:
@@ -106,7 +112,8 @@ class Submission(Work):
             if len(attempt.runs) == attempt.reached:
                 attempt.runs.append(CellRun("timeout" if error.why == "timeout" else "error"))
         self._keep(attempt.runs)
-        self.log += attempt.tried
+        self.log += [words for words in attempt.tried if words not in self.log]
+        self.sealed_end += time.monotonic() - start if self.sealed_end else 0.0
         if any(run.status == "timeout" for run in self.runs):
             self._note("timeout")
         channels = dict(zip(graded, sandbox.graded, strict=False))
@@ -116,8 +123,7 @@ class Submission(Work):
 
     def _again_in_ranks(self) -> bool:
         """One group of sandboxes for the exercises of several ranks that are left; whether another is to follow."""
-        pending = {e: size for e, size in self.ranks.items() if e not in self.outcomes}
-        left = self.limits.cpu_seconds - self.cpu_seconds
+        pending, left = {e: size for e, size in self.ranks.items() if e not in self.outcomes}, self.cpu_left
         if not pending or left <= 0:
             return False
         cells = only_graded(self.cells, pending)
@@ -149,8 +155,8 @@ class Submission(Work):
         """Sealed calls, one exercise after the other; whether the rest need theirs in other sandboxes.
 
         Each is asked in the process ``common`` to all first. Where that does not earn full marks, another exercise or a
-        later cell may have changed what this one uses: then the copy made at its own cell is asked, and that counts. At
-        once, since it must not come after an exercise that could tell it its answer.
+        later cell may have changed what this one uses: then a copy made at its own cell is asked, and that counts. In
+        another sandbox: here the copies share memory with a process that knows the inputs, and may know answers by now.
         """
         for sandbox in sandboxes:
             sandbox.notebook.close()
@@ -170,17 +176,17 @@ class Submission(Work):
                 sandbox.keep_only([member.pid for member in members if member.sandbox is sandbox])
             examination = waiting.pop()
             try:
-                if not (common and self._settled_in(common, examination, seconds)):
-                    if common and any(sandbox.over in ("memory", "crashed") for sandbox in sandboxes):
-                        self.alone = True  # it took the sandbox along
-                        waiting.append(examination)
-                        return True
-                    common = common if common and not common.failed else None
+                if common and not is_measured(examination.exercise, self.trusted):
+                    self._ask_in(common, examination, seconds)
+                    if any(sandbox.over in ("memory", "crashed") for sandbox in sandboxes):
+                        break  # it took the sandbox along
+                    common = common if not common.failed else None
+                else:
                     examination.run()
-                self.outcomes[examination.exercise] = examination.outcomes
+                    self.outcomes[examination.exercise] = examination.outcomes
             except Ended as error:
                 self.outcomes[examination.exercise] = examination.outcomes
-                return bool(waiting) and error.why != "timeout"
+                return self._to_be_asked_alone() or bool(waiting and error.why != "timeout")
             finally:
                 if examination.problem:
                     self.problems[examination.exercise] = examination.problem
@@ -189,22 +195,24 @@ class Submission(Work):
                     other.close()
         if common:
             common.close()
-        return False
+        return self._to_be_asked_alone() or bool(waiting)
 
-    def _settled_in(self, common: Parked, examination: Examination, seconds: float) -> bool:
-        """Whether an exercise earned full marks in the process common to all, which ends when it fails to answer."""
-        if is_measured(examination.exercise, self.trusted):
-            return False
+    def _to_be_asked_alone(self) -> bool:
+        """Whether one is left that the process common to all was asked about; from then on there is no such process."""
+        self.alone = self.alone or bool(self.in_common)
+        return bool(self.in_common.keys() - self.outcomes.keys())
+
+    def _ask_in(self, common: Parked, examination: Examination, seconds: float) -> None:
+        """Ask the process common to all, which ends when it fails to answer; its outcomes stand for full marks."""
+        examination.close()
+        self.in_common[examination.exercise] = examination.outcomes
         try:
-            settled = examination.try_in(common, seconds)
+            if examination.try_in(common, seconds):
+                self.outcomes[examination.exercise] = examination.outcomes
         except Ended as error:
             self.log.append(f"asked again alone: {error.log}")
             common.failed = error
             common.close()
-            return False
-        if settled:
-            examination.close()
-        return settled
 
     def _examination(self, members: Sequence[Parked]) -> Examination:
         self.sealed_end = self.sealed_end or time.monotonic() + self.limits.sealed_seconds
