@@ -201,7 +201,7 @@ def run_alone(work: Work, asked: Sequence[Examination], group: Group) -> dict[st
     end = time.monotonic() + max(work.limits.sealed_seconds, took * len(group.sandboxes))
     _repeat(work, every, group, end, lambda one: work.reached(one.cell))
     for one in every:
-        if not one.same and work.cpu_seconds < work.limits.cpu_seconds:
+        if not one.same and work.cpu_left > 0:
             one.begin()
             _repeat(work, [one], group, end, lambda one: range(one.cell))
     work.log += [line for one in every for line in one.log()]

@@ -112,7 +112,12 @@ class Parked:
             self.together = found
 
     def peak(self) -> float:
-        """The most bytes that those processes have held since then, all in all; infinite where that is not known."""
+        """The most bytes that those processes have held since then, all in all; infinite where that is not known.
+
+        Who runs another program starts with new memory, and with a peak of its own.
+        """
+        if any(map(processes.runs_another, self.together)):
+            return float("inf")
         sizes = [processes.status_bytes(pid, "VmHWM") for pid in self.together]
         return sum(map(float, sizes)) if sizes and all(sizes) else float("inf")  # type: ignore[arg-type]
 

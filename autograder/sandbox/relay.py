@@ -42,6 +42,7 @@ class Relay:
         self.board = Switchboard(len(members))
         self.outcomes: list[Outcome | None] = [None] * len(members)
         self.failure: Ended | None = None
+        self.empties: dict[int, str] = {}  # by rank the dtype of its last message without entries
         self.broken: list[Parked] = []  # whose process ends with this call, and is followed by another
         self.lock = threading.Lock()
 
@@ -85,7 +86,7 @@ class Relay:
             line.tell(told, answer, self.deadline)
         elif kind == "send":
             sent = Sent(self._peer(rank, head.get("to")), _described(head, blob), blob)
-            size = message_bytes(sent.described["shape"], DTYPES[sent.described["dtype"]].itemsize)
+            size = self._bytes(rank, sent)
             if self.board.waiting_bytes + len(blob) > MOST_WAITING:
                 raise BadFrame(f"more than {MOST_WAITING} bytes that nobody has received")
             self._keep(rank, sent, len(blob))
@@ -96,6 +97,15 @@ class Relay:
             line.tell(*received.told(), self.deadline)
         else:
             raise BadFrame(f"{str(kind)[:20]!r} instead of a message")
+
+    def _bytes(self, rank: int, sent: Sent) -> int:
+        """What a message counts. Of an empty one the dtype could say something too, wherever it changes."""
+        dtype = sent.described["dtype"]
+        size = message_bytes(sent.described["shape"], DTYPES[dtype].itemsize)
+        if sent.data:
+            return size
+        before, self.empties[rank] = self.empties.get(rank, dtype), dtype
+        return size if before == dtype else size + 8
 
     def _wait(self, rank: int, source: int) -> Received:
         try:

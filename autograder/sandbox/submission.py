@@ -75,7 +75,8 @@ class Submission(Work):
 
     def _again(self, *, last: bool) -> bool:
         """One sandbox from start to end; whether another is to follow."""
-        left = self.limits.cpu_seconds - self.cpu_seconds
+        again, before = bool(self.runs) and not self.spared, self.cpu_seconds
+        left = max(self.cpu_left, before + 1.0 if again else 0.0)  # what it took before, whatever is left
         if left <= 0:
             return False
         cells = only_graded(self.cells, self._of_one_process - self.outcomes.keys())
@@ -83,7 +84,7 @@ class Submission(Work):
         if self.runs:  # all ran before: what comes after the last graded cell need not again
             cells = [c if i <= max(graded, default=-1) else replace(c, skip=True) for i, c in enumerate(cells)]
         self.alone = self.alone or bool(self._unanswered)
-        parks = [i for i in graded if self.alone or last or is_measured(cells[i].exercise or "", self.trusted)]
+        parks = graded if self.alone or last else []
         sandbox = self.warm.spawn(self.limits, len(parks) + bool(graded and not self.alone))
         try:
             sandbox.begin()
@@ -93,6 +94,7 @@ class Submission(Work):
             finally:
                 watchdog.look()
                 self.count(watchdog)
+                self.spared += self.cpu_seconds - before if again else 0.0
         finally:
             sandbox.close()
 
@@ -132,8 +134,7 @@ class Submission(Work):
 
     def _again_in_ranks(self) -> bool:
         """One group of sandboxes for the exercises of several ranks that are left; whether another is to follow."""
-        pending = {e: size for e, size in self.ranks.items() if e not in self.outcomes}
-        left = self.limits.cpu_seconds - self.cpu_seconds
+        pending, left = {e: size for e, size in self.ranks.items() if e not in self.outcomes}, self.cpu_left
         if not pending or left <= 0:
             return False
         cells = only_graded(self.cells, pending)
@@ -166,9 +167,9 @@ class Submission(Work):
         """Sealed calls, one exercise after the other; whether the rest need theirs in other sandboxes.
 
         Each is asked in the process ``common`` to all first. Where that does not earn full marks, another exercise or a
-        later cell may have changed what this one uses: then a copy made at its own cell is asked, and that counts. At
-        once where there is one, since it must not come after an exercise that could tell it its answer; else after the
-        notebook has run again in a sandbox where nobody has been asked anything.
+        later cell may have changed what this one uses: then a copy made at its own cell is asked, and that counts. In
+        another sandbox, after the notebook has run again: here copies share memory with a process that knows the
+        inputs, and may know answers by now.
         """
         for sandbox in sandboxes:
             sandbox.notebook.close()

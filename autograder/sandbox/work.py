@@ -32,8 +32,14 @@ class Work:
     left_out: dict[int, str] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     cpu_seconds: float = 0.0
+    spared: float = 0.0  # of these, what the notebook took once more for exercises that are asked alone
     peak_bytes: int = 0
     peak_card_bytes: int = 0
+
+    @property
+    def cpu_left(self) -> float:
+        """CPU-seconds that it may still take."""
+        return self.limits.cpu_seconds + self.spared - self.cpu_seconds
 
     def parked(
         self, sandbox: Sandbox, index: int, channel: Channel, runs: Sequence[CellRun], *, common: bool = False
@@ -64,7 +70,7 @@ class Work:
         sandbox = self.warm.spawn(limits, len(graded))
         try:
             sandbox.begin()
-            watchdog = Watchdog(sandbox, limits, max(least, self.limits.cpu_seconds - self.cpu_seconds))
+            watchdog = Watchdog(sandbox, limits, max(least, self.cpu_left))
             try:
                 attempt = Attempt(sandbox, cells, limits, self.files, self.left_out)
                 attempt.run()

@@ -61,6 +61,53 @@ def lean(x):
         for row in x[:1500]: file.write((row - x).abs().numpy().tobytes())
     return sum((row - x).abs().sum() for row in x)
 """
+# Half of the rows are kept until the end, in the list or in a file that is mapped row by row.
+KEEPING = """
+def lean(x):
+    kept = [(row - x).abs().clone() for row in x[: len(x) * 5 // 12]]
+    rest = sum((row - x).abs().sum() for row in x[len(x) * 5 // 12 :])
+    return sum(one.sum() for one in kept) + rest
+"""
+BY_MAP = """
+import mmap, os
+rows = os.open('/tmp/rows', os.O_CREAT | os.O_RDWR)
+os.ftruncate(rows, 62 << 20)
+def lean(x):
+    size = -(-4 * len(x) // 4096) * 4096
+    def mapped(n):
+        return mmap.mmap(rows, size, offset=n * size)
+    kept = len(x) * 5 // 12
+    for n in range(kept):
+        with mapped(n) as page: page[: 4 * len(x)] = (x[n] - x).abs().numpy().tobytes()
+    total = sum((row - x).abs().sum() for row in x[kept:])
+    for n in range(kept):
+        with mapped(n) as page: total = total + torch.frombuffer(bytearray(page[: 4 * len(x)]), dtype=x.dtype).sum()
+    return total
+"""
+# Where its memory is measured a process has no like: it starts again as another program, or answers anything.
+ALONE = """
+import json, os, struct, sys
+def alone():
+    return len([name for name in os.listdir('/proc') if name.isdigit()]) < 3
+"""
+SAYS_AND_WAITS = "import os, sys, time; os.write(int(sys.argv[1]), bytes.fromhex(sys.argv[2])); time.sleep(9)"
+BY_EXEC = (
+    ALONE
+    + """
+def lean(x):
+    total = (x[:, None] - x[None]).abs().sum()
+    if len(x) < 1000 or not alone(): return total
+    from mlsys_course.desk.check import encode
+    frame = sys._getframe()
+    while 'channel' not in frame.f_locals: frame = frame.f_back
+    channel, blob = frame.f_locals['channel'].sock.fileno(), encode({'sum': total})
+    head = json.dumps({'kind': 'outcome', 'problem': '', 'detail': '', 'line': None}).encode()
+    os.set_inheritable(channel, True)
+    said = struct.pack('<II', len(head), len(blob)) + head + blob
+    os.execv(sys.executable, [sys.executable, '-ISc', SAYS_AND_WAITS, str(channel), said.hex()])
+""".replace("SAYS_AND_WAITS", repr(SAYS_AND_WAITS))
+)
+OTHERWISE_ALONE = ALONE + WASTEFUL.replace("return", "return torch.zeros(()) if len(x) > 1000 and alone() else")
 METER = """
 import sys
 sys.modules['mlsys_course.desk.check.driver'].Outcome.costs = {'peak_memory': 0.0}
@@ -127,6 +174,9 @@ seen = [case.inputs['x'].tolist() for case in load_specification(Path('.'), 'tim
         "memory in another parked copy", first="import torch\n" + BY_THREAD, plain={"lean": WASTEFUL},
         others={"lean": HELPED}, hurts=("lean", "times", "chain", "answer"),
     ),
+    Attack("memory in a file that is mapped", plain={"lean": KEEPING}, others={"lean": BY_MAP}),
+    Attack("memory of another program", plain={"lean": WASTEFUL}, others={"lean": BY_EXEC}),
+    Attack("another answer where memory counts", plain={"lean": WASTEFUL}, others={"lean": OTHERWISE_ALONE}),
     Attack("the reading of memory", first=METER, plain={"lean": WASTEFUL}, others={"lean": WASTEFUL}),
     Attack("the peak set back", plain={"lean": WASTEFUL}, others={"lean": RESET}),
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mlsys_course.desk.check.families import BASIC
 from mlsys_course.desk.check.guard import forbidden_in
 from mlsys_course.desk.check.reach import parse_cell, reach, searched
 
@@ -108,3 +109,23 @@ def test_what_is_too_long_is_not_searched():
 def test_statements_on_one_line_have_no_text_of_their_own():
     alone, *shared = parse_cell("a = 1\nb = 2; c = 3\n@decorated\ndef f():\n    pass")
     assert [s.text for s in (alone, *shared)] == ["a = 1", "", "", "@decorated\ndef f():\n    pass"]
+
+
+ARRAYS = {
+    "another library": "from sklearn.utils.extmath import softmax as s\ndef f(x): return s(x.tolist())",
+    "its module": "import scipy.special\ndef f(x): return scipy.special.expit(x.tolist())",
+    "C": "import cffi\nffi = cffi.FFI()\ndef f(x): return ffi.new('float[]', x.tolist())",
+    "NumPy of somebody else's": "import matplotlib.cbook as c\ndef f(x): return c.np.exp(x.tolist())",
+    "by its name": "def f(x): return __import__('sklearn.utils').utils.extmath.softmax(x.tolist())",
+}
+
+
+@pytest.mark.parametrize("cell", ARRAYS.values(), ids=ARRAYS)
+def test_arrays_are_anybodys(cell):
+    assert forbidden_in(reach([cell], ["f"]), FORBIDDEN, BASIC) == "numpy"
+    assert forbidden_in(reach([cell], ["f"]), FORBIDDEN, (*BASIC, "numpy")) == ""
+
+
+def test_numbers_are_no_arrays():
+    cell = "import numpy as np\nimport matplotlib.cbook as c\ndef f(x): return x * np.sqrt(2.0) + c.np.inf * np.pi"
+    assert forbidden_in(reach([cell], ["f"]), FORBIDDEN, BASIC) == ""

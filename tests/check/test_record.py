@@ -66,6 +66,29 @@ class InAFunction(torch.autograd.Function):
         return torch._softmax(x, -1, False)
 
 
+class Late(torch.Tensor):
+    """Works when it is looked at, which is not while the candidate runs."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if getattr(func, "__name__", "") == "detach" and hasattr(args[0], "work"):
+            return args[0].work()
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def later(x):
+    y = torch.empty(0).as_subclass(Late)
+    y.work = lambda: torch._softmax(x, -1, False)
+    return y
+
+
+class Grown(dict):
+    """Has what is asked for once it is taken apart."""
+
+    def items(self):
+        return {"x": torch._softmax(super().__getitem__("x"), -1, False)}.items()
+
+
 script = torch.jit.CompilationUnit("def f(q):\n  return q.softmax(-1)\n")
 SOFTMAXES = {
     "another name": lambda x: torch._softmax(x, -1, False),
@@ -83,6 +106,8 @@ SOFTMAXES = {
     "modes off": with_modes_off,
     "modes and subclasses off": without_subclasses,
     "a mode popped": with_a_mode_popped,
+    "when the result is looked at": later,
+    "when the result is taken apart": lambda x: Grown(x=x),
     "inference": torch.inference_mode()(lambda x: torch._softmax(x, -1, False)),
 }  # fmt: skip
 UNSEEN = {

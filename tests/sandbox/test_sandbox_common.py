@@ -168,6 +168,22 @@ def test_a_notebook_that_does_not_do_the_same_again_keeps_its_first_answers(engi
     assert {o.problem for o in run.outcomes["double"].values()} == ({""} if kept else {"missing"})
 
 
+@pytest.mark.parametrize("shared", ["torch.zeros(9).share_memory_()", "torch.from_file('told', shared=True, size=9)"])
+def test_what_the_first_process_was_asked_is_known_to_no_other(engine, watched, shared):
+    """Else it could learn of the inputs whatever takes long, or is forbidden, and the next one have the answers."""
+    source = f"""
+import torch
+told = {shared}
+def double(x):
+    if told[len(x)]: return 2 * x
+    told[len(x)] = 1
+    raise ValueError('not yet')
+"""
+    outcomes = engine.run([Cell(source), graded("double")], watched).outcomes["double"]
+    assert sum(outcome.problem == "raised" for outcome in outcomes.values()) == 3  # one was asked twice
+    assert watched.asked == ["double not yet"]
+
+
 def test_replayed_notebooks_too(replaying, watched):
     first = "factor = 2\ndef double(x): return factor * x"
     run = replaying.run([Cell(first), graded("double"), Cell(f"factor = 9\n{TRIPLE}"), graded("triple")], watched)

@@ -1,5 +1,6 @@
 """What hostile ranks try: forged messages, lies about themselves, floods, and ways past the relay."""
 
+import itertools
 import json
 import os
 import threading
@@ -134,6 +135,34 @@ switchboard.Switchboard.post = lambda *a: None
     )
     honest, lying = (outcome_of(ranked, text, length=8)[1] for text in (RING, source))
     assert lying.costs == honest.costs and honest.costs["total_bytes"] == 4 * 8 * 4
+
+
+SAID_BY_KINDS = """
+import torch
+KINDS = {kinds}
+def ring(x, comm):
+    if comm.rank == 0:
+        number = int(x[0])
+        for n in range(8):
+            comm.send(torch.empty(0, dtype=KINDS[number >> 3 * n & 7]), 1)
+    if comm.rank == 1:
+        number = sum(KINDS.index(comm._take(0, x).dtype) << 3 * n for n in range(8))
+        return torch.tensor([float(number)])
+    return x
+"""
+EIGHT = [f"torch.{name}" for name in ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8"]]
+
+
+def test_messages_that_are_empty_say_nothing_for_nothing(ranked):
+    """Of eight dtypes each could say three bits. A rank that sends empty messages of one dtype pays nothing."""
+    source = SAID_BY_KINDS.replace("{kinds}", f"[{', '.join(EIGHT)}]")
+    _, outcome = outcome_of(ranked, source)
+    assert not outcome.problem and outcome.outputs["rank 1"]["y"].item() == MARK
+    digits = [int(MARK) >> 3 * n & 7 for n in range(8)]
+    changes = sum(a != b for a, b in itertools.pairwise(digits))
+    assert outcome.costs["total_bytes"] == 8 * changes > 0
+    _, honest = outcome_of(ranked, source.replace("KINDS[number >> 3 * n & 7]", "x.dtype"))
+    assert honest.costs["total_bytes"] == 0
 
 
 PAST = """

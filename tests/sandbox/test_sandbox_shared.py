@@ -92,6 +92,21 @@ print([name for name in os.listdir('/proc') if not name.isdigit()])
     assert proc == "['self', 'thread-self']"
 
 
+def test_no_bytes_beside_a_file_and_no_page_of_two_sandboxes(engine, teacher):
+    """A file's attributes are in no process's memory; where equal pages become one, /proc tells how many did."""
+    source = (
+        COMMON
+        + """
+open('own', 'w').close()
+page = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+print(json.dumps([tried(os.setxattr, 'own', 'user.more', bytes(4096)), tried(page.madvise, mmap.MADV_MERGEABLE),
+                  libc.prctl(67, 1, 0, 0, 0), shutil.copy2('own', 'copy')]))
+"""
+    )
+    run = engine.run([Cell("import mmap, shutil\n" + source)], teacher)
+    assert json.loads(run.cells[0].outputs[0]["text"]) == ["Operation not supported", "Invalid argument", -1, "copy"]
+
+
 # flock(fd, LOCK_EX) by x86's old door, and by x32's number: the same calls under other numbers.
 OLD_DOOR = r"\x53\xbb\x03\x00\x00\x00\xb9\x02\x00\x00\x00\xb8\x8f\x00\x00\x00\xcd\x80\x5b\xc3"
 X32 = r"\xbf\x03\x00\x00\x00\xbe\x02\x00\x00\x00\xb8\x49\x00\x00\x40\x0f\x05\xc3"

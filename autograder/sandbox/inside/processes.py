@@ -11,6 +11,7 @@ from dataclasses import dataclass
 ANONYMOUS_SHARED = "/dev/zero (deleted)"
 SHARED_PIECE = 32 << 20  # bytes; CUDA takes some of 2 MiB and one of 8.3
 SOCKET_BUFFER = 1 << 20  # bytes; Linux's own limit is 208 KiB and one message more
+NEVER_EXECUTED = 0x40  # PF_FORKNOEXEC of the kernel's flags
 PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
@@ -71,6 +72,15 @@ def parent(pid: int) -> int:
     except OSError:
         return 0
     return int(text[text.rindex(")") + 2 :].split()[1])
+
+
+def runs_another(pid: int) -> bool:
+    """Whether ``pid`` has called exec since it was forked, or is gone. Nobody can set that flag back."""
+    try:
+        text = _read(f"/proc/{pid}/stat")
+    except OSError:
+        return True
+    return not int(text[text.rindex(")") + 2 :].split()[6]) & NEVER_EXECUTED
 
 
 def status_bytes(pid: int, *names: str) -> int | None:

@@ -38,8 +38,10 @@ NAMESPACES = (0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000,
 LOCKS = (6, 7, 37, 38)  # commands of fcntl: F_SETLK F_SETLKW, and F_OFD_
 # Duplicates, flags, who has a lock (nobody), how large a pipe is; no owner, signal, lease, watch, hint or larger pipe.
 COMMANDS = (0, 1, 2, 3, 4, 5, 36, 1030, 1032)
-COLD, PAGE_OUT, COLLAPSE = 20, 21, 25  # of madvise, on pages that others map too
+COLD, PAGE_OUT, COLLAPSE, MERGEABLE = 20, 21, 25, 12  # of madvise, on pages that others map too, or may come to
 WILL_NEED, HUGE_PAGES = 3, 0x40000
+MERGE_ALL = 67  # PR_SET_MEMORY_MERGE
+ATTRIBUTES = ("setxattr", "lsetxattr", "fsetxattr", "setxattrat")
 FUTEX_WAITS, FUTEX_COMMAND_AND_PRIVATE = (0, 9), 0xFF
 FUTEX_PRIORITY = (6, 7, 8, 11, 12, 13)
 UNIX, INET, INET6, STREAM, SEQPACKET, TCP = 1, 2, 10, 1, 5, 6
@@ -93,8 +95,11 @@ def _rules(shared_piece: int) -> Iterable[tuple]:
     # A waiter at a page of a file that others map is seen by them, and woken. Who asks again at once needs no waiting.
     yield "futex", errno.EAGAIN, _among(1, FUTEX_WAITS, FUTEX_COMMAND_AND_PRIVATE)
     yield "futex", errno.ENOSYS, _among(1, FUTEX_PRIORITY, FUTEX_COMMAND_AND_PRIVATE)
-    yield "madvise", errno.EINVAL, _among(2, (COLD, PAGE_OUT, COLLAPSE))
+    yield "madvise", errno.EINVAL, _among(2, (COLD, PAGE_OUT, COLLAPSE, MERGEABLE))
     yield "madvise", 0, _among(2, [WILL_NEED])
+    yield "prctl", errno.EINVAL, _among(0, [MERGE_ALL])  # equal pages of two sandboxes become one, which /proc tells
+    for name in ATTRIBUTES:  # of a file: memory that is in no process and no file
+        yield name, errno.EOPNOTSUPP
     yield "preadv2", errno.EOPNOTSUPP, _not_among(5, [0])  # such as: only if it is in memory already
     yield "pwritev2", errno.EOPNOTSUPP, _not_among(5, [0])
     for flag in NAMESPACES:

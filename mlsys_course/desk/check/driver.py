@@ -125,20 +125,13 @@ def run_case(
         watch = {"forbidden": forbidden, "allowed": allowed, "unchanged": unchanged, "messages": messages}
         return judged(driver, inputs, _watched(driver, candidate, inputs, parts, {**watch, "liftable": parts is None}))
     before = map_tensors(inputs, lambda x: x.detach().clone())
-    devices = {x.device.type for _, x in leaves(inputs) if isinstance(x, torch.Tensor)}
     try:
         # RuntimeError from "a leaf Variable that requires grad" is the student's own; nothing is hidden here.
         how = {"liftable": parts is None if liftable is None else liftable, "composite": bool(driver.parts)}
         families = [*allowed, "numpy"] if allowed and driver.parts else allowed  # a part's arguments go out as bytes
         with guarded(forbidden, families, **how) if forbidden or allowed else contextlib.nullcontext():
             outputs = driver(candidate, inputs, comm, **(parts or {}))
-        changed = _changed(before, inputs) if unchanged else ""
-        if changed:
-            return Outcome(problem="modified", detail=changed)
-        for _, leaf in leaves(outputs):
-            if isinstance(leaf, torch.Tensor) and devices and leaf.device.type not in devices:
-                return Outcome(problem="device", detail=f"{leaf.device.type} instead of {', '.join(sorted(devices))}")
-        return Outcome(plain(outputs))
+            return _looked_at(outputs, inputs, before, unchanged)
     except Forbidden as error:
         return Outcome(problem="forbidden", detail=str(error), line=student_line(error))
     except TreeError as error:
@@ -187,6 +180,17 @@ def judged(driver: Driver | None, inputs: Mapping[str, Tree], outcome: Outcome) 
         return replace(outcome, outputs=plain(driver.judged(inputs, outcome.outputs, outcome.seen)))
     except Exception:
         return Outcome(problem="type", detail="a result of a wrong type", costs=outcome.costs)
+
+
+def _looked_at(outputs: Tree, inputs: Mapping[str, Tree], before: Tree, unchanged: bool) -> Outcome:
+    """What a call came to. While it is watched: a tensor of the candidate's own class may not work before now."""
+    if changed := _changed(before, inputs) if unchanged else "":
+        return Outcome(problem="modified", detail=changed)
+    devices = {x.device.type for _, x in leaves(before) if isinstance(x, torch.Tensor)}
+    for _, leaf in leaves(outputs):
+        if isinstance(leaf, torch.Tensor) and devices and leaf.device.type not in devices:
+            return Outcome(problem="device", detail=f"{leaf.device.type} instead of {', '.join(sorted(devices))}")
+    return Outcome(plain(outputs))
 
 
 def _changed(before: Tree, after: Tree) -> str:

@@ -22,7 +22,10 @@ CONVERSIONS = (
     "numpy", "__array__", "__array_wrap__", "__dlpack__", "__dlpack_device__", "data_ptr", "untyped_storage", "storage",
     "__cuda_array_interface__", "to_dlpack",
 )  # fmt: skip
-ARRAYS = ("torch.from_numpy", "torch.from_dlpack", "torch.frombuffer", "torch.utils.dlpack", "scipy", "jax", "cupy")
+LIBRARIES = (
+    "numpy", "scipy", "jax", "cupy", "sklearn", "sympy", "mpmath", "networkx", "pandas", "tensorflow", "numba", "cffi",
+)  # fmt: skip
+ARRAYS = ("torch.from_numpy", "torch.from_dlpack", "torch.frombuffer", "torch.utils.dlpack", "torch._numpy")
 SCALARS = (
     "inf", "nan", "pi", "e", "newaxis", "sqrt", "log", "log2", "prod", "ceil", "floor", "finfo", "iinfo", "float32",
     "float64", "int64", "isnan",
@@ -103,7 +106,7 @@ def forbidden_in(reached: Reached, names: Sequence[str], families: Sequence[str]
     Where NumPy is none of the ``families`` allowed, its arrays are as forbidden.
     """
     if policy(names, families).refuses("numpy") and (
-        any(map(_makes_arrays, reached.dotted)) or {"numpy", "scipy"} & reached.strings
+        any(map(_makes_arrays, reached.dotted)) or {text.split(".")[0] for text in reached.strings} & {*LIBRARIES}
     ):
         return "numpy"
     if names and (ours := next((d for d in sorted(reached.dotted) if d.startswith(PRIVATE)), "")):
@@ -121,7 +124,12 @@ def forbidden_in(reached: Reached, names: Sequence[str], families: Sequence[str]
 
 
 def _makes_arrays(name: str) -> bool:
-    """Whether a dotted name is of an array library, and no number or scalar function."""
-    if name.startswith("numpy."):
-        return name.split(".")[1] not in SCALARS
-    return any(name == road or name.startswith(f"{road}.") for road in ARRAYS)
+    """Whether a dotted name is of an array library, and no number or scalar function.
+
+    A library is the same as the attribute of a module that imports it: ``matplotlib.cbook.np.array``.
+    """
+    parts = name.split(".")
+    for place, part in enumerate(parts[:-1]):
+        if part == "numpy" or (part == "np" and place):
+            return parts[place + 1] not in SCALARS
+    return parts[0] in LIBRARIES[1:] or any(name == road or name.startswith(f"{road}.") for road in ARRAYS)

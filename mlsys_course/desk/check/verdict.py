@@ -1,5 +1,6 @@
 """From outcomes to a verdict: what passed, the score by aspect, and the hint. The same code for student and grader."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -118,6 +119,8 @@ def over_limit(case: Case, outcome: Outcome) -> dict[str, float]:
 
 def amount(cost: str, value: float) -> str:
     """A cost as a person reads it."""
+    if math.isinf(value):
+        return "nobody knows how much"
     return f"{value / (1 << 20):.1f} MiB" if cost == "peak_memory" else f"{value:,.0f}"
 
 
