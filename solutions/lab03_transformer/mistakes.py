@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from autograder.exercise import Misconception
-from autograder.mutated import mutated, wrong
+from autograder.mutated import wrong
 from mlsys_course import transformer as component
 
 Tensor = torch.Tensor
@@ -30,10 +30,11 @@ def in_float32(norm: Candidate) -> Candidate:
 
 
 def always_float32(function: Candidate) -> Candidate:
-    """Right for all but float64."""
+    """Right for all but float64; of a function with one result or with several."""
 
-    def candidate(x: Tensor, *rest: Any, **options: Any) -> Tensor:
-        return function(x.float(), *(r.float() if isinstance(r, Tensor) else r for r in rest), **options).to(x.dtype)
+    def candidate(x: Tensor, *rest: Any, **options: Any) -> Any:
+        found = function(x.float(), *(r.float() if isinstance(r, Tensor) else r for r in rest), **options)
+        return found.to(x.dtype) if isinstance(found, Tensor) else tuple(each.to(x.dtype) for each in found)
 
     return candidate
 
@@ -97,9 +98,9 @@ RMS_NORM = [
 ]  # fmt: skip
 
 
-def instead(activation: str, by: Candidate) -> Candidate:
-    """A wrong ``feed_forward``: the right non-linearities but for one."""
-    return mutated(component.feed_forward, ACTIVATIONS={**component.ACTIVATIONS, activation: by})
+def instead(activation: str, by: Candidate) -> dict[str, Candidate]:
+    """The right non-linearities but for one."""
+    return {**component.ACTIVATIONS, activation: by}
 
 
 mistake = wrong(component.feed_forward)
@@ -115,15 +116,16 @@ FEED_FORWARD = [
         "activate(x @ w_1 + b_1, activation)", "(activate(x @ w_1, activation) + b_1)"),
     mistake("always ReLU", "The result is the same for every `activation`. Where does yours look at it?",
         "b_1, activation)", 'b_1, "relu")'),
-    Misconception("tanh for erf", instead("gelu", component.ACTIVATIONS["gelu_tanh"]),
-        "Close, to three digits: this is the older approximation. Which function is Phi, exactly?"),
-    Misconception("erf for tanh", instead("gelu_tanh", F.gelu),
-        'Close, to three digits: "gelu_tanh" asks for the approximation, as GPT-2 was trained with it.'),
-    Misconception("cube left out",
-        instead("gelu_tanh", lambda x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * x))),
-        "What stands beside x inside the tanh?"),
-    Misconception("sigmoid for Phi", instead("gelu", lambda x: x * torch.sigmoid(1.702 * x)),
-        "A sigmoid is a rough stand-in for Phi. The lab asks for the distribution function itself."),
+    mistake("tanh for erf", "Close, to three digits: this is the older approximation. Which function is Phi, exactly?",
+        ACTIVATIONS=instead("gelu", component.ACTIVATIONS["gelu_tanh"])),
+    mistake("erf for tanh",
+        'Close, to three digits: "gelu_tanh" asks for the approximation, as GPT-2 was trained with it.',
+        ACTIVATIONS=instead("gelu_tanh", F.gelu)),
+    mistake("cube left out", "What stands beside x inside the tanh?",
+        ACTIVATIONS=instead("gelu_tanh", lambda x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * x)))),
+    mistake("sigmoid for Phi",
+        "A sigmoid is a rough stand-in for Phi. The lab asks for the distribution function itself.",
+        ACTIVATIONS=instead("gelu", lambda x: x * torch.sigmoid(1.702 * x))),
     Misconception("result in float32",
         lambda *tensors, activation="relu": component.feed_forward(*map(precise, tensors), activation),
         RESULT_DTYPE),

@@ -11,16 +11,10 @@ from mlsys_course import transformer as component
 from mlsys_course.attention import causal_mask
 
 from . import references
-from .mistakes import DIGITS
+from .mistakes import DIGITS, always_float32
 
 Tensor = torch.Tensor
 Candidate = Callable[..., Any]
-
-
-def one_residual(x, memory, w, n_heads, mask=None, memory_mask=None, *, attend, feed_forward, layer_norm) -> Tensor:
-    y = layer_norm(x + attend(x, x, *w["self"], n_heads, mask), *w["norms"][0])
-    y = layer_norm(attend(y, memory, *w["cross"], n_heads, memory_mask), *w["norms"][1])
-    return layer_norm(y + feed_forward(y, *w["ffn"]), *w["norms"][2])
 
 
 mistake = wrong(component.decoder_block)
@@ -34,8 +28,10 @@ DECODER_BLOCK = [
         "block(x, sublayers,", "block(x, [sublayers[n] for n in (0, 2, 1)],"),
     mistake("self-attention's weights twice", "Whose weights does the crossing use?",
         'weights["cross"]', 'weights["self"]'),
-    Misconception("no residual around the crossing", one_residual,
-        "Around how many of the three sublayers does x have a way past?"),
+    mistake("no residual around the crossing", "Around how many of the three sublayers does x have a way past?",
+        'return block(x, sublayers, norms, "post")',
+        'y = norms[1](sublayers[1](block(x, sublayers[:1], norms[:1], "post")))\n'
+        '    return block(y, sublayers[2:], norms[2:], "post")'),
     mistake("pre-norm", "This block is the paper's: post-norm.", 'norms, "post")', 'norms, "pre")'),
     mistake("mask dropped", "With and without `mask` your result is the same. Which attention is it for?",
         "n_heads, mask)", "n_heads, None)"),
@@ -125,11 +121,6 @@ BLOCK_PARAMETERS = [
 ]  # fmt: skip
 
 
-def always_float32(x: Tensor, gain: Tensor, gradient: Tensor, epsilon: float = 1e-5) -> tuple[Tensor, ...]:
-    found = component.layer_norm_backward(x.float(), gain.float(), gradient.float(), epsilon)
-    return tuple(each.to(x.dtype) for each in found)
-
-
 def not_summed(x: Tensor, gain: Tensor, gradient: Tensor, epsilon: float = 1e-5) -> tuple[Tensor, Tensor, Tensor]:
     dx, _, _ = component.layer_norm_backward(x, gain, gradient, epsilon)
     hat = component.layer_norm(x, torch.ones_like(gain), torch.zeros_like(gain), epsilon)
@@ -153,5 +144,5 @@ LAYER_NORM_BACKWARD = [
         "(gradient * hat, gradient)", "(gradient * x, gradient)"),
     Misconception("gain and bias not summed over tokens", not_summed,
         "One gain serves all tokens. What happens to the gradients of something that is used many times?"),
-    Misconception("always in float32", always_float32, DIGITS),
+    Misconception("always in float32", always_float32(component.layer_norm_backward), DIGITS),
 ]  # fmt: skip
