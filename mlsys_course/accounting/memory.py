@@ -60,10 +60,10 @@ def activation_bytes(
     rows = tokens * heads * (checkpointing == "none")  # of what is inside attention
     numbers = {
         "input": tokens * d,
-        "norms": tokens * (d + 2 * 2),
-        "attention": tokens * (d + (heads + 2 * kv_heads + heads) * config.head_dim),
+        "norms": tokens * (d + 2 * 2),  # the second one's input; mean and deviation of each
+        "attention": tokens * (d + (heads + 2 * kv_heads + heads) * config.head_dim),  # of Q, K, V; these; W^O's input
         "pairs": rows * (time if attention == "eager" else 1),
-        "mlp": tokens * (d + (4 if config.gated else 2) * config.d_ffn),
+        "mlp": tokens * (d + (4 if config.gated else 2) * config.d_ffn),  # what enters the bend, and what leaves it
     }
     if checkpointing == "full":
         numbers = {term: count if term == "input" else 0 for term, count in numbers.items()}
