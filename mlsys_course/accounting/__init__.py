@@ -25,14 +25,17 @@ from ..substrate.presets import (
     t5_large,
     vaswani_2017,
 )
-from .flops import Operator, forward_flops, hfu, mfu, operators, six_nd, six_nd_error, training_flops
+from .by_operator import Operator, flops_by_operator, operators
+from .flops import forward_flops, hfu, mfu, six_nd, six_nd_error, step_flops, training_flops
 from .formulas import formula_errors, simplified_count, standard_count
 from .gpus import GPUS, Gpu, gpu_named
 from .links import LINKS, Link, link_named
 from .memory import (
+    activation_bytes,
     activation_memory,
     inference_memory,
     korthikanti,
+    kv_cache,
     kv_cache_bytes,
     memory_timeline,
     model_states,
@@ -41,11 +44,11 @@ from .memory import (
 from .parameters import parameter_table
 from .plan import Option, Plan, plan, remedies
 from .recipe import Recipe
-from .roofline import Bound, attainable, bound, forward_seconds, ridge, roofline
-from .run import Run, Schedule, days_needed, gpus_needed, run_of, schedule
+from .roofline import Bound, attainable, bound, forward_bounds, forward_seconds, ridge, roofline
+from .run import Run, days_needed, gpus_needed, run_of, schedule
 from .table import Table
 from .tape import peak_memory
-from .traffic import SCHEMES, Exchange, Load, bottleneck, exchange_seconds, traffic
+from .traffic import SCHEMES, Exchange, Load, bottleneck, exchange_seconds, loads_of, traffic
 from .zero import gpu_memory, sharded_states, zero_stage
 
 __all__ = [
@@ -60,18 +63,22 @@ __all__ = [
     "head_dim_of",
     "round_up",
     "operators",
+    "flops_by_operator",
     "forward_flops",
     "training_flops",
+    "step_flops",
     "six_nd",
     "six_nd_error",
     "mfu",
     "hfu",
     "parameter_table",
     "model_states",
+    "activation_bytes",
     "activation_memory",
     "training_memory",
     "memory_timeline",
     "inference_memory",
+    "kv_cache",
     "kv_cache_bytes",
     "korthikanti",
     "simplified_count",
@@ -107,6 +114,7 @@ __all__ = [
     "SCHEMES",
     "Exchange",
     "Load",
+    "loads_of",
     "traffic",
     "bottleneck",
     "exchange_seconds",
@@ -115,9 +123,9 @@ __all__ = [
     "attainable",
     "bound",
     "roofline",
+    "forward_bounds",
     "forward_seconds",
     "Run",
-    "Schedule",
     "run_of",
     "schedule",
     "gpus_needed",

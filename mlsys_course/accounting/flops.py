@@ -1,196 +1,54 @@
-"""FLOPs of a transformer, operator by operator: a multiply-add is two."""
+"""FLOPs of a step: a plain decoder's by the lecture's formulas, any model's by its operators. A multiply-add is two."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from math import prod
+from collections.abc import Mapping
 
-from ..substrate.model_config import ModelConfig, check_one_of, check_whole
+from ..substrate.model_config import ModelConfig, check_one_of
+from .by_operator import MATMUL_CONVENTION, flops_by_operator
 from .parameters import parameter_table
+from .recipe import CHOICES, check_plain
 from .table import Table
 
-RECOMPUTE = ("none", "selective", "full")
-# FLOPs an entry of what is no matrix product. Of RMSNorm, softmax (3), SiLU and rotary positions as lecture note 004
-# counts them; the rest in its manner: exponentials, roots and hyperbolic tangents are one each.
-NORM = {"rms": (4, 2), "layer": (7, 4)}  # for each entry, for each token
-ACTIVATION = {"silu": 4, "gelu": 8, "gelu_tanh": 8, "relu": 1}
-MATMUL_CONVENTION = (
-    "Matrix products only; an (m, n) by (n, h) product is 2 m n h. Looking an embedding up is no product."
-)
-ELEMENTWISE_CONVENTION = "What is no matrix product, as lecture note 004 counts: softmax 3 an entry, SiLU 4, RMSNorm 4."
+OPERATORS = {"scores": "pairs", "values": "pairs", "query": "projections", "key": "projections"}
+OPERATORS |= {"value": "projections", "output": "projections"}
 
 
-@dataclass(frozen=True)
-class Operator:
-    """One operator of a forward pass, which occurs ``count`` times; all other figures are of one occurrence.
+def forward_flops(config: ModelConfig, batch: int, time: int, past: int = 0) -> dict[str, int]:
+    """Of a plain decoder's matrix products in one forward pass: four terms, each over all layers, and their total.
 
-    ``matmul`` and ``elementwise`` are FLOPs; ``weights``, ``reads`` and ``writes`` are numbers, not bytes: parameters
-    read, other inputs read, outputs written. ``masked`` says that its FLOPs go with pairs of a query and a key, and
-    that a causal mask hides some of them.
+    ``past`` tokens of each sequence left their keys and values in a cache. Pairs of a query and a key count whether a
+    causal mask hides them or not. Raises BadSize for what is no plain decoder. Lab 7, exercise ``forward_flops``.
     """
-
-    name: str
-    shape: tuple[int, ...]
-    matmul: int = 0
-    elementwise: int = 0
-    weights: int = 0
-    reads: int = 0
-    writes: int = 0
-    count: int = 1
-    masked: bool = False
-
-
-def _linear(name: str, b: int, t: int, inputs: int, outputs: int) -> Operator:
-    """x W^T over b sequences of t tokens."""
-    tokens = b * t
-    return Operator(
-        name, (b, t, outputs), matmul=2 * tokens * inputs * outputs,
-        weights=inputs * outputs, reads=tokens * inputs, writes=tokens * outputs,
-    )  # fmt: skip
-
-
-def _elementwise(name: str, shape: tuple[int, ...], flops: int, inputs: int = 1, weights: int = 0) -> Operator:
-    """``flops`` in all, reading ``inputs`` tensors as large as the output."""
-    size = prod(shape)
-    return Operator(name, shape, elementwise=flops, weights=weights, reads=inputs * size, writes=size)
-
-
-def _norm(config: ModelConfig, name: str, b: int, t: int) -> Operator:
-    entry, token = NORM[config.norm]
-    d = config.d_model
-    weights = d * (2 if config.norm == "layer" else 1)
-    return _elementwise(name, (b, t, d), b * t * (entry * d + token), weights=weights)
-
-
-def _attention(
-    config: ModelConfig, name: str, b: int, t: int, s: int, new: int, masked: bool = False
-) -> Iterator[Operator]:
-    """t queries over s keys and values, of which ``new`` are computed here; rotary positions turn queries and keys."""
-    d, heads, kv, dim, v = config.d_model, config.n_heads, config.n_kv_heads, config.head_dim, config.value_dim
-    yield _linear(f"{name}.query", b, t, d, heads * dim)
-    if new:
-        yield _linear(f"{name}.key", b, new, d, kv * dim)
-        yield _linear(f"{name}.value", b, new, d, kv * v)
-    if config.positions == "rotary":
-        yield _elementwise(f"{name}.rotary", (b, t, (heads + kv) * dim), 3 * b * t * (heads + kv) * dim)
-    shape, pairs = (b, heads, t, s), b * heads * t * s
-    keys, values, out = b * kv * s * dim, b * kv * s * v, b * heads * t * v
-    yield Operator(
-        f"{name}.scores", shape, 2 * pairs * dim, reads=b * heads * t * dim + keys, writes=pairs, masked=masked
-    )
-    yield Operator(f"{name}.softmax", shape, elementwise=3 * pairs, reads=pairs, writes=pairs, masked=masked)
-    yield Operator(f"{name}.values", (b, heads, t, v), 2 * pairs * v, reads=pairs + values, writes=out, masked=masked)
-    yield _linear(f"{name}.output", b, t, heads * v, d)
-
-
-def _mlp(config: ModelConfig, b: int, t: int) -> Iterator[Operator]:
-    d, f = config.d_model, config.d_ffn
-    for name in ("gate", "up") if config.gated else ("up",):
-        yield _linear(f"mlp.{name}", b, t, d, f)
-    yield _elementwise("mlp.activation", (b, t, f), ACTIVATION[config.activation] * b * t * f)
-    if config.gated:
-        yield _elementwise("mlp.multiply", (b, t, f), b * t * f, inputs=2)
-    yield _linear("mlp.down", b, t, f, d)
-
-
-def _stack(
-    config: ModelConfig, b: int, t: int, layers: int, *, past: int = 0, causal: bool = False, memory: int = 0
-) -> Iterator[Operator]:
-    """All layers of one stack: operators that occur once a layer. A ``memory`` is of so many tokens to look at."""
-    layer = [*_attention(config, "attention", b, t, past + t, t, masked=causal)]
-    if memory:
-        layer += _attention(config, "cross_attention", b, t, memory, 0 if past else memory)
-    layer += _mlp(config, b, t)
-    layer += [_norm(config, "norms.layer", b, t)] * (config.norms_per_layer + bool(memory))
-    add = _elementwise("residual.add", (b, t, config.d_model), b * t * config.d_model, inputs=2)
-    layer += [add] * (2 + bool(memory))
-    return (replace(operator, count=layers) for operator in layer)
-
-
-def operators(
-    config: ModelConfig, batch: int, time: int, *, past: int = 0, source: int | None = None
-) -> list[Operator]:
-    """The forward pass over ``batch`` sequences of ``time`` tokens, after ``past`` tokens whose keys are cached.
-
-    With an encoder, ``source`` is the length of what it reads (``time`` unless given); with ``past`` it ran before, and
-    what cross-attention needs of it is cached too. Biases, sinks, what scales embeddings or is added to them, and what
-    is no arithmetic are left out.
-    Raises BadSize for lengths that cannot be.
-    """
-    check_whole("batch", batch)
-    check_whole("time", time)
-    check_whole("past", past, at_least=0)
-    memory = (time if source is None else source) if config.encoder_layers else 0
-    if config.encoder_layers:
-        check_whole("source", memory)
-    d, b, t = config.d_model, batch, time
-    found = [Operator("embedding.look_up", (b, t, d), reads=b * t * d, writes=b * t * d)]
-    if memory and not past:
-        found += _stack(config, b, memory, config.encoder_layers)
-        found += [_norm(config, "norms.around", b, memory)] * config.final_norm
-    found += _stack(config, b, t, config.n_layers, past=past, causal=config.causal, memory=memory)
-    found += [_norm(config, "norms.around", b, t)] * (config.embedding_norm + config.final_norm)
-    if config.head_transform:
-        found += [_linear("head.transform", b, t, d, d), _norm(config, "norms.around", b, t)]
-        found += [_elementwise("head.activation", (b, t, d), ACTIVATION[config.activation] * b * t * d)]
-    return [*found, _linear("head.logits", b, t, d, config.padded_vocabulary)]
-
-
-def forward_flops(
-    config: ModelConfig,
-    batch: int,
-    time: int,
-    *,
-    past: int = 0,
-    source: int | None = None,
-    causal: bool = False,
-    elementwise: bool = False,
-) -> Table:
-    """FLOPs of a forward pass by operator, over all layers: of matrix products, or with ``elementwise`` of the rest.
-
-    ``causal`` counts only the pairs that a causal mask leaves: T (T + 1) / 2 of T^2, as a kernel that skips the rest
-    does; the notes, PyTorch's counter and most papers count all. Without it the matrix products are what
-    ``torch.utils.flop_counter`` counts, exactly. Lab 7, exercise ``forward_flops``.
-    """
-    terms: dict[str, int] = {}
-    for operator in operators(config, batch, time, past=past, source=source):
-        flops = operator.count * (operator.elementwise if elementwise else operator.matmul)
-        if causal and operator.masked:
-            flops = flops * (2 * past + time + 1) // (2 * (past + time))  # of T (past + T) pairs
-        if flops:
-            terms[operator.name] = terms.get(operator.name, 0) + flops
-    convention = ELEMENTWISE_CONVENTION if elementwise else MATMUL_CONVENTION
-    return Table("FLOPs", terms, convention)
+    check_plain(config, "forward_flops is for plain decoders, flops_by_operator for all")
+    layers, tokens, keys = config.n_layers, batch * time, past + time
+    d, dim, heads, kv_heads = config.d_model, config.head_dim, config.n_heads, config.n_kv_heads
+    multiply_adds = {
+        "projections": layers * tokens * d * dim * (heads + 2 * kv_heads + heads),
+        "pairs": layers * 2 * batch * heads * time * keys * dim,
+        "mlp": layers * tokens * (3 if config.gated else 2) * d * config.d_ffn,
+        "head": tokens * d * config.padded_vocabulary,
+    }
+    terms = {term: 2 * count for term, count in multiply_adds.items()}
+    return {**terms, "total": sum(terms.values())}
 
 
 def training_flops(
-    config: ModelConfig,
-    batch: int,
-    time: int,
-    *,
-    source: int | None = None,
-    causal: bool = False,
-    recompute: str = "none",
-    fused: bool = False,
-) -> Table:
-    """FLOPs of a training step's matrix products: forward, backward and recompute.
+    forward: Mapping[str, int], parameters: int, tokens: int, recompute: str = "none", attention: str = "eager"
+) -> dict[str, int]:
+    """Of a step, from the terms of its forward pass: forward, backward, what is done again, and the rule of thumb.
 
     Each product of the forward pass has two in the backward pass, one for each factor's gradient. ``recompute`` is what
     checkpointing runs a second time: "full" every layer, "selective" scores and values (Korthikanti et al. 2022).
-    ``fused`` attention computes its scores again in the backward pass (Dao et al. 2022). The head is never recomputed.
+    "fused" ``attention`` computes its scores again in the backward pass (Dao et al. 2022). The head lies in no layer.
     Lab 7, exercise ``training_flops``.
     """
-    check_one_of("recompute", recompute, RECOMPUTE)
-    forward = forward_flops(config, batch, time, source=source, causal=causal)
-    pairs = {name: n for name, n in forward.items() if name.endswith((".scores", ".values"))}
-    again = {
-        "none": 0,
-        "selective": sum(pairs.values()),
-        "full": sum(n for name, n in forward.items() if not name.startswith("head.")),
-    }[recompute]
-    if fused:
-        again += sum(n for name, n in pairs.items() if name.endswith(".scores"))
-    terms = {"forward": forward.total, "backward": 2 * forward.total, "recompute": again}
-    return Table("FLOPs", terms, MATMUL_CONVENTION)
+    check_one_of("recompute", recompute, CHOICES["checkpointing"])
+    check_one_of("attention", attention, CHOICES["attention"])
+    layers = forward["projections"] + forward["pairs"] + forward["mlp"]
+    once = layers + forward["head"]
+    again = {"none": 0, "selective": forward["pairs"], "full": layers}[recompute]
+    if attention == "fused":
+        again += forward["pairs"] // 2
+    return {"forward": once, "backward": 2 * once, "recompute": again, "six_nd": six_nd(parameters, tokens)}
 
 
 def six_nd(parameters: int, tokens: int) -> int:
@@ -201,9 +59,33 @@ def six_nd(parameters: int, tokens: int) -> int:
     return 6 * parameters * tokens
 
 
+def step_flops(
+    config: ModelConfig,
+    batch: int,
+    time: int,
+    *,
+    source: int | None = None,
+    causal: bool = False,
+    recompute: str = "none",
+    attention: str = "eager",
+) -> Table:
+    """FLOPs of any model's training step, matrix products only: forward, backward and recompute."""
+    forward = flops_by_operator(config, batch, time, source=source, causal=causal)
+    found = training_flops(forward.grouped(_term_of), parameter_table(config).total, batch * time, recompute)
+    if attention == "fused":  # scores are half of the pairs only where values are as wide as keys
+        found["recompute"] += sum(flops for name, flops in forward.items() if name.endswith(".scores"))
+    return Table("FLOPs", {term: found[term] for term in ("forward", "backward", "recompute")}, MATMUL_CONVENTION)
+
+
+def _term_of(operator: str) -> str:
+    """Which of ``forward_flops``' terms an operator belongs to."""
+    place, _, name = operator.partition(".")
+    return OPERATORS.get(name, place)
+
+
 def six_nd_error(config: ModelConfig, time: int) -> float:
     """Relative error of 6 N D at sequences of ``time``: negative where it counts too little."""
-    return six_nd(parameter_table(config).total, time) / training_flops(config, 1, time).total - 1
+    return six_nd(parameter_table(config).total, time) / step_flops(config, 1, time).total - 1
 
 
 def mfu(config: ModelConfig, time: int, tokens_per_second: float, peak_flops: float) -> float:
@@ -211,7 +93,7 @@ def mfu(config: ModelConfig, time: int, tokens_per_second: float, peak_flops: fl
 
     Source: Chowdhery et al. 2022, "PaLM", appendix B. Lab 7.
     """
-    return training_flops(config, 1, time).total / time * tokens_per_second / peak_flops
+    return step_flops(config, 1, time).total / time * tokens_per_second / peak_flops
 
 
 def hfu(
@@ -221,8 +103,8 @@ def hfu(
     peak_flops: float,
     *,
     recompute: str = "none",
-    fused: bool = False,
+    attention: str = "eager",
 ) -> float:
     """Hardware FLOPs utilization: what is computed twice counts twice, so it is at least ``mfu``."""
-    step = training_flops(config, 1, time, recompute=recompute, fused=fused)
+    step = step_flops(config, 1, time, recompute=recompute, attention=attention)
     return step.total / time * tokens_per_second / peak_flops

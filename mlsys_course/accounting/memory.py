@@ -2,40 +2,90 @@
 
 from math import prod
 
-from ..substrate.model_config import BadSize, ModelConfig, check_one_of, check_whole
+from ..substrate.model_config import BadSize, ModelConfig, check_one_of, check_served, check_whole
 from .parameters import parameter_table
-from .recipe import STATES, Recipe, check_plain
+from .recipe import CHOICES, NOT_KEPT, STATES, Recipe, check_plain
 from .table import Table
 from .training_step import Step
 
 __all__ = [
     "Recipe",
     "model_states",
+    "activation_bytes",
+    "kv_cache_bytes",
+    "kv_cache",
     "activation_memory",
     "training_memory",
     "memory_timeline",
-    "kv_cache_bytes",
     "inference_memory",
     "korthikanti",
     "attention_pairs_bytes",
 ]
-STATE_CONVENTION = "Bytes a parameter are fixed by the precision alone; activations and buffers come on top."
+FLOAT32 = 4
 STEP_CONVENTION = (
     "At the highest point of a step: what the allocator hands out, on a card in its whole blocks. Left out: the CUDA "
     "context, rests of smaller segments that it does not split, and the workspace of the matrix library."
 )
 
 
-def model_states(model: ModelConfig | int, precision: str = "mixed") -> Table:
-    """Weights, gradients and AdamW's states in bytes, of a configuration or of so many parameters.
+def model_states(parameters: int, precision: str = "mixed", optimizer: str = "adamw") -> dict[str, int]:
+    """Weights, gradients and the optimizer's states in bytes, and their total; 0 for what a run does not have.
 
-    With "mixed", GPT-3's 175 billion take 350 + 350 + 700 + 700 + 700 GB. Source: Rajbhandari et al. 2020, "ZeRO",
+    Bytes a parameter are fixed by the precision, and "momentum" and "sgd" keep fewer moments than "adamw". With
+    "mixed", GPT-3's 175 billion take 350 + 350 + 700 + 700 + 700 GB. Source: Rajbhandari et al. 2020, "ZeRO",
     section 3.1. Lab 7, exercise ``model_states``.
     """
+    check_whole("parameters", parameters, at_least=0)
     check_one_of("precision", precision, STATES)
-    count = parameter_table(model).total if isinstance(model, ModelConfig) else model
-    check_whole("parameters", count, at_least=0)
-    return Table("bytes", {term: width * count for term, width in STATES[precision].items()}, STATE_CONVENTION)
+    check_one_of("optimizer", optimizer, NOT_KEPT)
+    terms = {term: width * parameters for term, width in STATES[precision].items()}
+    terms |= dict.fromkeys(NOT_KEPT[optimizer], 0)
+    return {**terms, "total": sum(terms.values())}
+
+
+def activation_bytes(
+    config: ModelConfig, batch: int, time: int, attention: str = "fused", checkpointing: str = "none"
+) -> dict[str, int]:
+    """What autograd keeps of one plain layer for backward, in float32: five terms and their total.
+
+    ``activation_memory`` counts whole models in any precision, operator by operator. Raises BadSize for layers with
+    RMSNorm or rotary positions. Lab 7, exercise ``activation_bytes``.
+    """
+    check_served(config, {"norm": "layer", "positions": ("learned", "none")}, "activation_memory counts such layers")
+    check_one_of("attention", attention, CHOICES["attention"])
+    check_one_of("checkpointing", checkpointing, CHOICES["checkpointing"])
+    tokens, d, heads = batch * time, config.d_model, config.n_heads
+    copied = attention == "eager" and checkpointing == "none"  # shared heads, once for each query head
+    kv_heads = heads if copied else config.n_kv_heads
+    rows = tokens * heads * (checkpointing == "none")  # of what is inside attention
+    numbers = {
+        "input": tokens * d,
+        "norms": tokens * (d + 2 * 2),  # the second one's input; mean and deviation of each
+        "attention": tokens * (d + (heads + 2 * kv_heads + heads) * config.head_dim),  # of Q, K, V; these; W^O's input
+        "pairs": rows * (time if attention == "eager" else 1),
+        "mlp": tokens * (d + (4 if config.gated else 2) * config.d_ffn),  # what enters the bend, and what leaves it
+    }
+    if checkpointing == "full":
+        numbers = {term: count if term == "input" else 0 for term, count in numbers.items()}
+    terms = {term: FLOAT32 * count for term, count in numbers.items()}
+    return {**terms, "total": sum(terms.values())}
+
+
+def kv_cache_bytes(config: ModelConfig, batch: int, time: int, itemsize: int = 2) -> int:
+    """Keys and values of ``time`` tokens of each sequence, in all layers."""
+    check_whole("batch", batch)
+    check_whole("time", time)
+    token = config.n_layers * config.n_kv_heads * (config.head_dim + config.value_dim)
+    return batch * time * token * itemsize
+
+
+def kv_cache(config: ModelConfig, batch: int, time: int, itemsize: int, parameters: int, memory: int) -> dict[str, int]:
+    """Bytes of the "cache", and the "largest_batch" that fits into ``memory`` bytes beside so many parameters.
+
+    Lab 7, extension ``kv_cache``.
+    """
+    one = kv_cache_bytes(config, 1, time, itemsize)
+    return {"cache": batch * one, "largest_batch": max(0, (memory - parameters * itemsize) // one)}
 
 
 def _step(config: ModelConfig, batch: int, time: int, recipe: Recipe, caching: bool = False) -> Step:
@@ -51,7 +101,7 @@ def activation_memory(config: ModelConfig, batch: int, time: int, recipe: Recipe
     """Bytes that autograd keeps from the forward pass for backward, by what they are.
 
     A tensor that several operators keep counts once; parameters and inputs are not counted, autocast's copies of
-    weights are. Equal to the storages that saved-tensor hooks see. Lab 7, exercise ``activation_bytes``.
+    weights are. Equal to the storages that saved-tensor hooks see.
     """
     step = _step(config, batch, time, recipe or Recipe())
     step.prepare()
@@ -102,14 +152,6 @@ def memory_timeline(config: ModelConfig, batch: int, time: int, recipe: Recipe |
     return list(step.memory.timeline)  # the step's own goes on while the step is let go
 
 
-def kv_cache_bytes(config: ModelConfig, batch: int, time: int, bytes_per_number: int = 2) -> int:
-    """Keys and values of ``time`` tokens of each sequence, in all layers. Lab 7, exercise ``kv_cache``."""
-    check_whole("batch", batch)
-    check_whole("time", time)
-    token = config.n_layers * config.n_kv_heads * (config.head_dim + config.value_dim)
-    return batch * time * token * bytes_per_number
-
-
 def inference_memory(config: ModelConfig, batch: int, time: int, precision: str = "bfloat16") -> Table:
     """Weights, and the cache of ``batch`` sequences that have grown to ``time`` tokens, in bytes."""
     check_one_of("precision", precision, ("bfloat16", "float32"))
@@ -129,6 +171,6 @@ def korthikanti(config: ModelConfig, batch: int, time: int) -> int:
     return config.n_layers * (34 * s * b * h + 5 * a * s * s * b)
 
 
-def attention_pairs_bytes(config: ModelConfig, batch: int, time: int, bytes_per_number: int = 2) -> int:
+def attention_pairs_bytes(config: ModelConfig, batch: int, time: int, itemsize: int = 2) -> int:
     """One table of N by N scores for each head and sequence, in all layers: the wall that long sequences meet."""
-    return config.n_layers * batch * config.n_heads * time * time * bytes_per_number
+    return config.n_layers * batch * config.n_heads * time * time * itemsize

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from .flops import training_flops
+from .flops import step_flops
 from .gpus import GPUS
 from .parameters import parameter_table
 from .recipe import CHECKPOINTING
-from .run import Run, Schedule, days_needed, gpus_needed, schedule
+from .run import Run, days_needed, gpus_needed, schedule
 from .table import Table
-from .traffic import Exchange, Load, bottleneck, ceil_div, traffic
+from .traffic import ceil_div, traffic
 from .zero import SHARDED_FROM, STAGES, gpu_memory
 
 MOST_GPUS = 2**24  # where looking for a number of GPUs that would do ends
@@ -42,26 +42,25 @@ class Option:
         return ceil_div(self.run.sequences, self.micro_batch)
 
     @cached_property
-    def loads(self) -> list[Load]:
-        """What a step sends."""
-        itemsize = 4 if self.run.precision == "float32" else 2
-        entries = parameter_table(self.run.config).total
-        exchange = Exchange(entries, self.run.gpus, itemsize, itemsize, micro_batches=self.micro_batches)
-        return traffic(f"zero-{self.stage}" if self.stage else "ring", exchange)
+    def sent(self) -> int:
+        """Bytes that the busiest wire carries one way in a step."""
+        itemsize, entries = 4 if self.run.precision == "float32" else 2, parameter_table(self.run.config).total
+        scheme = f"zero-{self.stage}" if self.stage else "ring"
+        return traffic(scheme, entries, self.run.gpus, itemsize, itemsize, self.micro_batches)["bottleneck"]
 
     @cached_property
-    def schedule(self) -> Schedule:
+    def schedule(self) -> dict[str, Any]:
         """Steps and seconds, with what checkpointing computes twice."""
         run = self.run
-        flops = training_flops(run.config, 1, run.time, recompute=self.checkpointing).total / run.time
-        sent = bottleneck(self.loads).busiest_way
-        return schedule(flops, run.tokens, run.step_tokens, run.gpus, run.achieved, sent, run.link.each_way)
+        flops, cards = step_flops(run.config, 1, run.time, recompute=self.checkpointing).total / run.time, run.gpus
+        wire = (self.sent, run.link.each_way)
+        return schedule(flops, run.tokens, run.step_tokens, cards, run.peak, run.mfu, *wire, run.price or 0.0)
 
     @property
     def mfu(self) -> float:
         """What is left of the assumed utilization after recompute and waiting for the wire."""
         step = self.run.flops_per_token * self.run.step_tokens
-        return step / (self.run.gpus * self.schedule.step_seconds * self.run.gpu.rate(self.run.dtype))
+        return step / (self.run.gpus * self.schedule["step_seconds"] * self.run.peak)
 
     @property
     def state_bytes(self) -> int:
@@ -70,15 +69,14 @@ class Option:
 
     @property
     def cost(self) -> float | None:
-        return None if self.run.price is None else self.schedule.days * 24 * self.run.gpus * self.run.price
+        return None if self.run.price is None else self.schedule["cost"]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for scripts."""
         names = ("stage", "checkpointing", "micro_batch", "micro_batches", "fits", "free", "mfu", "cost")
         times = ("steps", "compute_seconds", "exchange_seconds", "step_seconds", "days")
-        found = {name: getattr(self, name) for name in names}
-        found |= {name: getattr(self.schedule, name) for name in times}
-        return {**found, "sent": bottleneck(self.loads).busiest_way, "memory": self.memory.to_dict()}
+        found = {name: getattr(self, name) for name in names} | {name: self.schedule[name] for name in times}
+        return {**found, "sent": self.sent, "memory": self.memory.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,9 @@ class Plan:
     @property
     def best(self) -> Option | None:
         """The fastest that fits; of equally fast ones the one that shards and recomputes least."""
-        return min((one for one in self.options if one.fits), key=lambda one: one.schedule.step_seconds, default=None)
+        return min(
+            (one for one in self.options if one.fits), key=lambda one: one.schedule["step_seconds"], default=None
+        )
 
     @property
     def smallest(self) -> Option:
@@ -120,7 +120,7 @@ class Plan:
 
     def gpus_for(self, days: float) -> float:
         """How many cards would do the computing in ``days``: not rounded."""
-        return gpus_needed(self.flops, self.run.achieved, days)
+        return gpus_needed(self.flops, self.run.peak, self.run.mfu, days)["exact"]
 
 
 def plan(run: Run) -> Plan:

@@ -14,6 +14,8 @@ STATES = {
     "bfloat16": {"weights": 2, "gradients": 2, "master_weights": 0, "first_moment": 2, "second_moment": 2},
     "mixed": {"weights": 2, "gradients": 2, "master_weights": 4, "first_moment": 4, "second_moment": 4},
 }
+# What an optimizer has no use for of these; its master weights go with the precision alone.
+NOT_KEPT = {"adamw": (), "momentum": ("second_moment",), "sgd": ("first_moment", "second_moment")}
 CHOICES = {
     "precision": tuple(STATES),
     "attention": ("fused", "eager"),
@@ -58,8 +60,8 @@ class Recipe:
         return STATES[self.precision]["weights"]
 
 
-def check_plain(config: ModelConfig) -> None:
-    """Raises BadSize for what the training step's model does not have; sizes may be any."""
+def check_plain(config: ModelConfig, who: str = "a step's memory is counted for plain decoders") -> None:
+    """Raises BadSize, in which ``who`` says why, for what is no plain decoder; sizes may be any."""
     usual = {
         "registers": 0,
         "extra_positions": 0,
@@ -78,4 +80,4 @@ def check_plain(config: ModelConfig) -> None:
         "head_bias": False,
         "positions": ("rotary", "learned", "none"),
     }
-    check_served(config, usual, "a step's memory is counted for plain decoders")
+    check_served(config, usual, who)

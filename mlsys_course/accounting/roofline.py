@@ -2,10 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..substrate.model_config import ModelConfig
-from .flops import Operator, operators
+from .by_operator import Operator, operators
 from .gpus import ITEMSIZE, Gpu, dtype_named
+
+
+def roofline(m: int, k: int, n: int, itemsize: int, peak: float, bandwidth: float) -> dict[str, Any]:
+    """A product of (m, k) by (k, n), of ``itemsize`` bytes a number, under the roof of a card: each moves once.
+
+    Its "flops", "bytes" and their ratio, the "intensity"; the FLOPs a second that are "attainable" at most, the
+    "seconds" at least, and which "bound" it is: "compute" from the ridge on. Source: Williams et al. 2009. Lab 7,
+    extension ``roofline``.
+    """
+    flops, moved = 2 * m * k * n, itemsize * (m * k + k * n + m * n)
+    compute, memory = flops / peak, moved / bandwidth
+    seconds = max(compute, memory)
+    found = {"flops": flops, "bytes": moved, "intensity": flops / moved}
+    return {**found, "attainable": flops / seconds, "seconds": seconds, "bound": slower(compute, memory)}
+
+
+def slower(compute: float, memory: float) -> str:
+    """Which of the two takes longer; as long, at the ridge itself, is "compute"."""
+    return "memory" if memory > compute else "compute"
 
 
 @dataclass(frozen=True)
@@ -27,7 +47,7 @@ class Bound:
     @property
     def bound_by(self) -> str:
         """Which of the two takes longer."""
-        return "compute" if self.compute_seconds > self.memory_seconds else "memory"
+        return slower(self.compute_seconds, self.memory_seconds)
 
     @property
     def seconds(self) -> float:
@@ -58,13 +78,10 @@ def bound(operator: Operator, gpu: Gpu, dtype: str = "bfloat16") -> Bound:
     return Bound(operator.name, operator.count, matmul + elementwise, moved, arithmetic, moved / gpu.bandwidth)
 
 
-def roofline(
+def forward_bounds(
     config: ModelConfig, batch: int, time: int, gpu: Gpu, dtype: str = "bfloat16", *, past: int = 0
 ) -> list[Bound]:
-    """Every operator of a forward pass, as ``operators`` lists them; ``past`` tokens in the KV cache make it decoding.
-
-    Lab 7, extension ``roofline``.
-    """
+    """Every operator of a forward pass, as ``operators`` lists them; with ``past`` tokens in the cache it decodes."""
     return [bound(operator, gpu, dtype) for operator in operators(config, batch, time, past=past)]
 
 

@@ -5,7 +5,7 @@ from math import ceil
 from typing import Any
 
 from ..substrate.model_config import BadSize, ModelConfig, check_one_of, check_positive, check_whole
-from .flops import training_flops
+from .flops import step_flops
 from .gpus import Gpu, dtype_named, gpu_named
 from .links import Link, link_named
 from .recipe import Recipe, check_plain
@@ -18,15 +18,17 @@ LONGEST = 8192  # tokens of a sequence where the context is longer and nothing i
 BATCH_TOKENS = 4 * 2**20  # a step of LLaMA-2's pretraining has 4 million tokens (Touvron et al. 2023)
 
 
-def gpus_needed(flops: float, achieved: float, days: float) -> float:
-    """How many GPUs do ``flops`` in ``days``, if each does ``achieved`` FLOPs a second: not rounded.
+def gpus_needed(flops: float, peak: float, utilization: float, days: float, box: int = 1) -> dict[str, Any]:
+    """How many GPUs do ``flops`` in ``days``, if each achieves so much of its peak, FLOPs a second.
 
-    The notes' 800 GPUs for GPT-3 are ``gpus_needed(6 * 175e9 * 300e9, 160e12, 30)``, 759.5. Their "peak" is near what
-    an A100 achieved: 140 TFLOPs for GPT-3, of a peak of 312. That rate counts the forward pass twice, since it was
-    computed again: 8 FLOPs a parameter and token, not 6, and so 1,157 GPUs. Count both alike.
+    "exact" is not rounded; "rented" is the smallest number of whole boxes of ``box`` that is enough. The notes' 800
+    GPUs for GPT-3 are ``gpus_needed(6 * 175e9 * 300e9, 160e12, 1, 30)``, 759.5. Their "peak" is near what an A100
+    achieved: 140 TFLOPs for GPT-3, of a peak of 312. That rate counts the forward pass twice, since it was computed
+    again: 8 FLOPs a parameter and token, not 6, and so 1,157 GPUs. Count both alike.
     Source: Narayanan et al. 2021, table 1 and section 5.1. Lab 7, exercise ``gpus_needed``.
     """
-    return flops / (achieved * days * DAY)
+    exact = flops / (peak * utilization * days * DAY)
+    return {"exact": exact, "rented": ceil(exact / box) * box}
 
 
 def days_needed(flops: float, achieved: float, gpus: float) -> float:
@@ -34,35 +36,38 @@ def days_needed(flops: float, achieved: float, gpus: float) -> float:
     return flops / (achieved * gpus * DAY)
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """Steps of a run, and the seconds of one: of computing, and of what the busiest wire carries meanwhile."""
-
-    steps: int
-    compute_seconds: float
-    exchange_seconds: float
-
-    @property
-    def step_seconds(self) -> float:
-        """The longer of the two: the exchange hides behind computing as far as it can, and does no better."""
-        return max(self.compute_seconds, self.exchange_seconds)
-
-    @property
-    def days(self) -> float:
-        """All steps."""
-        return self.steps * self.step_seconds / DAY
-
-
 def schedule(
-    flops_per_token: float, tokens: int, batch_tokens: int, gpus: int, achieved: float, sent: float, bandwidth: float
-) -> Schedule:
+    flops_per_token: float,
+    tokens: int,
+    batch_tokens: int,
+    gpus: int,
+    peak: float,
+    utilization: float,
+    sent: float,
+    bandwidth: float,
+    price: float = 0.0,
+) -> dict[str, Any]:
     """A run in steps of ``batch_tokens``, the last one perhaps with less to do and as long.
 
-    ``achieved`` is of one GPU in FLOPs a second; ``sent`` are the bytes that the busiest wire carries one way in a
-    step, ``bandwidth`` its bytes a second. Lab 7, exercise ``schedule``.
+    ``sent`` are the bytes that the busiest wire carries one way in a step, ``bandwidth`` its bytes a second, ``price``
+    is of one GPU for an hour. A step takes as long as the slower of "compute_seconds" and "exchange_seconds": the
+    exchange hides behind computing as far as it can, and does no better. "steps", "days" and "cost" are of the run;
+    "reached" is the part of all GPUs' peak that a step's FLOPs come to. Lab 7, exercise ``schedule``.
     """
-    compute = flops_per_token * batch_tokens / (gpus * achieved)
-    return Schedule(ceil_div(tokens, batch_tokens), compute, sent / bandwidth)
+    flops = flops_per_token * batch_tokens
+    compute, exchange = flops / (gpus * utilization * peak), sent / bandwidth
+    step = max(compute, exchange)
+    steps = ceil_div(tokens, batch_tokens)
+    days = steps * step / DAY
+    return {
+        "compute_seconds": compute,
+        "exchange_seconds": exchange,
+        "step_seconds": step,
+        "steps": steps,
+        "days": days,
+        "cost": days * 24 * gpus * price,
+        "reached": flops / (gpus * peak * step),
+    }
 
 
 @dataclass(frozen=True)
@@ -105,14 +110,19 @@ class Run:
             raise BadSize(f"time={self.time} is longer than the model's context, {self.config.context}; give less")
 
     @property
+    def peak(self) -> float:
+        """FLOPs a second of one GPU, as its maker has them."""
+        return self.gpu.rate(self.dtype)
+
+    @property
     def achieved(self) -> float:
-        """FLOPs a second of one GPU."""
-        return self.mfu * self.gpu.rate(self.dtype)
+        """FLOPs a second of one GPU, as assumed."""
+        return self.mfu * self.peak
 
     @property
     def flops_per_token(self) -> float:
         """Forward and backward, matrix products, every pair of tokens counted."""
-        return training_flops(self.config, 1, self.time).total / self.time
+        return step_flops(self.config, 1, self.time).total / self.time
 
     @property
     def sequences(self) -> int:
@@ -162,7 +172,7 @@ def run_of(
     )  # fmt: skip
     if days is not None:
         check_positive("days", days)
-        run = replace(run, gpus=ceil(gpus_needed(run.flops_per_token * run.tokens, run.achieved, days)))
+        run = replace(run, gpus=gpus_needed(run.flops_per_token * run.tokens, run.peak, run.mfu, days)["rented"])
     if link is None and run.gpus > GPUS_IN_A_BOX:
         run = replace(run, link=link_named("infiniband-ndr"))
     return run

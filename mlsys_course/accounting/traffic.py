@@ -142,11 +142,11 @@ SCHEMES: Mapping[str, Callable[[Exchange], list[Load]]] = MappingProxyType(
 )
 
 
-def traffic(scheme: str, exchange: Exchange) -> list[Load]:
+def loads_of(scheme: str, exchange: Exchange) -> list[Load]:
     """The loads of all kinds of participants in one step of ``scheme``, a name in ``SCHEMES``.
 
     Convention: payloads only, without headers, and what a participant hands to itself is free. So with one rank
-    nothing is sent, save to a parameter server, which is another machine. Lab 7, exercise ``traffic``.
+    nothing is sent, save to a parameter server, which is another machine.
     """
     return find("scheme", scheme, SCHEMES)(exchange)
 
@@ -154,6 +154,26 @@ def traffic(scheme: str, exchange: Exchange) -> list[Load]:
 def bottleneck(loads: Sequence[Load]) -> Load:
     """The participant whose wire is busiest: the step waits for it."""
     return max(loads, key=lambda load: load.busiest_way)
+
+
+def traffic(
+    scheme: str,
+    entries: int,
+    ranks: int,
+    gradient_itemsize: int = 2,
+    weight_itemsize: int = 2,
+    micro_batches: int = 1,
+) -> dict[str, int]:
+    """Bytes that a step of ``scheme`` sends: "total" of all participants, "bottleneck" of the busiest wire's one way.
+
+    Lab 7, exercise ``traffic``.
+    """
+    exchange = Exchange(entries, ranks, gradient_itemsize, weight_itemsize, micro_batches=micro_batches)
+    loads = loads_of(scheme, exchange)
+    return {
+        "total": sum(load.count * load.sent.total for load in loads),
+        "bottleneck": bottleneck(loads).busiest_way,
+    }
 
 
 def exchange_seconds(loads: Sequence[Load], link: Link) -> float:

@@ -5,10 +5,9 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from ..substrate.model_config import BadSize, ModelConfig, check_whole
-from .memory import model_states
+from ..substrate.model_config import BadSize, ModelConfig, check_one_of, check_whole
 from .parameters import parameter_table
-from .recipe import Recipe, check_plain
+from .recipe import STATES, Recipe, check_plain
 from .table import Table
 from .tape import Memory
 from .traffic import ceil_div
@@ -35,14 +34,12 @@ def sharded_states(config: ModelConfig | int, ranks: int, stage: int, precision:
     check_whole("stage", stage, at_least=0)
     if stage not in STAGES:
         raise BadSize(f"stage={stage} of ZeRO is unknown; choose one of 0 (no sharding), 1, 2, 3")
-    states = model_states(config, precision)
+    check_one_of("precision", precision, STATES)
     parameters = config if isinstance(config, int) else parameter_table(config).total
     check_whole("parameters", parameters)
-    shards = {
-        name: count // parameters * ceil_div(parameters, ranks) if stage >= SHARDED_FROM[name] else count
-        for name, count in states.items()
-    }
-    return Table("bytes", shards, CONVENTION)
+    share = ceil_div(parameters, ranks)
+    held = {name: share if stage >= first else parameters for name, first in SHARDED_FROM.items()}
+    return Table("bytes", {name: width * held[name] for name, width in STATES[precision].items()}, CONVENTION)
 
 
 def zero_stage(parameters: int, activations: int, ranks: int, memory: int) -> dict[str, Any]:
@@ -75,8 +72,7 @@ def gpu_memory(
     """Bytes of one GPU that trains on ``batch`` sequences at a time: sharded states, activations, temporaries."""
     recipe = recipe or Recipe(precision="mixed")
     states = sharded_states(config, ranks, stage, recipe.precision)
-    itemsize = model_states(1, recipe.precision)["weights"]
-    unit = largest_unit(config) * itemsize if ranks > 1 else 0
+    unit = largest_unit(config) * recipe.weight_width if ranks > 1 else 0
     gathered = {"gathered_weights": 2 * unit * (stage == 3), "unscattered_gradients": unit * (stage >= 2)}
     return Table("bytes", {**states, **gathered, **beside_states(config, batch, time, recipe)}, CONVENTION)
 

@@ -26,7 +26,7 @@ TERMS = {  # what a segment of the picture holds
 
 def summary(plan: Plan) -> Iterator[str]:
     """What is asked, what is assumed, and the answer, a line each."""
-    run, card, peak = plan.run, plan.run.gpu, plan.run.gpu.rate(plan.run.dtype) / 1e12
+    run, card, peak = plan.run, plan.run.gpu, plan.run.peak / 1e12
     parameters, thirty = plan.parameters, plan.gpus_for(30)
     yield f"model      {parameters:,} parameters; sequences of {run.time} tokens"
     yield f"           {run.flops_per_token:.4g} FLOPs a token: matrix products, forward and backward"
@@ -47,8 +47,8 @@ def warnings(plan: Plan) -> Iterator[str]:
             f"mind: a sequence for each GPU makes a step of {run.step_tokens:,} tokens, not {run.batch_tokens:,}; "
             "to divide further takes tensor or pipeline parallelism"
         )
-    if best and best.schedule.exchange_seconds > best.schedule.compute_seconds:
-        wire, cards = best.schedule.exchange_seconds, best.schedule.compute_seconds
+    if best and best.schedule["exchange_seconds"] > best.schedule["compute_seconds"]:
+        wire, cards = best.schedule["exchange_seconds"], best.schedule["compute_seconds"]
         yield f"mind: the wire takes {wire:.2f} s a step, computing {cards:.2f} s: utilization falls to {best.mfu:.0%}"
     if best is None:
         missing = -plan.smallest.free / GB
@@ -81,7 +81,8 @@ def cells(one: Option, best: bool) -> list[str]:
     if not one.fits:
         return found
     times = one.schedule
-    found += [f"{times.compute_seconds:.3g}", f"{times.exchange_seconds:.3g}", f"{times.days:.1f}", f"{one.mfu:.0%}"]
+    found += [f"{times['compute_seconds']:.3g}", f"{times['exchange_seconds']:.3g}"]
+    found += [f"{times['days']:.1f}", f"{one.mfu:.0%}"]
     return found if one.cost is None else [*found, f"{one.cost:,.0f}"]
 
 

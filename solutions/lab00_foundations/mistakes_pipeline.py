@@ -66,31 +66,21 @@ def nothing_for_nothing(preprocess, forward, postprocess):
 
 
 PIPELINE = [
-    Misconception(
-        "one answer without a list", bare, "The lecture's answer to one text begins with a bracket: [{...}]."
-    ),
-    Misconception(
-        "takes a text apart", takes_texts_apart, "What does `for one in ...` go through when it is given one string?"
-    ),
-    Misconception(
-        "only a text is one input",
-        only_texts_are_one,
-        "Which type means several inputs? An image is one input, and is no text.",
-    ),
+    Misconception("one answer without a list", bare,
+        "The lecture's answer to one text begins with a bracket: [{...}]."),
+    Misconception("takes a text apart", takes_texts_apart,
+        "What does `for one in ...` go through when it is given one string?"),
+    Misconception("only a text is one input", only_texts_are_one,
+        "Which type means several inputs? An image is one input, and is no text."),
     Misconception("all at once", all_at_once, "Of a list, each input goes through the stages on its own."),
     Misconception("the first only", the_first_only, "How many answers does a list of three inputs have?"),
     Misconception("remembers", remembers, "Call it twice. Does the second answer hold the first one too?"),
     Misconception("a list in a list", nested, "How many brackets stand around the answer to the second of two texts?"),
     Misconception("two stages", no_postprocessing, "What is the third stage for, and is it called?"),
-    Misconception(
-        "a list of one without a list", single_when_one, "A list of one input has a list of how many answers?"
-    ),
-    Misconception(
-        "None for no inputs", nothing_for_nothing, "A list of three has a list of three answers. And a list of none?"
-    ),
-    Misconception(
-        "runs before it is asked",
-        runs_at_once,
-        "pipeline(...) returns something that can be called. What is called when?",
-    ),
-]
+    Misconception("a list of one without a list", single_when_one,
+        "A list of one input has a list of how many answers?"),
+    Misconception("None for no inputs", nothing_for_nothing,
+        "A list of three has a list of three answers. And a list of none?"),
+    Misconception("runs before it is asked", runs_at_once,
+        "pipeline(...) returns something that can be called. What is called when?"),
+]  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mlsys_course.desk.check import driver, raised
+from mlsys_course.desk.check import driver, raised, with_gradients
 from mlsys_course.desk.check.tree import Tree, TreeError
 
 Function = Callable[..., Tree]
@@ -37,35 +37,9 @@ def tensor(result: object) -> Tensor:
     return result
 
 
-def gradients(outputs: Case, leaves: Mapping[str, Tensor], cotangents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of (output * cotangent).sum(), over all cotangents, the gradients by the leaves."""
-    for name, cotangent in cotangents.items():
-        output = tensor(outputs[name])
-        if output.shape != cotangent.shape:
-            raise ValueError(f"{name} has shape {tuple(output.shape)}, expected {tuple(cotangent.shape)}")
-        if not output.requires_grad:
-            raise ValueError(f"no gradient flows through your result ({name}); it was cut off from the inputs")
-    of, by = [outputs[name] for name in cotangents], list(leaves.values())
-    found = torch.autograd.grad(of, by, list(cotangents.values()), materialize_grads=True)
-    return {f"gradient_{name}": g for name, g in zip(leaves, found, strict=True)}
-
-
-def with_gradients(function: Callable[..., dict], case: Case, names: Sequence[str], *of: str) -> dict[str, Tree]:
-    """What ``function`` returns, by name; where the case brings a cotangent, the gradients of ``of`` times it too.
-
-    With several names in ``of`` the cotangent holds theirs side by side.
-    """
-    if "cotangent" not in case:
-        return function(*(case[name] for name in names))
-    leaves = {name: case[name].clone().requires_grad_() for name in names}
-    outputs = function(*leaves.values())
-    cotangents = dict(zip(of, case["cotangent"].chunk(len(of), dim=-1), strict=True))
-    return {**outputs, **gradients(outputs, leaves, cotangents)}
-
-
 def one_output(function: Function, case: Case, names: Sequence[str]) -> dict[str, Tree]:
     """``with_gradients`` of a function that returns one tensor."""
-    return with_gradients(lambda *tensors: {"output": function(*tensors)}, case, names, "output")
+    return with_gradients(lambda *tensors: tensor(function(*tensors)), case, names)
 
 
 def options(case: Case, *names: str) -> dict[str, Tree]:
@@ -152,11 +126,13 @@ def recalling(table: Tensor, B: int) -> Function:
 @driver
 def teacher_forced_loss(candidate: Function, case: Case) -> Tree:
     """The loss; with ``gradient`` that of the table of a simple decoder too."""
-    table = case["table"].clone().requires_grad_(bool(case.get("gradient")))
-    loss = candidate(recalling(table, len(case["target"])), case["target"], case["start"], case["end"], case["padding"])
-    if not case.get("gradient"):
-        return {"loss": loss}
-    return {"loss": loss, **gradients({"loss": loss}, {"table": table}, {"loss": torch.ones_like(table[0, 0])})}
+    words = (case["target"], case["start"], case["end"], case["padding"])
+    given = {**case, "cotangent": torch.ones_like(case["table"][0, 0])} if case.get("gradient") else case
+
+    def call(table: Tensor) -> dict[str, Tree]:
+        return {"loss": tensor(candidate(recalling(table, len(case["target"])), *words))}
+
+    return with_gradients(call, given, ["table"], ["loss"])
 
 
 @driver
@@ -181,7 +157,7 @@ def sum_to_one(inputs: Tree, outputs: Tree) -> str | None:
 def attend(candidate: Function, case: Case) -> Tree:
     """Of weights and [a; s] what the case asks for; with a cotangent, the gradients of [a; s] too."""
     given, named = options(case, "mask"), ("weights", "[a; s]")
-    found = with_gradients(lambda *t: parts(candidate(*t, **given), *named), case, ["scores", "h", "s"], "[a; s]")
+    found = with_gradients(lambda *t: parts(candidate(*t, **given), *named), case, ["scores", "h", "s"], ["[a; s]"])
     return {name: x for name, x in found.items() if name in case["returns"] or name.startswith("gradient")}
 
 
@@ -208,14 +184,14 @@ def seq2seq(candidate: Function, case: Case) -> Tree:
         found = candidate(*given, rnn=adding_rnn, score=near_scores, attend=soft_attend)
         return parts(found, "logits", "weights")
 
-    return with_gradients(both, case, names, "logits")
+    return with_gradients(both, case, names, ["logits"])
 
 
 @driver
 def lstm_cell(candidate: Function, case: Case) -> Tree:
     """The new h and c; with a cotangent, the gradients of both."""
     names = ["x", "h", "c", "w_x", "w_h", "b"]
-    return with_gradients(lambda *tensors: parts(candidate(*tensors), "h'", "c'"), case, names, "h'", "c'")
+    return with_gradients(lambda *tensors: parts(candidate(*tensors), "h'", "c'"), case, names, ["h'", "c'"])
 
 
 @driver

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from autograder.exercise import Misconception
-from autograder.mutated import mutated
+from autograder.mutated import mutated, wrong
 from mlsys_course.attention import (
     KVCache,
     attention,
@@ -31,40 +31,26 @@ def own(function: Any) -> Any:
 
 
 CALL, SCORED = "attention(x @ w_q, source @ w_k, source @ w_v, mask)", "attention(x @ w_q"
+mistake = wrong(self_attention)
 SELF_ATTENTION = [
-    Misconception(
-        "queries and keys swapped",
-        mutated(self_attention, CALL, "attention(source @ w_k, x @ w_q, source @ w_v, mask)"),
+    mistake("queries and keys swapped",
         "Row t of the scores belongs to the token that asks. Which of x @ w_q and x @ w_k does `attention` take first?",
-    ),
-    Misconception(
-        "weights transposed",
-        mutated(self_attention, CALL, "attention(x @ w_q.mT, source @ w_k.mT, source @ w_v.mT, mask)"),
-        "Rows are tokens here, so a weight is (in, out). On which side of it does x stand?",
-    ),
-    Misconception(
-        "context ignored",
-        mutated(self_attention, "x if context is None else context", "x"),
-        "With a context, whose tokens answer: those of x, or those of the context?",
-    ),
-    Misconception(
-        "queries from the context",
-        mutated(self_attention, SCORED, "attention(source @ w_q"),
+        CALL, "attention(source @ w_k, x @ w_q, source @ w_v, mask)"),
+    mistake("weights transposed", "Rows are tokens here, so a weight is (in, out). On which side of it does x stand?",
+        CALL, "attention(x @ w_q.mT, source @ w_k.mT, source @ w_v.mT, mask)"),
+    mistake("context ignored", "With a context, whose tokens answer: those of x, or those of the context?",
+        "x if context is None else context", "x"),
+    mistake("queries from the context",
         "In cross-attention one side asks and the other answers. How many rows has the output: T or S?",
-    ),
-    Misconception(
-        "values from x",
-        mutated(self_attention, "source @ w_v", "x @ w_v"),
+        SCORED, "attention(source @ w_q"),
+    mistake("values from x",
         "A query finds a key of the context, and then takes the value of the same token. Where is that value from?",
-    ),
-    Misconception(
-        "scaled twice",
-        mutated(self_attention, SCORED, f"{SCORED} / w_q.shape[1] ** 0.5"),
-        "Who divides by the square root of D: this function, or the `attention` that it calls?",
-    ),
-    Misconception("mask dropped", mutated(self_attention, CALL, CALL.replace("mask", "None")), NO_MASK),
+        "source @ w_v", "x @ w_v"),
+    mistake("scaled twice", "Who divides by the square root of D: this function, or the `attention` that it calls?",
+        SCORED, f"{SCORED} / w_q.shape[1] ** 0.5"),
+    mistake("mask dropped", NO_MASK, CALL, CALL.replace("mask", "None")),
     Misconception("an attention of its own", own(self_attention), OWN),
-]
+]  # fmt: skip
 
 
 def split_by_reshape(x: Tensor, n_heads: int) -> Tensor:
@@ -105,155 +91,80 @@ def width_over_heads(x, w_q, w_k, w_v, w_o, n_heads, mask=None, attention=attent
     return merge_heads(attention(q, k, v, mask)) @ w_o
 
 
+mistake = wrong(multi_head_attention)
 MULTI_HEAD = [
     *of_heads(multi_head_attention, "attention(q, k, v, mask)"),
-    Misconception(
-        "output projection missing",
-        mutated(multi_head_attention, " @ w_o", ""),
+    mistake("output projection missing",
         "The heads stand side by side, and nothing has mixed them yet. Which weight have you not used?",
-    ),
-    Misconception(
-        "one wide head",
-        mutated(multi_head_attention, split_heads=lambda x, n_heads: x, merge_heads=lambda x: x),
-        "Into how many softmaxes does each query's attention split?",
-    ),
-    Misconception(
-        "head_dim from C",
-        width_over_heads,
-        "H * D may differ from C: read the head dimension off the projection's width instead of off x.",
-    ),
-]
+        " @ w_o", ""),
+    mistake("one wide head", "Into how many softmaxes does each query's attention split?",
+        split_heads=lambda x, n_heads: x, merge_heads=lambda x: x),
+    Misconception("head_dim from C", width_over_heads,
+        "H * D may differ from C: read the head dimension off the projection's width instead of off x."),
+]  # fmt: skip
+mistake = wrong(grouped_query_attention)
 GROUPED_QUERY = [
     *of_heads(grouped_query_attention, "n_heads), mask)"),
-    Misconception(
-        "key-value heads tiled",
-        mutated(grouped_query_attention, repeat_kv=lambda x, n_heads: x.repeat(1, n_heads // x.shape[1], 1, 1)),
+    mistake("key-value heads tiled",
         "With 4 query heads on 2 key-value heads, which one does query head 1 read? Write out the pairs.",
-    ),
-    Misconception(
-        "all read the first",
-        mutated(grouped_query_attention, repeat_kv=lambda x, n_heads: x[:, :1].expand(-1, n_heads, -1, -1)),
+        repeat_kv=lambda x, n_heads: x.repeat(1, n_heads // x.shape[1], 1, 1)),
+    mistake("all read the first",
         "When all query heads share one pair, it is multi-query attention. How many pairs are there here?",
-    ),
-    Misconception(
-        "keys and values not shared out",
-        mutated(grouped_query_attention, repeat_kv=lambda x, n_heads: x),
+        repeat_kv=lambda x, n_heads: x[:, :1].expand(-1, n_heads, -1, -1)),
+    mistake("keys and values not shared out",
         "`attention` was called with H heads of queries and K heads of keys. Which operation hands each query head its "
         "own?",
-    ),
-]
+        repeat_kv=lambda x, n_heads: x),
+]  # fmt: skip
 
 # ---- the cache -------------------------------------------------------------------------------------------------------
 
 BEFORE, TURNED = "0 if past is None else past[0].shape[-2]", "q, k = rotary(q, offset), rotary(k, offset)"
+mistake = wrong(cached_attention)
 CACHED_ATTENTION = [
-    Misconception(
-        "every piece at position 0",
-        mutated(cached_attention, BEFORE, "0"),
-        "Four tokens are in the cache. At which position does the next one stand?",
-    ),
-    Misconception(
-        "offset counted after appending",
-        mutated(cached_attention, BEFORE, f"x.shape[-2] + ({BEFORE})"),
-        "Without a past, at which position does your first token stand?",
-    ),
-    Misconception(
-        "mask aligned to the first key",
-        mutated(
-            cached_attention,
-            "causal_mask(x.shape[-2], k.shape[-2], device=x.device)",
-            "causal_mask(k.shape[-2])[: x.shape[-2]]",
-        ),
+    mistake("every piece at position 0", "Four tokens are in the cache. At which position does the next one stand?",
+        BEFORE, "0"),
+    mistake("offset counted after appending", "Without a past, at which position does your first token stand?",
+        BEFORE, f"x.shape[-2] + ({BEFORE})"),
+    mistake("mask aligned to the first key",
         "With one new token, how many of the cached keys does yours see? It may see all of them.",
-    ),
-    Misconception(
-        "not causal",
-        mutated(cached_attention, "n_heads), mask)", "n_heads), None)"),
-        "Several new tokens may come at once. May the first of them see the second?",
-    ),
-    Misconception(
-        "new keys before old ones",
-        mutated(cached_attention, "(past[0], k)", "(k, past[0])", "(past[1], v)", "(v, past[1])"),
-        "Time runs along the cache: where do the newest keys belong?",
-    ),
-    Misconception(
-        "keys cached for every query head",
-        mutated(cached_attention, "w_o, (k, v)", "w_o, (repeat_kv(k, n_heads), repeat_kv(v, n_heads))"),
+        "causal_mask(x.shape[-2], k.shape[-2], device=x.device)", "causal_mask(k.shape[-2])[: x.shape[-2]]"),
+    mistake("not causal", "Several new tokens may come at once. May the first of them see the second?",
+        "n_heads), mask)", "n_heads), None)"),
+    mistake("new keys before old ones", "Time runs along the cache: where do the newest keys belong?",
+        "(past[0], k)", "(k, past[0])", "(past[1], v)", "(v, past[1])"),
+    mistake("keys cached for every query head",
         "How many heads does the past hold that you return? Grouped heads were made to keep K, not H.",
-    ),
-    Misconception(
-        "queries not turned",
-        mutated(cached_attention, TURNED, "k = rotary(k, offset)"),
-        "Scores depend on distance when both sides are turned. Which side of yours is not?",
-    ),
-    Misconception(
-        "values turned",
-        mutated(cached_attention, TURNED, "q, k, v = (rotary(each, offset) for each in (q, k, v))"),
-        "Positions decide who looks where. Do they belong into what is found there, the values?",
-    ),
-    Misconception(
-        "positions left out",
-        mutated(cached_attention, TURNED, "pass"),
-        "Where in your code is `rotary` called?",
-    ),
-]
+        "w_o, (k, v)", "w_o, (repeat_kv(k, n_heads), repeat_kv(v, n_heads))"),
+    mistake("queries not turned", "Scores depend on distance when both sides are turned. Which side of yours is not?",
+        TURNED, "k = rotary(k, offset)"),
+    mistake("values turned", "Positions decide who looks where. Do they belong into what is found there, the values?",
+        TURNED, "q, k, v = (rotary(each, offset) for each in (q, k, v))"),
+    mistake("positions left out", "Where in your code is `rotary` called?", TURNED, "pass"),
+]  # fmt: skip
 
 ZEROS = ("x.new_empty(", "x.new_zeros(")  # what lies there by chance would tell one mistake from itself
 RETURNED, COUNTED = "keys[..., :end, :], values[..., :end, :]", "self.offset = end"
+mistake = wrong(KVCache)
 KV_CACHE = [
-    Misconception(
-        "a new memory at each call",
-        mutated(KVCache, COUNTED, f"{COUNTED}; self._memory = keys, values = keys.clone(), values.clone()"),
+    mistake("a new memory at each call",
         "What you return is right, and each call copies all earlier tokens. Take memory for `capacity` tokens once.",
-    ),
-    Misconception(
-        "the whole memory",
-        mutated(KVCache, RETURNED, "keys, values", *ZEROS),
-        "How many keys do you return after one token? Beyond `offset` there is nothing yet.",
-    ),
-    Misconception(
-        "always from the start",
-        mutated(
-            KVCache,
-            "keys[..., start:end, :]",
-            "keys[..., : end - start, :]",
-            "values[..., start:end, :]",
-            "values[..., : end - start, :]",
-            *ZEROS,
-        ),
-        "Where in the memory do the second call's tokens belong?",
-    ),
-    Misconception(
-        "counts calls",
-        mutated(KVCache, COUNTED, "self.offset = end = start + 1"),
-        "Three tokens came in one call. By how much does `offset` grow?",
-    ),
-    Misconception(
-        "only the new ones",
-        mutated(KVCache, RETURNED, "k, v"),
-        "A new query looks at all keys so far. How many do you return after the second call?",
-    ),
-    Misconception(
-        "keys and values swapped",
-        mutated(KVCache, RETURNED, "values[..., :end, :], keys[..., :end, :]"),
-        "Which does `append` take first, and which does it return first?",
-    ),
-    Misconception(
-        "cut at the end",
-        mutated(
-            KVCache,
-            "if end > self",
-            "if start >= self",
-            "end, :] = k",
-            "end, :] = k[..., : self.capacity - start, :]",
-            "end, :] = v",
-            "end, :] = v[..., : self.capacity - start, :]",
-        ),
+        COUNTED, f"{COUNTED}; self._memory = keys, values = keys.clone(), values.clone()"),
+    mistake("the whole memory", "How many keys do you return after one token? Beyond `offset` there is nothing yet.",
+        RETURNED, "keys, values", *ZEROS),
+    mistake("always from the start", "Where in the memory do the second call's tokens belong?",
+        "keys[..., start:end, :]", "keys[..., : end - start, :]", "values[..., start:end, :]",
+        "values[..., : end - start, :]", *ZEROS),
+    mistake("counts calls", "Three tokens came in one call. By how much does `offset` grow?",
+        COUNTED, "self.offset = end = start + 1"),
+    mistake("only the new ones", "A new query looks at all keys so far. How many do you return after the second call?",
+        RETURNED, "k, v"),
+    mistake("keys and values swapped", "Which does `append` take first, and which does it return first?",
+        RETURNED, "values[..., :end, :], keys[..., :end, :]"),
+    mistake("cut at the end",
         "Two tokens come and one fits. What does your cache do with the other, and who learns of it?",
-    ),
-    Misconception(
-        "counts before it looks",
-        mutated(KVCache, "if end > self", f"{COUNTED}\n        if end > self"),
-        "After the error, does the cache still hold what it held? Look at `offset`.",
-    ),
-]
+        "if end > self", "if start >= self", "end, :] = k", "end, :] = k[..., : self.capacity - start, :]",
+        "end, :] = v", "end, :] = v[..., : self.capacity - start, :]"),
+    mistake("counts before it looks", "After the error, does the cache still hold what it held? Look at `offset`.",
+        "if end > self", f"{COUNTED}\n        if end > self"),
+]  # fmt: skip

@@ -4,7 +4,7 @@ import math
 
 import mlsys_course.substrate.graph as G
 from autograder.exercise import Misconception
-from autograder.mutated import mutated
+from autograder.mutated import mutated, wrong
 from mlsys_course.autodiff import (
     Evaluator,
     adamw_step,
@@ -57,31 +57,18 @@ def every_path(outputs):
 
 
 ORDER = [
-    Misconception(
-        "outputs first",
-        lambda outputs: topological_order(outputs)[::-1],
-        "Print the order for the diamond. Who comes first?",
-    ),
-    Misconception(
-        "breadth first, turned round",
-        level_by_level,
-        "A node may be used near the output and again far from it. After which of its users must it wait?",
-    ),
-    Misconception(
-        "recursive", recursive, "Python ends a recursion after about a thousand calls. Who could remember instead?"
-    ),
+    Misconception("outputs first", lambda outputs: topological_order(outputs)[::-1],
+        "Print the order for the diamond. Who comes first?"),
+    Misconception("breadth first, turned round", level_by_level,
+        "A node may be used near the output and again far from it. After which of its users must it wait?"),
+    Misconception("recursive", recursive,
+        "Python ends a recursion after about a thousand calls. Who could remember instead?"),
     Misconception("once for each use", once_for_each_use, "How often does a node with two users stand in your order?"),
-    Misconception(
-        "along every path",
-        lambda outputs: list(dict.fromkeys(once_for_each_use(outputs))),
-        "Your order is right in the end. How often do you come to the last node of 40 doublings on the way there?",
-    ),
-    Misconception(
-        "first output only",
-        lambda outputs: topological_order(outputs[:1]),
-        "`outputs` may hold several nodes. Do you visit each?",
-    ),
-]
+    Misconception("along every path", every_path,
+        "Your order is right in the end. How often do you come to the last node of 40 doublings on the way there?"),
+    Misconception("first output only", lambda outputs: topological_order(outputs[:1]),
+        "`outputs` may hold several nodes. Do you visit each?"),
+]  # fmt: skip
 
 # ---- evaluator -------------------------------------------------------------------------------------------------------
 
@@ -118,42 +105,24 @@ STALE = (
     "values[target] = compute(",
     "if values[target] is None:\n                        values[target] = compute(",
 )
+mistake = wrong(Evaluator)
 EVALUATOR = [
-    Misconception(
-        "stale values",
-        mutated(Evaluator, *KEPT, *STALE),
-        "Run it twice with other feeds. What do you still know from the first run?",
-    ),
-    Misconception(
-        "stale values by identity",
-        KeepsValuesOfFeeds,
-        "A tensor can be the same object with other numbers in it. What did you take it for?",
-    ),
+    mistake("stale values", "Run it twice with other feeds. What do you still know from the first run?", *KEPT, *STALE),
+    Misconception("stale values by identity", KeepsValuesOfFeeds,
+        "A tensor can be the same object with other numbers in it. What did you take it for?"),
     Misconception("once for each use", OncePerUse, "How often is a node with two users computed in one run?"),
-    Misconception(
-        "keeps all values", KeepsAll, "After whose turn does nobody read a value any more? Who holds it still?"
-    ),
-    Misconception(
-        "lets outputs go",
-        mutated(Evaluator, "{self.places[node] for node in self.outputs}", "set()"),
-        "A value that another node was the last to use may be asked for as an output.",
-    ),
-    Misconception(
-        "feeds unchecked",
-        mutated(Evaluator, *KEPT, "self._check(feeds)", "'cpu'", FED, f"{FED}.to(node.dtype)"),
-        "What does your evaluator say when a feed is missing, or of another dtype?",
-    ),
-    Misconception(
-        "shape unchecked",
-        mutated(Evaluator, *KEPT, KINDS, "value.dtype != node.dtype"),
-        "A feed of another shape may broadcast and give wrong numbers.",
-    ),
-    Misconception(
-        "dtype unchecked",
-        mutated(Evaluator, *KEPT, KINDS, "tuple(value.shape) != node.shape"),
+    Misconception("keeps all values", KeepsAll,
+        "After whose turn does nobody read a value any more? Who holds it still?"),
+    mistake("lets outputs go", "A value that another node was the last to use may be asked for as an output.",
+        "{self.places[node] for node in self.outputs}", "set()"),
+    mistake("feeds unchecked", "What does your evaluator say when a feed is missing, or of another dtype?",
+        *KEPT, "self._check(feeds)", "'cpu'", FED, f"{FED}.to(node.dtype)"),
+    mistake("shape unchecked", "A feed of another shape may broadcast and give wrong numbers.",
+        *KEPT, KINDS, "value.dtype != node.dtype"),
+    mistake("dtype unchecked",
         "A float32 feed for a float64 variable computes, to seven digits. What does the node say of its dtype?",
-    ),
-]
+        *KEPT, KINDS, "tuple(value.shape) != node.shape"),
+]  # fmt: skip
 
 # ---- gradient --------------------------------------------------------------------------------------------------------
 
@@ -192,129 +161,68 @@ SUMMED, PASSED = (
     "functools.reduce(operator.add, node_to_grad[node])",
     "zip(node.inputs, rule(node, adjoint), strict=True)",
 )
+mistake = wrong(gradient)
 GRADIENT = [
-    Misconception(
-        "overwrites",
-        mutated(gradient, SUMMED, "node_to_grad[node][-1]"),
-        "A node with two users hears from both. What happens to the first message?",
-    ),
-    Misconception(
-        "keeps the first",
-        mutated(gradient, SUMMED, "node_to_grad[node][0]"),
-        "A node with two users hears from both. What happens to the second?",
-    ),
-    Misconception(
-        "once for a node twice in an operator",
-        mutated(gradient, PASSED, f"dict({PASSED}).items()"),
+    mistake("overwrites", "A node with two users hears from both. What happens to the first message?",
+        SUMMED, "node_to_grad[node][-1]"),
+    mistake("keeps the first", "A node with two users hears from both. What happens to the second?",
+        SUMMED, "node_to_grad[node][0]"),
+    mistake("once for a node twice in an operator",
         "In x * x both inputs are the same node. How many adjoints reach it?",
-    ),
-    Misconception(
-        "starts from the output",
-        mutated(gradient, "fill(output, 1.0)", "output"),
-        "What is the derivative of the output by itself?",
-    ),
-    Misconception(
-        "nothing for unused inputs",
-        mutated(gradient, "node_to_grad[x] = [fill(x, 0.0)]", "inputs = [y for y in inputs if y is not x]"),
+        PASSED, f"dict({PASSED}).items()"),
+    mistake("starts from the output", "What is the derivative of the output by itself?", "fill(output, 1.0)", "output"),
+    mistake("nothing for unused inputs",
         "An input that the output does not depend on has a derivative all the same. Which?",
-    ),
-    Misconception(
-        "passes on too early",
-        passes_on_before_all_users_are_done,
-        "A node may pass on its adjoint only when it is complete. Which order makes sure of that?",
-    ),
-    Misconception(
-        "along every path",
-        along_every_path,
-        "The values are right. How often is the rule of one node asked, and how often in a graph twice as deep?",
-    ),
-]
+        "node_to_grad[x] = [fill(x, 0.0)]", "inputs = [y for y in inputs if y is not x]"),
+    Misconception("passes on too early", passes_on_before_all_users_are_done,
+        "A node may pass on its adjoint only when it is complete. Which order makes sure of that?"),
+    Misconception("along every path", along_every_path,
+        "The values are right. How often is the rule of one node asked, and how often in a graph twice as deep?"),
+]  # fmt: skip
 
 # ---- the weight update -----------------------------------------------------------------------------------------------
 
 UNBIASED = "m / (1 - number_to(beta1, t)), v / (1 - number_to(beta2, t))"
 FIRST, ROOT, DECAY, MOMENTS = "m = m * beta1", "sqrt(unbiased_v) + epsilon", "1 - lr * weight_decay", "lr, m, v]"
+mistake = wrong(adamw_step)
 ADAMW = [
-    Misconception(
-        "no correction",
-        mutated(adamw_step, UNBIASED, "m, v"),
-        "After one step with gradient g, m is (1 - beta1) g. Is that what you divide?",
-    ),
-    Misconception(
-        "steps from 0",
-        mutated(adamw_step, UNBIASED, UNBIASED.replace("t)", "t + 1)")),
-        "What is t at the first step, and what is 1 - beta1 ** t then?",
-    ),
-    Misconception(
-        "epsilon inside",
-        mutated(adamw_step, ROOT, "sqrt(unbiased_v + epsilon)"),
-        "Is epsilon added before the root is taken, or after?",
-    ),
-    Misconception(
-        "not squared",
-        mutated(adamw_step, "grad * grad", "grad"),
-        "v is the running mean of what? It must never be negative.",
-    ),
-    Misconception(
-        "decay in the gradient",
-        mutated(adamw_step, FIRST, f"grad = grad + weight * weight_decay\n    {FIRST}", DECAY, "1"),
-        "In AdamW the decay does not pass through the moments. Where does it act?",
-    ),
-    Misconception(
-        "decay without the rate",
-        mutated(adamw_step, DECAY, "1 - weight_decay"),
-        "By how much does a weight shrink in one step when lr is tiny?",
-    ),
-    Misconception(
-        "decay of the new weight",
-        mutated(adamw_step, "[kept - unbiased_m", "[kept - (1 - lr * weight_decay) * unbiased_m"),
-        "Which weight shrinks: the one before the step, or the one after?",
-    ),
-    Misconception(
-        "logarithm of zero",
-        mutated(adamw_step, FIRST, f"math.log(beta1), math.log(beta2)\n    {FIRST}", math=math),
+    mistake("no correction", "After one step with gradient g, m is (1 - beta1) g. Is that what you divide?",
+        UNBIASED, "m, v"),
+    mistake("steps from 0", "What is t at the first step, and what is 1 - beta1 ** t then?",
+        UNBIASED, UNBIASED.replace("t)", "t + 1)")),
+    mistake("epsilon inside", "Is epsilon added before the root is taken, or after?",
+        ROOT, "sqrt(unbiased_v + epsilon)"),
+    mistake("not squared", "v is the running mean of what? It must never be negative.", "grad * grad", "grad"),
+    mistake("decay in the gradient", "In AdamW the decay does not pass through the moments. Where does it act?",
+        FIRST, f"grad = grad + weight * weight_decay\n    {FIRST}", DECAY, "1"),
+    mistake("decay without the rate", "By how much does a weight shrink in one step when lr is tiny?",
+        DECAY, "1 - weight_decay"),
+    mistake("decay of the new weight", "Which weight shrinks: the one before the step, or the one after?",
+        "[kept - unbiased_m", "[kept - (1 - lr * weight_decay) * unbiased_m"),
+    mistake("logarithm of zero",
         "A beta may be 0, and 0 has no logarithm. What is 0 to the power of t, and what is left to correct?",
-    ),
-    Misconception(
-        "remembers corrected moments",
-        mutated(adamw_step, MOMENTS, "lr, unbiased_m, unbiased_v]"),
-        "The next step starts from m and v. From which ones?",
-    ),
-]
+        FIRST, f"math.log(beta1), math.log(beta2)\n    {FIRST}", math=math),
+    mistake("remembers corrected moments", "The next step starts from m and v. From which ones?",
+        MOMENTS, "lr, unbiased_m, unbiased_v]"),
+]  # fmt: skip
 
 # ---- checking gradients ----------------------------------------------------------------------------------------------
 
 one_sided = mutated(numerical_gradient, "(entry + step, entry - step)", "(entry + step, entry)")
 CLOSE = "((claimed - numerical).abs() <= 1e-5 * largest).all()"
+mistake = wrong(check_gradient)
 CHECK = [
-    Misconception(
-        "forward differences",
-        lambda f, x, claimed: (one_sided(f, x), check_gradient(f, x, claimed)[1]),
-        "How does the error of (f(x + h) - f(x)) / h shrink with h? Look both ways.",
-    ),
-    Misconception(
-        "without the two",
+    Misconception("forward differences", lambda f, x, claimed: (one_sided(f, x), check_gradient(f, x, claimed)[1]),
+        "How does the error of (f(x + h) - f(x)) / h shrink with h? Look both ways."),
+    Misconception("without the two",
         lambda f, x, claimed: (numerical_gradient(f, x) * 2, check_gradient(f, x, claimed)[1]),
-        "How far apart are x + h and x - h?",
-    ),
-    Misconception(
-        "absolute tolerance",
-        mutated(check_gradient, "1e-5 * largest", "1e-5"),
-        "The gradient itself may be 1e-9. What does off by 1e-5 mean then?",
-    ),
-    Misconception(
-        "in the mean",
-        mutated(check_gradient, CLOSE, "(claimed - numerical).mean().abs() <= 1e-3 * largest"),
-        "One entry may be wrong where all others are right. Does your measure see it?",
-    ),
-    Misconception(
-        "broadcasts",
-        mutated(check_gradient, "claimed.shape != x.shape", "claimed.shape not in (x.shape, (1, *x.shape))"),
-        "A claimed gradient of another shape may still broadcast. Does it agree?",
-    ),
-    Misconception(
-        "NaN passes",
-        mutated(check_gradient, CLOSE, "not ((claimed - numerical).abs() > 1e-5 * largest).any()"),
-        "How does NaN compare with your tolerance?",
-    ),
-]
+        "How far apart are x + h and x - h?"),
+    mistake("absolute tolerance", "The gradient itself may be 1e-9. What does off by 1e-5 mean then?",
+        "1e-5 * largest", "1e-5"),
+    mistake("in the mean", "One entry may be wrong where all others are right. Does your measure see it?",
+        CLOSE, "(claimed - numerical).mean().abs() <= 1e-3 * largest"),
+    mistake("broadcasts", "A claimed gradient of another shape may still broadcast. Does it agree?",
+        "claimed.shape != x.shape", "claimed.shape not in (x.shape, (1, *x.shape))"),
+    mistake("NaN passes", "How does NaN compare with your tolerance?",
+        CLOSE, "not ((claimed - numerical).abs() > 1e-5 * largest).any()"),
+]  # fmt: skip

@@ -20,24 +20,32 @@ def shape(draw: Draw, **fixed: int) -> dict[str, int]:
         "n_kv_heads": kv_heads,
         "head_dim": 8 * draw.integer(3, 16),
         "d_ffn": 8 * draw.integer(310, 900),
-        "matrices": draw.choice([2, 3]),
+        "gated": draw.choice([False, True]),
     }
     return {**drawn, **fixed}
+
+
+def without_defaults(inputs: dict[str, Any], **defaults: Any) -> dict[str, Any]:
+    """Without the last ones of ``defaults`` that are so anyway: a case leaves them out of its call."""
+    while defaults and inputs[(last := [*defaults][-1])] == defaults.pop(last):
+        inputs = {name: value for name, value in inputs.items() if name != last}
+    return inputs
 
 
 def forward_cases(draw: Draw) -> Sequence[Given]:
     """Training and decoding, shared heads and none, with and without a gate."""
 
     def case(name: str, aspect: str, asked: list[str], public: bool = False, past: int = 0, **changes: Any) -> Given:
-        inputs = {"batch": draw.integer(2, 9), "time": draw.integer(20, 4000), "past": past, "asked": asked}
+        inputs: dict[str, Any] = {"batch": draw.integer(2, 9), "time": draw.integer(20, 4000)}
+        inputs |= without_defaults({"past": past, "asked": asked}, past=0)
         inputs |= {key: changes.pop(key) for key in ("batch", "time") if key in changes}
         return Given(name, aspect, {"config": shape(draw, **changes), **inputs}, public)
 
     layers, whole = ["projections", "mlp"], ["projections", "pairs", "mlp", "head", "total"]
     cached, heads = draw.integer(200, 5000), draw.integer(3, 12)
     return [
-        case("with a gate", "layers", layers, True, matrices=3),
-        case("without a gate", "layers", layers, True, matrices=2),
+        case("with a gate", "layers", layers, True, gated=True),
+        case("without a gate", "layers", layers, True, gated=False),
         case("a key and value head each", "layers", layers, n_heads=heads, n_kv_heads=heads),
         case("one token", "layers", layers, batch=1, time=1),
         case("layers, decoding", "layers", layers, True, time=1, past=cached),
@@ -59,7 +67,7 @@ def training_cases(draw: Draw) -> Sequence[Given]:
     ) -> Given:
         forward = {n: 2 * draw.integer(10**9, 9 * 10**12) for n in ("projections", "pairs", "mlp", "head")} | fixed
         numbers = {"parameters": draw.integer(10**8, 10**11), "tokens": draw.integer(1000, 10**7)}
-        ways = {"recompute": recompute, "attention": attention}
+        ways = without_defaults({"recompute": recompute, "attention": attention}, recompute="none", attention="eager")
         return Given(name, aspect, {"forward": forward, **numbers, **ways, "asked": asked.split()}, public)
 
     both = "forward backward"
@@ -85,7 +93,8 @@ def states_cases(draw: Draw) -> Sequence[Given]:
 
     def case(name: str, aspect: str, precision: str, optimizer: str, public: bool = False) -> Given:
         count = draw.integer(10**6, 2 * 10**11)
-        return Given(name, aspect, {"parameters": count, "precision": precision, "optimizer": optimizer}, public)
+        kept = without_defaults({"precision": precision, "optimizer": optimizer}, precision="mixed", optimizer="adamw")
+        return Given(name, aspect, {"parameters": count, **kept}, public)
 
     return [
         case("float32", "plain", "float32", "adamw", True),
@@ -102,23 +111,25 @@ def states_cases(draw: Draw) -> Sequence[Given]:
 
 
 def activation_cases(draw: Draw) -> Sequence[Given]:
-    """Small layers, so that the live one is quickly built; more tokens than channels, so that pairs matter."""
+    """Small layers, so that tests can build live ones; more tokens than channels, so that pairs matter."""
 
     def case(
         name: str, aspect: str, asked: list[str], attention: str, kept: str, public: bool = False, **changes: int
     ) -> Given:
         kv_heads = draw.integer(2, 3)
         config = {"d_model": 4 * draw.integer(9, 20), "n_heads": kv_heads * draw.integer(2, 4), "n_kv_heads": kv_heads}
-        config |= {"head_dim": 4 * draw.integer(2, 4), "d_ffn": 4 * draw.integer(30, 60), "matrices": 2, **changes}
-        inputs = {"batch": draw.integer(2, 3), "time": draw.integer(41, 80), "attention": attention}
-        return Given(name, aspect, {"config": config, **inputs, "checkpointing": kept, "asked": asked}, public)
+        config |= {"head_dim": 4 * draw.integer(2, 4), "d_ffn": 4 * draw.integer(30, 60), "gated": False, **changes}
+        inputs = {"batch": draw.integer(2, 3), "time": draw.integer(41, 80), "asked": asked}
+        ways = {"attention": attention, "checkpointing": kept}
+        inputs |= without_defaults(ways, attention="fused", checkpointing="none")
+        return Given(name, aspect, {"config": config, **inputs}, public)
 
     sides, inside = ["input", "norms", "mlp"], ["attention", "pairs"]
     heads = draw.integer(3, 6)
     return [
         case("norms and network", "network", sides, "eager", "none", True),
-        case("norms and network with a gate", "network", sides, "fused", "none", True, matrices=3),
-        case("norms and network, selective", "network", sides, "eager", "selective", matrices=3),
+        case("norms and network with a gate", "network", sides, "fused", "none", True, gated=True),
+        case("norms and network, selective", "network", sides, "eager", "selective", gated=True),
         case("network without a gate, fused", "network", sides, "fused", "none"),
         case("eager", "attention", inside, "eager", "none", True),
         case("fused", "attention", inside, "fused", "none", True),
@@ -126,13 +137,13 @@ def activation_cases(draw: Draw) -> Sequence[Given]:
         case("fused, a key and value head each", "attention", inside, "fused", "none", n_heads=heads, n_kv_heads=heads),
         case("selective", "checkpointing", inside, "eager", "selective", True),
         case("full", "checkpointing", TERMS, "eager", "full", True),
-        case("full, fused", "checkpointing", TERMS, "fused", "full", matrices=3),
+        case("full, fused", "checkpointing", TERMS, "fused", "full", gated=True),
         case("selective, fused", "checkpointing", inside, "fused", "selective", True),
         case("selective, one key and value head", "checkpointing", inside, "eager", "selective", n_kv_heads=1),
-        case("a live layer, eager", "total", ["total"], "eager", "none", True, matrices=3),
-        case("a live layer, fused", "total", ["total"], "fused", "none", matrices=2),
-        case("a live layer, selective", "total", ["total"], "eager", "selective", matrices=2),
-        case("a live layer, full", "total", ["total"], "fused", "full", matrices=3),
+        case("a live layer, eager", "total", ["total"], "eager", "none", True, gated=True),
+        case("a live layer, fused", "total", ["total"], "fused", "none", gated=False),
+        case("a live layer, selective", "total", ["total"], "eager", "selective", gated=False),
+        case("a live layer, full", "total", ["total"], "fused", "full", gated=True),
     ]
 
 

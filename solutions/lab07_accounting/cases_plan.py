@@ -6,6 +6,8 @@ from typing import Any
 from autograder.draw import Draw
 from autograder.exercise import Given
 
+from .cases_costs import without_defaults
+
 SERVER, RING, TREE = "parameter-server", "ring", "tree"
 
 
@@ -19,7 +21,8 @@ def traffic_cases(draw: Draw) -> Sequence[Given]:
         narrow, wide = draw.choice([(1, 2), (2, 4), (1, 4)])
         inputs = {"scheme": scheme, "entries": entries, "ranks": ranks, "gradient_itemsize": wide}
         inputs |= {"weight_itemsize": narrow, "micro_batches": draw.integer(3, 7)}
-        return Given(name, aspect, {**inputs, **changes}, public)
+        sizes = {"gradient_itemsize": 2, "weight_itemsize": 2, "micro_batches": 1}
+        return Given(name, aspect, without_defaults({**inputs, **changes}, **sizes), public)
 
     few, many = draw.integer(6, 11), draw.integer(30, 200)
     return [
@@ -49,6 +52,7 @@ def traffic_cases(draw: Draw) -> Sequence[Given]:
         case("a ring, fewer entries than ranks", "padding", RING, many, entries=draw.integer(3, 20)),
         case("stage 1, padded", "padding", "zero-1", few, True),
         case("stage 3, padded", "padding", "zero-3", many),
+        case("a ring, sixteen bits", "ring", RING, few, gradient_itemsize=2, weight_itemsize=2, micro_batches=1),
     ]
 
 
@@ -60,11 +64,13 @@ def gpus_cases(draw: Draw) -> Sequence[Given]:
         inputs |= {"utilization": draw.number(0.25, 0.6), "box": draw.choice([4, 8, 16]), **changes}
         exact = inputs["box"] * draw.integer(2, 90) + inputs["box"] * draw.number(0.08, 0.42)
         inputs = {"flops": exact * inputs["peak"] * inputs["utilization"] * inputs["days"] * 86_400, **inputs}
+        inputs = without_defaults(inputs, box=1)
         return Given(name, aspect, {**inputs, "asked": ["exact" if aspect == "exact" else "rented"]}, public)
 
     boxes = draw.integer(2, 9)
     whole: dict[str, float] = {"peak": 2000.0, "utilization": 0.5, "days": 2, "box": 8}
     whole["flops"] = 1000.0 * 2 * 86_400 * 8 * boxes
+    odd: dict[str, Any] = {**whole, "flops": 1000.0 * 2 * 86_400 * (2 * boxes + 0.5), "box": 1}
     return [
         case("a run", "exact", True),
         case("a short run", "exact", days=0.25),
@@ -75,6 +81,7 @@ def gpus_cases(draw: Draw) -> Sequence[Given]:
         case("cards one by one", "boxes", True, box=1),
         case("whole boxes already", "boxes", True, **whole),
         case("less than a box", "boxes", flops=draw.number(1e15, 2e15)),
+        case("an odd number of cards", "boxes", **odd),
     ]
 
 
@@ -102,9 +109,9 @@ def schedule_cases(draw: Draw) -> Sequence[Given]:
         ratio = draw.number(0.2, 0.7) if slower == "cards" else draw.number(1.5, 4)
         inputs["sent"] = int(ratio * compute * inputs["bandwidth"])
         asked = {"step": STEP, "run": RUN, "reached": ["reached"]}[aspect]
-        return Given(name, aspect, {**inputs, "asked": asked, **changes}, public)
+        return Given(name, aspect, {**without_defaults({**inputs, **changes}, price=0.0), "asked": asked}, public)
 
-    whole = {"batch_tokens": 2**20, "tokens": 2**20 * draw.integer(20, 900)}
+    whole: dict[str, Any] = {"batch_tokens": 2**20, "tokens": 2**20 * draw.integer(20, 900)}
     return [
         case("the cards are slower", "step", "cards", True),
         case("the wire is slower", "step", "wire", True),

@@ -1,6 +1,10 @@
 """How lab 7's exercises are called. Read it to see what a case asks of your function."""
 
 from mlsys_course.desk.check import Tree, driver
+from mlsys_course.substrate.model_config import ModelConfig
+
+PLAIN = {"context": 1, "positions": "none", "norm": "layer"}
+LAYER = {"vocabulary": 1, "n_layers": 1}  # of which a layer's memory knows nothing
 
 
 def whole_numbers(inputs: Tree, outputs: Tree) -> str | None:
@@ -31,42 +35,50 @@ def parameter_table(candidate, case):
     return {name: table[name] for name in case["terms"] if name in table}
 
 
+def arguments(case, names):
+    """What the case gives of these, in their order; the last ones may be left to their defaults."""
+    return [case[name] for name in names.split() if name in case]
+
+
 def chosen(found, case):
     """The outputs that the case asks for, of a dict; anything else as it is."""
     return {name: found[name] for name in case["asked"] if name in found} if isinstance(found, dict) else found
 
 
+def model_of(case):
+    """The configuration of a plain decoder of the case's sizes."""
+    return ModelConfig(**{**PLAIN, **LAYER, **case["config"]})
+
+
 @driver(properties={"whole numbers": whole_numbers})
 def forward_flops(candidate, case):
     """What the case asks for of a forward pass's FLOPs."""
-    return chosen(candidate(dict(case["config"]), case["batch"], case["time"], case["past"]), case)
+    return chosen(candidate(model_of(case), *arguments(case, "batch time past")), case)
 
 
 @driver(properties={"whole numbers": whole_numbers})
 def training_flops(candidate, case):
     """What the case asks for of a step's FLOPs, from a table of the forward pass that stands in for yours."""
-    names = ("parameters", "tokens", "recompute", "attention")
-    return chosen(candidate(dict(case["forward"]), *(case[name] for name in names)), case)
+    names = "parameters tokens recompute attention"
+    return chosen(candidate(dict(case["forward"]), *arguments(case, names)), case)
 
 
 @driver(properties={"whole numbers": whole_numbers, "sum": total_is_sum})
 def model_states(candidate, case):
     """Bytes of all states."""
-    return candidate(case["parameters"], case["precision"], case["optimizer"])
+    return candidate(*arguments(case, "parameters precision optimizer"))
 
 
 @driver(properties={"whole numbers": whole_numbers})
 def activation_bytes(candidate, case):
     """What the case asks for of the bytes that autograd keeps."""
-    names = ("batch", "time", "attention", "checkpointing")
-    return chosen(candidate(dict(case["config"]), *(case[name] for name in names)), case)
+    return chosen(candidate(model_of(case), *arguments(case, "batch time attention checkpointing")), case)
 
 
 @driver(properties={"whole numbers": whole_numbers})
 def kv_cache(candidate, case):
     """The cache's bytes, or how many sequences fit."""
-    names = ("batch", "time", "itemsize", "parameters", "memory")
-    return chosen(candidate(dict(case["config"]), *(case[name] for name in names)), case)
+    return chosen(candidate(model_of(case), *arguments(case, "batch time itemsize parameters memory")), case)
 
 
 @driver
@@ -78,30 +90,29 @@ def peak_memory(candidate, case):
 @driver
 def traffic(candidate, case):
     """Total and bottleneck of one scheme."""
-    names = ("scheme", "entries", "ranks", "gradient_itemsize", "weight_itemsize", "micro_batches")
-    return candidate(*(case[name] for name in names))
+    return candidate(*arguments(case, "scheme entries ranks gradient_itemsize weight_itemsize micro_batches"))
 
 
 @driver
 def gpus_needed(candidate, case):
     """What the case asks for: the exact number, or whole boxes."""
-    return chosen(candidate(*(case[name] for name in ("flops", "peak", "utilization", "days", "box"))), case)
+    return chosen(candidate(*arguments(case, "flops peak utilization days box")), case)
 
 
 @driver
 def schedule(candidate, case):
     """What the case asks for of a run's time and cost."""
-    names = ("flops_per_token", "tokens", "batch_tokens", "gpus", "peak", "utilization", "sent", "bandwidth", "price")
-    return chosen(candidate(*(case[name] for name in names)), case)
+    names = "flops_per_token tokens batch_tokens gpus peak utilization sent bandwidth price"
+    return chosen(candidate(*arguments(case, names)), case)
 
 
 @driver
 def roofline(candidate, case):
     """What the case asks for of a product under a roof."""
-    return chosen(candidate(*(case[name] for name in ("m", "k", "n", "itemsize", "peak", "bandwidth"))), case)
+    return chosen(candidate(*arguments(case, "m k n itemsize peak bandwidth")), case)
 
 
 @driver
 def zero_stage(candidate, case):
     """What the case asks for of bytes, stage and ranks."""
-    return chosen(candidate(*(case[name] for name in ("parameters", "activations", "ranks", "memory"))), case)
+    return chosen(candidate(*arguments(case, "parameters activations ranks memory")), case)

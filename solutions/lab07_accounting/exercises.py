@@ -1,12 +1,16 @@
-"""Lab 7, sealed: what the term draws, cases and points. Misconceptions, references and the other cases stand beside."""
+"""Lab 7, sealed: what the term draws, cases and points. Misconceptions and the other cases stand beside."""
 
 from collections.abc import Callable, Mapping
 
 from autograder.draw import Draw
-from autograder.exercise import Choice, Exercise, Given, Item, Question
+from autograder.exercise import Choice, Exercise, Given, Item, Question, exercises_of
+from mlsys_course import accounting
 
-from . import items_costs, items_plan
+from . import cases_costs as costs
+from . import cases_plan as plans
+from . import mistakes_flops, mistakes_memory, mistakes_plan
 from .mistakes_parameters import counted, mistakes
+from .mistakes_traffic import TRAFFIC
 
 TERMS = ["embedding", "positions", "attention", "mlp", "norms", "head", "total"]
 RATIOS = [(8, 3), (10, 3), (7, 2), (5, 2), (9, 2), (11, 4), (16, 5), (18, 5)]
@@ -134,17 +138,17 @@ def cases(v: Mapping) -> Callable[[Draw], list[Given]]:
     return given
 
 
+exercise = exercises_of(accounting)
+
+
 def exercises(v: dict) -> list[Item]:
-    """Lab 7's items for one term."""
-    table = Exercise(
-        id="parameter_table",
-        component="mlsys_course.accounting.parameter_table",
-        reference=counted(v),
-        points={"embedding": 4, "attention": 4, "mlp": 4, "norms": 2, "total": 3},
-        cases=cases(v),
-        misconceptions=mistakes(v),
-    )
-    saving = Choice("kv_saving", 3, v["saving_options"].split(" | "), v["saving_answer"])
+    """Lab 7's items for one term, in the notebook's order; extensions give 28 points more."""
+    return [*_parameters(v), *_costs(), *_plans(), *_extensions()]
+
+
+def _parameters(v: dict) -> list[Item]:
+    points = {"embedding": 4, "attention": 4, "mlp": 4, "norms": 2, "total": 3}
+    why = "a term draws one architecture, whose table a student writes; the component counts any ModelConfig"
     rubric = [
         (
             2,
@@ -157,11 +161,46 @@ def exercises(v: dict) -> list[Item]:
         ),
     ]
     return [
-        table,
-        saving,
+        exercise("parameter_table", points, cases(v), mistakes(v), reference=counted(v), differs=why),
+        Choice("kv_saving", 3, v["saving_options"].split(" | "), v["saving_answer"]),
         Question("where_they_are", rubric),
-        *items_costs.core(),
-        *items_plan.core(),
-        *items_costs.extensions(),
-        *items_plan.extensions(),
+    ]
+
+
+def _costs() -> list[Exercise]:
+    """FLOPs, states, activations."""
+    layers = {"layers": 5, "pairs": 5, "head": 2}
+    twice = {"backward": 2, "selective": 1, "full": 2, "fused": 2, "six_nd": 1}
+    states = {"plain": 2, "mixed": 3, "autocast": 2}
+    kept = {"network": 5, "attention": 6, "checkpointing": 4, "total": 3}
+    flops, memory = mistakes_flops, mistakes_memory
+    return [
+        exercise("forward_flops", layers, costs.forward_cases, flops.FORWARD),
+        exercise("training_flops", twice, costs.training_cases, flops.TRAINING),
+        exercise("model_states", states, costs.states_cases, memory.MODEL_STATES),
+        exercise("activation_bytes", kept, costs.activation_cases, memory.ACTIVATIONS),
+    ]
+
+
+def _plans() -> list[Exercise]:
+    """Traffic, GPUs, schedule."""
+    carried = {"server": 3, "ring": 2, "tree": 2, "zero": 3, "padding": 3}
+    times = {"step": 4, "run": 4, "reached": 3}
+    return [
+        exercise("traffic", carried, plans.traffic_cases, TRAFFIC),
+        exercise("gpus_needed", {"exact": 3, "boxes": 2}, plans.gpus_cases, mistakes_plan.GPUS),
+        exercise("schedule", times, plans.schedule_cases, mistakes_plan.SCHEDULE),
+    ]
+
+
+def _extensions() -> list[Exercise]:
+    """Inference, the peak of a timeline, the roofline, stages of ZeRO."""
+    cache, peak = {"cache": 3, "largest_batch": 3}, {"peak": 4, "blocks": 2}
+    roof, stages = {"intensity": 3, "speed": 3, "bound": 2}, {"bytes": 4, "stage": 2, "ranks": 2}
+    memory, plan, more = mistakes_memory, mistakes_plan, {"kind": "extension"}
+    return [
+        exercise("kv_cache", cache, costs.cache_cases, memory.CACHE, **more),
+        exercise("peak_memory", peak, costs.peak_cases, memory.PEAK, **more),
+        exercise("roofline", roof, plans.roofline_cases, plan.ROOFLINE, **more),
+        exercise("zero_stage", stages, plans.zero_cases, plan.ZERO, **more),
     ]

@@ -10,6 +10,7 @@
 
 # %%
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import torch
@@ -91,10 +92,10 @@ for term, count in {**counts, "total": sum(counts.values())}.items():
 
 
 # %% exercise="parameter_table"
-def parameter_table(config):
+def parameter_table(sizes):
     """Count the trainable parameters of this term's model, by term.
 
-    config: a dict of whole numbers, all at least 1: vocabulary, context (positions), d_model, n_layers, n_heads,
+    sizes: a dict of whole numbers, all at least 1: vocabulary, context (positions), d_model, n_layers, n_heads,
         n_kv_heads (divides n_heads), head_dim. The rest is in the table above.
     Returns a dict of seven ints: embedding, positions, attention, mlp, norms, head, total. Each of the first six is
         summed over all layers, and is 0 where the model has no such tensor; total is their sum.
@@ -103,16 +104,16 @@ def parameter_table(config):
     exact: stay in whole numbers, as in -(-a // b) for a / b rounded up.
     """
     ### BEGIN SOLUTION
-    d, layers, heads = config["d_model"], config["n_layers"], config["n_heads"]
+    d, layers, heads = sizes["d_model"], sizes["n_layers"], sizes["n_heads"]
 
     def up(numerator, denominator, multiple):
         return -(-numerator // (denominator * multiple)) * multiple
 
-    rows = up(config["vocabulary"], 1, int("{{ vocabulary_multiple }}"))
+    rows = up(sizes["vocabulary"], 1, int("{{ vocabulary_multiple }}"))
     extra = int("{{ extra_positions }}")  # 0 says rotary
-    positions = (config["context"] + extra) * d if extra else 0
+    positions = (sizes["context"] + extra) * d if extra else 0
 
-    query, key = heads * config["head_dim"], config["n_kv_heads"] * config["head_dim"]
+    query, key = heads * sizes["head_dim"], sizes["n_kv_heads"] * sizes["head_dim"]
     value, mixed = key * int("{{ value_multiple }}"), query * int("{{ value_multiple }}")
     bias = {"Q": query, "K": key, "V": value, "O": d}
     attention = d * (query + key + value + mixed) + sum(bias[p] for p in "{{ attention_biases }}")
@@ -129,7 +130,7 @@ def parameter_table(config):
     if "{{ embedding_norm }}" == "True":
         channels += d
     if "{{ qk_norm }}" == "True":
-        channels += layers * 2 * config["head_dim"]
+        channels += layers * 2 * sizes["head_dim"]
 
     table = {
         "embedding": (rows + int("{{ registers }}")) * d,
@@ -234,7 +235,8 @@ check("kv_saving", kv_saving)
 #
 # Training has S = T. In decoding, `past` tokens have left their keys and values in a cache (lab 2): only the T new
 # tokens are projected, but each looks at S = `past` + T keys. A shared head of keys is looked at by each of its
-# heads of queries.
+# heads of queries. From here on a model's sizes are fields of its configuration, the `ModelConfig` of lab 3's models,
+# of which `gpt2()` is one: `config.d_model` is $d$.
 #
 # Conventions: pairs that a causal mask hides are counted, as the lecture and PyTorch do (skipping them halves `pairs`).
 # Looking an embedding up multiplies nothing. For LLaMA-2 7B, B = 1, T = 4096, products make 62.92 TFLOPs, the lecture's
@@ -245,22 +247,24 @@ check("kv_saving", kv_saving)
 
 
 # %% exercise="forward_flops"
-def forward_flops(config, batch, time, past):
+def forward_flops(config, batch, time, past=0):
     """Count the FLOPs of a plain decoder's matrix products in one forward pass.
 
-    config: a dict of whole numbers: vocabulary, n_layers, d_model, n_heads, n_kv_heads (divides n_heads), head_dim,
-        d_ffn, matrices (of the feed-forward network: 2, or 3 with a gate). n_heads * head_dim need not be d_model.
+    config: a ModelConfig. Its fields, whole numbers: vocabulary, n_layers, d_model, n_heads, n_kv_heads (divides
+        n_heads), head_dim, d_ffn; and gated, True where the feed-forward network has a gate. n_heads * head_dim need
+        not be d_model.
     batch, time: sequences, and new tokens of each. past: tokens of each in the cache, 0 in training.
     Returns a dict of five ints: projections, pairs, mlp (each over all layers), head, and their total.
     """
     ### BEGIN SOLUTION
-    d, dim, tokens = config["d_model"], config["head_dim"], batch * time
-    heads, kv_heads, layers = config["n_heads"], config["n_kv_heads"], config["n_layers"]
+    d, dim, tokens = config.d_model, config.head_dim, batch * time
+    heads, kv_heads, layers = config.n_heads, config.n_kv_heads, config.n_layers
+    matrices = 3 if config.gated else 2
     table = {
         "projections": layers * 2 * tokens * d * dim * (2 * heads + 2 * kv_heads),
         "pairs": layers * 4 * tokens * (past + time) * heads * dim,
-        "mlp": layers * 2 * tokens * config["matrices"] * d * config["d_ffn"],
-        "head": 2 * tokens * d * config["vocabulary"],
+        "mlp": layers * 2 * tokens * matrices * d * config.d_ffn,
+        "head": 2 * tokens * d * config.vocabulary,
     }
     return {**table, "total": sum(table.values())}
     ### END SOLUTION
@@ -277,28 +281,24 @@ check("forward_flops", forward_flops)
 # circles) and LLaMA-2 7B (orange squares): both lines fall, and the longer the sequence the more it misses.*
 
 # %% experiment="counted"
-FIELDS = ("vocabulary", "n_layers", "d_model", "n_heads", "n_kv_heads", "head_dim", "d_ffn", "matrices")
-GPT2 = dict(zip(FIELDS, (50257, 12, 768, 12, 12, 64, 3072, 2), strict=True))
-LLAMA2 = dict(zip(FIELDS, (32000, 32, 4096, 32, 32, 128, 11008, 3), strict=True))
+MODELS = {"GPT-2 124M": gpt2(), "LLaMA-2 7B": llama2_7b()}
 with torch.device("meta"):
-    models = {"GPT-2 124M": (Decoder(gpt2()), GPT2), "LLaMA-2 7B": (Decoder(llama2_7b()), LLAMA2)}
-    for name, (model, config) in models.items():
+    for name, config in MODELS.items():
+        model = Decoder(config)
         with FlopCounterMode(display=False) as counter:
             model(torch.zeros(1, 1024, dtype=torch.long))
-        print(
-            f"{name}: PyTorch counts {counter.get_total_flops():,}, you {forward_flops(config, 1, 1024, 0)['total']:,}"
-        )
-print(f"LLaMA-2 7B at 4096: {forward_flops(LLAMA2, 1, 4096, 0)['total'] / 1e12:.2f} TFLOPs")
+        print(f"{name}: PyTorch counts {counter.get_total_flops():,}, you {forward_flops(config, 1, 1024)['total']:,}")
+print(f"LLaMA-2 7B at 4096: {forward_flops(llama2_7b(), 1, 4096)['total'] / 1e12:.2f} TFLOPs")
 
 lengths = [2**k for k in range(9, 18)]
-tables = [forward_flops(LLAMA2, 1, T, 0) for T in lengths]
+tables = [forward_flops(llama2_7b(), 1, T) for T in lengths]
 work, (left, right) = figure(2, width=5.2)
 for term in ("projections", "pairs", "mlp", "head"):
     left.semilogx(lengths, [100 * table[term] / table["total"] for table in tables], label=term, base=2)
 left.set(xlabel="tokens of a sequence", ylabel="share of the FLOPs (%)")
 left.legend()
-for name, config, parameters in (("GPT-2 124M", GPT2, 124_439_808), ("LLaMA-2 7B", LLAMA2, 6_738_415_616)):
-    six = [6 * parameters * T / (3 * forward_flops(config, 1, T, 0)["total"]) - 1 for T in lengths]
+for (name, config), parameters in zip(MODELS.items(), (124_439_808, 6_738_415_616), strict=True):
+    six = [6 * parameters * T / (3 * forward_flops(config, 1, T)["total"]) - 1 for T in lengths]
     right.semilogx(lengths, [100 * error for error in six], label=name, base=2)
 right.axhline(0, color="#000000", linewidth=0.8)
 right.set(xlabel="tokens of a sequence", ylabel="error of 6 N D (%)")
@@ -320,7 +320,7 @@ work
 
 
 # %% exercise="training_flops"
-def training_flops(forward, parameters, tokens, recompute, attention):
+def training_flops(forward, parameters, tokens, recompute="none", attention="eager"):
     """Count the FLOPs of a training step.
 
     forward: a dict of even ints: projections, pairs, mlp, head, as `forward_flops` counts them, without the total.
@@ -363,7 +363,7 @@ check("training_flops", training_flops)
 
 
 # %% exercise="model_states"
-def model_states(parameters, precision, optimizer):
+def model_states(parameters, precision="mixed", optimizer="adamw"):
     """Count the bytes that a training run holds before the first activation.
 
     precision: "float32", "bfloat16", "mixed" or "autocast". optimizer: "adamw", "momentum" or "sgd".
@@ -389,7 +389,7 @@ check("model_states", model_states)
 
 # %% experiment="states"
 for model, parameters in {"GPT-2 1.5B": 1_557_611_200, "80 billion": 80 * 10**9, "GPT-3": 175 * 10**9}.items():
-    states = model_states(parameters, "mixed", "adamw")
+    states = model_states(parameters)
     words = " + ".join(f"{states[term] / 1e9:.0f}" for term in states if term != "total")
     print(f"{model:12s} {words} = {states['total'] / 1e9:,.0f} GB: {states['total'] / 80e9:.1f} cards of 80 GB")
 
@@ -413,14 +413,15 @@ for model, parameters in {"GPT-2 1.5B": 1_557_611_200, "80 billion": 80 * 10**9,
 class Layer(nn.Module):
     """The layer whose memory you count."""
 
-    def __init__(self, d_model, n_heads, n_kv_heads, head_dim, d_ffn, matrices, attention):
+    def __init__(self, config, attention):
         super().__init__()
-        self.norm_1, self.norm_2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
-        self.query, self.output = nn.Linear(d_model, n_heads * head_dim), nn.Linear(n_heads * head_dim, d_model)
-        self.key, self.value = nn.Linear(d_model, n_kv_heads * head_dim), nn.Linear(d_model, n_kv_heads * head_dim)
-        self.up, self.down = nn.Linear(d_model, d_ffn), nn.Linear(d_ffn, d_model)
-        self.gate = nn.Linear(d_model, d_ffn) if matrices == 3 else None
-        self.head_dim, self.attention = head_dim, attention
+        d, heads, kv_heads = config.d_model, config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+        self.norm_1, self.norm_2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.query, self.output = nn.Linear(d, heads), nn.Linear(heads, d)
+        self.key, self.value = nn.Linear(d, kv_heads), nn.Linear(d, kv_heads)
+        self.up, self.down = nn.Linear(d, config.d_ffn), nn.Linear(config.d_ffn, d)
+        self.gate = nn.Linear(d, config.d_ffn) if config.gated else None
+        self.head_dim, self.attention = config.head_dim, attention
 
     def insides(self, q, k, v):
         if self.attention == "fused":
@@ -450,32 +451,32 @@ class Layer(nn.Module):
 # | `pairs` | what has one number for each query and key, or of fused attention for each query, in each head |
 # | `mlp` | what is kept from the second norm's output to the last product |
 # ### Exercise `activation_bytes` (18 points)
-# Points by part: input, norms and mlp 5; attention and pairs 6; checkpointing 4; the total 3, read from a live layer.
+# Points by part: input, norms and mlp 5; attention and pairs 6; checkpointing 4; the total, of all that is kept, 3.
 
 
 # %% exercise="activation_bytes"
-def activation_bytes(config, batch, time, attention, checkpointing):
+def activation_bytes(config, batch, time, attention="fused", checkpointing="none"):
     """Count the bytes that autograd keeps of one layer, for backward, in float32.
 
-    config: a dict of whole numbers: d_model, n_heads, n_kv_heads (divides n_heads, and may equal it), head_dim, d_ffn,
-        matrices (2: GELU, or 3: SiLU and a gate).
+    config: a ModelConfig. Its fields, whole numbers: d_model, n_heads, n_kv_heads (divides n_heads, and may equal it),
+        head_dim, d_ffn; and gated (False: GELU; True: SiLU and a gate).
     attention: "eager" or "fused". checkpointing: "none", "selective" or "full".
     Returns a dict of six ints: input, norms, attention, pairs, mlp and their total, in bytes; what is not kept is 0.
         Parameters, masks and what lives only in the forward pass do not count.
     """
     ### BEGIN SOLUTION
-    tokens, d = batch * time, config["d_model"]
-    heads, kv_heads = config["n_heads"], config["n_kv_heads"]
+    tokens, d = batch * time, config.d_model
+    heads, kv_heads = config.n_heads, config.n_kv_heads
     stored = heads if attention == "eager" and checkpointing == "none" else kv_heads
     rows = tokens * heads  # one for each query and head
     inside = {"eager": rows * time, "fused": rows}[attention]
-    wide = 2 if config["matrices"] == 2 else 4
+    wide = 4 if config.gated else 2
     numbers = {
         "input": tokens * d,
         "norms": tokens * (d + 4),
-        "attention": tokens * (d + config["head_dim"] * (2 * heads + 2 * stored)),
+        "attention": tokens * (d + config.head_dim * (2 * heads + 2 * stored)),
         "pairs": inside if checkpointing == "none" else 0,
-        "mlp": tokens * (d + wide * config["d_ffn"]),
+        "mlp": tokens * (d + wide * config.d_ffn),
     }
     if checkpointing == "full":
         numbers = {**dict.fromkeys(numbers, 0), "input": numbers["input"]}
@@ -498,7 +499,7 @@ check("activation_bytes", activation_bytes)
 # again.*
 
 # %% experiment="kept_for_backward"
-SIZES = {"d_model": 256, "n_heads": 8, "n_kv_heads": 4, "head_dim": 32, "d_ffn": 1024, "matrices": 2}
+SMALL = replace(gpt2(), d_model=256, n_heads=8, n_kv_heads=4, head_dim=32, d_ffn=1024)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -528,16 +529,16 @@ class Timeline(MemoryMeter):
 kept_figure, (left, right) = figure(2, width=5.2)
 lengths = [2**k for k in range(5, 11)]
 for colour, attention, marker in zip(COLOURS, ("eager", "fused"), "os", strict=False):
-    layer = Layer(**SIZES, attention=attention).to(device)
+    layer = Layer(SMALL, attention).to(device)
     measured = [kept_bytes(layer, torch.randn(1, T, 256, device=device, requires_grad=True)) for T in lengths]
-    counted = [activation_bytes(SIZES, 1, T, attention, "none")["total"] for T in lengths]
+    counted = [activation_bytes(SMALL, 1, T, attention)["total"] for T in lengths]
     print(f"{attention}, T = {lengths[-1]}: measured {measured[-1]:,}, you {counted[-1]:,}")
     for values, label, style in ((counted, "counted", "-"), (measured, "measured", "")):
         shown = {"linestyle": style, "marker": "" if style else marker, "label": f"{attention}, {label}"}
         left.loglog(lengths, [n / 2**20 for n in values], color=colour, base=2, **shown)
 for label in ("all kept", "checkpointed"):
     x = torch.randn(1, 512, 256, device=device, requires_grad=True)
-    layers = [Layer(**SIZES, attention="eager").to(device) for _ in range(8)]
+    layers = [Layer(SMALL, "eager").to(device) for _ in range(8)]
     with Timeline() as meter:
         y = x
         for layer in layers:
@@ -592,7 +593,7 @@ kept_figure
 
 
 # %% exercise="traffic"
-def traffic(scheme, entries, ranks, gradient_itemsize, weight_itemsize, micro_batches):
+def traffic(scheme, entries, ranks, gradient_itemsize=2, weight_itemsize=2, micro_batches=1):
     """Bytes of one training step over the wires, a dict of two whole numbers.
 
     scheme: one of the six names in the table. entries: the number of gradients, and of weights.
@@ -637,7 +638,7 @@ GPT2_SIZE = 124_439_808
 worlds = [2**k for k in range(1, 11)]
 carried, axes = figure(2)
 for scheme in ("parameter-server", "ring", "tree", "zero-3"):
-    found = [traffic(scheme, GPT2_SIZE, world, 2, 2, 1) for world in worlds]
+    found = [traffic(scheme, GPT2_SIZE, world) for world in worlds]
     for ax, part in zip(axes, ("bottleneck", "total"), strict=True):
         ax.loglog(worlds, [one[part] / 1e9 for one in found], label=scheme, base=10)
 for ax, title in zip(axes, ("GB over the busiest wire", "GB over all wires"), strict=True):
@@ -662,7 +663,7 @@ carried
 
 
 # %% exercise="gpus_needed"
-def gpus_needed(flops, peak, utilization, days, box):
+def gpus_needed(flops, peak, utilization, days, box=1):
     """How many GPUs do so much work in time: a dict.
 
     flops: of the whole run. peak: FLOPs a second of one GPU, of which it achieves the fraction utilization.
@@ -688,7 +689,7 @@ check("gpus_needed", gpus_needed)
 
 
 # %% exercise="schedule"
-def schedule(flops_per_token, tokens, batch_tokens, gpus, peak, utilization, sent, bandwidth, price):
+def schedule(flops_per_token, tokens, batch_tokens, gpus, peak, utilization, sent, bandwidth, price=0.0):
     """Time and cost of a run, a dict.
 
     flops_per_token: forward and backward, for one token. tokens: of the whole run. batch_tokens: of a step, on all
@@ -738,7 +739,7 @@ ruled, (left, right) = figure(2)
 for wire, bandwidth in WIRES.items():
     found = []
     for gpus in counts:
-        sent = traffic("ring", LLAMA2_SIZE, gpus, 2, 2, 1)["bottleneck"]
+        sent = traffic("ring", LLAMA2_SIZE, gpus)["bottleneck"]
         found.append(schedule(FLOPS_A_TOKEN, 2 * 10**12, 2**22, gpus, 989.4e12, 0.4, sent, bandwidth, 2.0))
     left.loglog(counts, [one["days"] for one in found], label=wire)
     right.semilogx(counts, [100 * one["reached"] for one in found], label=wire)
@@ -789,7 +790,7 @@ def kv_cache(config, batch, time, itemsize, parameters, memory):
         tokens that fit beside the weights, 0 where none does.
     """
     ### BEGIN SOLUTION
-    one = 2 * config["n_layers"] * config["n_kv_heads"] * config["head_dim"] * time * itemsize
+    one = 2 * config.n_layers * config.n_kv_heads * config.head_dim * time * itemsize
     return {"cache": batch * one, "largest_batch": max(0, (memory - parameters * itemsize) // one)}
     ### END SOLUTION
 
@@ -904,12 +905,14 @@ check("zero_stage", zero_stage)
 
 # %% [markdown]
 # ## What you built
-# A model's cost from its sizes: parameters, FLOPs, memory, traffic, cards and days. Lab 8's edition brings the general
-# forms, `mlsys_course.accounting`: `ModelConfig` has a field for each row of your term's table; presets (`gpt2()`,
-# `gpt3_175b()`, `llama31_405b()`, `bert()`, `t5_11b()`) give the published models; `parameter_table`,
-# `forward_flops` and `training_flops` are exact against live models of all of them. `training_memory` walks a tape of
-# storages and finds the peak of a step, operator by operator; `accounting.measured` reads the same terms from the
-# machine. Its command puts all of it together: `mlsys plan llama2-7b --gpu h100 --gpus 64 --tokens 2e12`.
+# A model's cost from its sizes: parameters, FLOPs, memory, traffic, cards and days. Lab 8's edition brings
+# `mlsys_course.accounting`, which has your functions under your names, and beside them what they are special cases of:
+# `ModelConfig` has a field for each row of your term's table; presets (`gpt2()`, `gpt3_175b()`, `llama31_405b()`,
+# `bert()`, `t5_11b()`) give the published models; `parameter_table`, `flops_by_operator` and `step_flops` are exact
+# against live models of all of them; `loads_of` says who sends what, `forward_bounds` what limits each operator.
+# `training_memory` walks a tape of storages and finds the peak of a step, operator by operator; `accounting.measured`
+# reads the same terms from the machine. Its command puts all of it together:
+# `mlsys plan llama2-7b --gpu h100 --gpus 64 --tokens 2e12`.
 #
 # **What real systems do differently.** They count on the live model: `sum(p.numel() for p in model.parameters())`, on
 # the meta device when it does not fit, and by shard once it is distributed (lab 11). A card holds more than tensors:

@@ -3,7 +3,7 @@
 import torch
 
 from autograder.exercise import Misconception
-from autograder.mutated import mutated
+from autograder.mutated import mutated, wrong
 from mlsys_course import all_reduce as A
 from mlsys_course.all_reduce.messages import exchange
 
@@ -56,45 +56,25 @@ nearest_first = mutated(
     "send(x, (comm.rank + near) % comm.world_size, comm)\n        near *= 2",
 )
 
+mistake = wrong(A.broadcast)
 BROADCAST = [
-    Misconception(
-        "the root sends to each",
-        star,
-        "Everybody has it, after P - 1 messages of one rank. Who else could be sending in the second step?",
-    ),
-    Misconception(
-        "a chain", chain, "Each rank sends once. How long does the last one wait, and who is idle meanwhile?"
-    ),
-    Misconception(
-        "always from rank 0",
-        lambda x, comm, root: A.broadcast(x, comm, 0),
-        "Whose tensor is it to be, if root is not 0?",
-    ),
-    Misconception(
-        "powers of two only",
-        powers_of_two_only,
-        "With 5 ranks, who has a sender in your tree, and who has none?",
-    ),
-    Misconception(
-        "exclusive or with the root",
-        root_by_exclusive_or,
-        "With 5 ranks and root 4: which ranks does your numbering name? Count places round from the root instead.",
-    ),
+    Misconception("the root sends to each", star,
+        "Everybody has it, after P - 1 messages of one rank. Who else could be sending in the second step?"),
+    Misconception("a chain", chain,
+        "Each rank sends once. How long does the last one wait, and who is idle meanwhile?"),
+    Misconception("always from rank 0", lambda x, comm, root: A.broadcast(x, comm, 0),
+        "Whose tensor is it to be, if root is not 0?"),
+    Misconception("powers of two only", powers_of_two_only,
+        "With 5 ranks, who has a sender in your tree, and who has none?"),
+    Misconception("exclusive or with the root", root_by_exclusive_or,
+        "With 5 ranks and root 4: which ranks does your numbering name? Count places round from the root instead."),
     Misconception("a copy", lambda x, comm, root: A.broadcast(x.clone(), comm, root), "Is x itself overwritten?"),
-    Misconception(
-        "returns a copy",
-        lambda x, comm, root: A.broadcast(x, comm, root).clone(),
-        "x is right. Is it x itself that you return, or a tensor like it?",
-    ),
-    Misconception(
-        "returns nothing", mutated(A.broadcast, "return x", "return"), "x is right. What does your function return?"
-    ),
-    Misconception(
-        "the nearest first",
-        nearest_first,
-        "The messages are a tree's. Which of a rank's receivers has the most work ahead of it, and when is it served?",
-    ),
-]
+    Misconception("returns a copy", lambda x, comm, root: A.broadcast(x, comm, root).clone(),
+        "x is right. Is it x itself that you return, or a tensor like it?"),
+    mistake("returns nothing", "x is right. What does your function return?", "return x", "return"),
+    Misconception("the nearest first", nearest_first,
+        "The messages are a tree's. Which of a rank's receivers has the most work ahead of it, and when is it served?"),
+]  # fmt: skip
 
 
 # ---- the ring --------------------------------------------------------------------------------------------------------
@@ -156,74 +136,43 @@ def hands_round_from(first: int):
 
 ring_all_reduce = A.ring_all_reduce
 
+mistake = wrong(ring_all_reduce)
 RING = [
-    Misconception(
-        "gather_then_broadcast",
-        gather_then_broadcast,
+    Misconception("gather_then_broadcast", gather_then_broadcast,
         "The sums are right. Count what the busiest rank sends: which rank is it, and how does that grow with the "
-        "number of ranks?",
-    ),
-    Misconception(
-        "chunks_straight_to_their_owner",
-        chunks_straight_to_their_owner,
-        "The sums are right, and no rank sends too much. With whom does each rank talk, and with whom in a ring?",
-    ),
-    Misconception(
-        "whole_tensors_round_the_ring",
-        whole_tensors_round_the_ring,
+        "number of ranks?"),
+    Misconception("chunks_straight_to_their_owner", chunks_straight_to_their_owner,
+        "The sums are right, and no rank sends too much. With whom does each rank talk, and with whom in a ring?"),
+    Misconception("whole_tensors_round_the_ring", whole_tensors_round_the_ring,
         "The sums are right, and every rank sends a whole tensor in each step. Which part of it does nobody else send "
-        "to that neighbour in that step?",
-    ),
-    Misconception(
-        "no_all_gather",
-        mutated(ring_all_reduce, "    ring_all_gather(chunks, comm)\n", ""),
-        "After the first half each rank has one chunk that is whole. Who has the others?",
-    ),
+        "to that neighbour in that step?"),
+    mistake("no_all_gather", "After the first half each rank has one chunk that is whole. Who has the others?",
+        "    ring_all_gather(chunks, comm)\n", ""),
     Misconception(
         "hands_round_its_own_chunk",  # receiving over one's own entries in the first half comes to the same
         hands_round_from(0),
         "Each chunk of your result is one rank's alone. Is anything added in the first half, and which chunk is whole "
         "on rank 0 when it ends?",
     ),
-    Misconception(
-        "begins_one_chunk_too_far",
-        hands_round_from(2),
+    Misconception("begins_one_chunk_too_far", hands_round_from(2),
         "Draw three ranks on paper: which chunk is whole on rank 0 when the first half ends? With that one the second "
-        "half begins.",
-    ),
-    Misconception(
-        "one_step_short",
-        mutated(ring_all_reduce, "range(size - 1):\n        leaving", "range(size - 2):\n        leaving"),
-        "A chunk has to meet every rank. How many times must it travel?",
-    ),
-    Misconception(
-        "averages",
-        mutated(ring_all_reduce, "return total", "return total / comm.world_size"),
-        "Data-parallel training divides later. What does all-reduce return itself?",
-    ),
-    Misconception(
-        "drops_the_remainder",
-        drops_the_remainder,
-        "Try a length that the number of ranks does not divide. Which entries are left over?",
-    ),
-    Misconception(
-        "loses_the_remainder",
+        "half begins."),
+    mistake("one_step_short", "A chunk has to meet every rank. How many times must it travel?",
+        "range(size - 1):\n        leaving", "range(size - 2):\n        leaving"),
+    mistake("averages", "Data-parallel training divides later. What does all-reduce return itself?",
+        "return total", "return total / comm.world_size"),
+    Misconception("drops_the_remainder", drops_the_remainder,
+        "Try a length that the number of ranks does not divide. Which entries are left over?"),
+    Misconception("loses_the_remainder",
         lambda x, comm: ring_all_reduce(x[: len(x) // comm.world_size * comm.world_size], comm),
         "Your result is shorter than x where the number of ranks does not divide its length. Whose are the last "
-        "entries?",
-    ),
-    Misconception(
-        "too_few_chunks",
-        mutated(ring_all_reduce, "total.view(-1).tensor_split(comm.world_size)", "torch.chunk(total, comm.world_size)"),
+        "entries?"),
+    mistake("too_few_chunks",
         "Into how many pieces does `torch.chunk` cut 3 entries if it is asked for 4, and what is at chunks[3]? An "
         "empty chunk is one, too.",
-    ),
-    Misconception(
-        "receives_first",
-        receives_first,
-        "Read what each rank does first. Who has sent anything by then?",
-    ),
-]
+        "total.view(-1).tensor_split(comm.world_size)", "torch.chunk(total, comm.world_size)"),
+    Misconception("receives_first", receives_first, "Read what each rank does first. Who has sent anything by then?"),
+]  # fmt: skip
 
 
 # ---- halving and doubling, and nodes ---------------------------------------------------------------------------------
@@ -264,31 +213,19 @@ def leaves_others_out(x, comm):
     return A.halving_doubling_all_reduce(x, A.Group(comm, range(power))) if comm.rank < power else x.clone()
 
 
+mistake = wrong(A.halving_doubling_all_reduce)
 HALVING = [
-    Misconception(
-        "a ring",
-        A.ring_all_reduce,
-        "The sums are right, in 2 (P - 1) steps. With whom would you talk to need log2 P each way?",
-    ),
-    Misconception(
-        "whole tensors",
-        folded(recursive_doubling),
-        "The steps are few and each moves the whole tensor. Which half of it does your partner need from you?",
-    ),
-    Misconception(
-        "others are left out", leaves_others_out, "What happens to the ranks beyond the largest power of two?"
-    ),
-    Misconception(
-        "others get no result",
-        folded(A.halving_doubling_all_reduce, told=False),
-        "The ranks that were folded in gave their part. What do they have?",
-    ),
-    Misconception(
-        "no doubling",
-        mutated(A.halving_doubling_all_reduce, "in reversed(halvings)", "in ()"),
-        "After halving, each rank has one chunk that is whole. And the others?",
-    ),
-]
+    Misconception("a ring", A.ring_all_reduce,
+        "The sums are right, in 2 (P - 1) steps. With whom would you talk to need log2 P each way?"),
+    Misconception("whole tensors", folded(recursive_doubling),
+        "The steps are few and each moves the whole tensor. Which half of it does your partner need from you?"),
+    Misconception("others are left out", leaves_others_out,
+        "What happens to the ranks beyond the largest power of two?"),
+    Misconception("others get no result", folded(A.halving_doubling_all_reduce, told=False),
+        "The ranks that were folded in gave their part. What do they have?"),
+    mistake("no doubling", "After halving, each rank has one chunk that is whole. And the others?",
+        "in reversed(halvings)", "in ()"),
+]  # fmt: skip
 
 
 def in_the_node(x, comm, node_size):
@@ -301,19 +238,14 @@ def between_nodes(x, comm, node_size):
 
 
 HIERARCHY = [
-    Misconception(
-        "whole tensors between nodes",
+    Misconception("whole tensors between nodes",
         lambda x, comm, node_size: between_nodes(in_the_node(x, comm, node_size), comm, node_size),
-        "Some rank sends as much to other nodes as if it were alone in its own. Could a node's ranks share the work?",
-    ),
-    Misconception(
-        "one flat ring",
-        lambda x, comm, node_size: A.ring_all_reduce(x, comm),
-        "How much does the ring's busiest rank send to the next node?",
-    ),
+        "Some rank sends as much to other nodes as if it were alone in its own. Could a node's ranks share the work?"),
+    Misconception("one flat ring", lambda x, comm, node_size: A.ring_all_reduce(x, comm),
+        "How much does the ring's busiest rank send to the next node?"),
     Misconception("nodes for themselves", in_the_node, "Whose entries are missing from your sums?"),
     Misconception("between nodes only", between_nodes, "Whose entries are missing from your sums?"),
-]
+]  # fmt: skip
 
 
 # ---- barrier ---------------------------------------------------------------------------------------------------------
@@ -349,30 +281,20 @@ def waits_first(comm):
         comm.send(TOKEN, (comm.rank + 1) % comm.world_size)
 
 
+mistake = wrong(A.barrier)
 BARRIER = [
-    Misconception(
-        "neighbours only",
-        pass_round,
-        "You know that your left neighbour has come. How would you learn of a rank further away?",
-    ),
+    Misconception("neighbours only", pass_round,
+        "You know that your left neighbour has come. How would you learn of a rank further away?"),
     Misconception("sends only", sends_only, "Everybody is told. Who waits until they have heard?"),
-    Misconception(
-        "through rank 0",
-        lambda comm: A.naive_all_reduce_(TOKEN.clone(), comm),
-        "It holds everybody back. How many messages does rank 0 handle, and could ranks tell one another instead?",
-    ),
-    Misconception(
-        "one doubling short",
-        mutated(A.barrier, LOOP, "while 2 * far < comm.world_size"),
+    Misconception("through rank 0", lambda comm: A.naive_all_reduce_(TOKEN.clone(), comm),
+        "It holds everybody back. How many messages does rank 0 handle, and could ranks tell one another instead?"),
+    mistake("one doubling short",
         "After k steps you have heard of 2^k ranks, yourself included. Is that all of them when you stop?",
-    ),
+        LOOP, "while 2 * far < comm.world_size"),
     Misconception("receives first", waits_first, "Read what each rank does first. Who has sent anything by then?"),
-    Misconception(
-        "exclusive or",
-        exclusive_or,
-        "With powers of two it is right. Draw three ranks: who hears from whom, and of whom does rank 1 never hear?",
-    ),
-]
+    Misconception("exclusive or", exclusive_or,
+        "With powers of two it is right. Draw three ranks: who hears from whom, and of whom does rank 1 never hear?"),
+]  # fmt: skip
 
 
 # ---- all-to-all ------------------------------------------------------------------------------------------------------
@@ -391,18 +313,11 @@ def by_distance(chunks, comm):
 
 
 ALL_TO_ALL = [
-    Misconception(
-        "gathers everything", through_the_ring, "It is all there. How much of what arrived was meant for this rank?"
-    ),
+    Misconception("gathers everything", through_the_ring,
+        "It is all there. How much of what arrived was meant for this rank?"),
     Misconception("by order of arrival", by_distance, "Whose chunk is at position 0 of the result, on every rank?"),
-    Misconception(
-        "an all-gather",
-        lambda chunks, comm: A.all_gather(chunks[comm.rank], comm),
-        "Which of chunks is meant for rank 0, and did you send that one?",
-    ),
-    Misconception(
-        "nothing is sent",
-        lambda chunks, comm: [chunk.clone() for chunk in chunks],
-        "Are these not the chunks that you were given?",
-    ),
-]
+    Misconception("an all-gather", lambda chunks, comm: A.all_gather(chunks[comm.rank], comm),
+        "Which of chunks is meant for rank 0, and did you send that one?"),
+    Misconception("nothing is sent", lambda chunks, comm: [chunk.clone() for chunk in chunks],
+        "Are these not the chunks that you were given?"),
+]  # fmt: skip

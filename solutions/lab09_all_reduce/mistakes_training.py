@@ -26,40 +26,24 @@ def changed(rule):
 
 SECONDS = [
     Misconception("half of it", changed(lambda a, s, v, p: (s / 2, v / 2)), TWO_PASSES),
-    Misconception(
-        "whole tensors in every step",
-        changed(lambda a, s, v, p: (s, float(s))),
-        "Is it the whole tensor that travels in each step, or a chunk of it?",
-    ),
-    Misconception(
-        "one latency for all", changed(lambda a, s, v, p: (min(s, 1), v)), "How many messages follow one another?"
-    ),
-    Misconception(
-        "as many steps as ranks",
+    Misconception("whole tensors in every step", changed(lambda a, s, v, p: (s, float(s))),
+        "Is it the whole tensor that travels in each step, or a chunk of it?"),
+    Misconception("one latency for all", changed(lambda a, s, v, p: (min(s, 1), v)),
+        "How many messages follow one another?"),
+    Misconception("as many steps as ranks",
         changed(lambda a, s, v, p: (2 * p, v * p / (p - 1)) if p > 1 and a in ("naive", "ring") else (s, v)),
-        "With two ranks, count the steps on your fingers. A rank sends nothing to itself.",
-    ),
-    Misconception(
-        "logarithm rounded down",
+        "With two ranks, count the steps on your fingers. A rank sends nothing to itself."),
+    Misconception("logarithm rounded down",
         changed(lambda a, s, v, p: (2 * int(math.log2(p)),) * 2 if a == "tree" else (s, v)),
-        "Three ranks: can one step reach both others?",
-    ),
-    Misconception(
-        "a logarithm without rounding",
+        "Three ranks: can one step reach both others?"),
+    Misconception("a logarithm without rounding",
         changed(lambda a, s, v, p: (2 * math.log2(p),) * 2 if a == "tree" else (s, v)),
-        "Three ranks: there is no step and a half.",
-    ),
-    Misconception(
-        "receives all at once",
-        changed(lambda a, s, v, p: (p, p) if a == "naive" and p > 1 else (s, v)),
-        "Rank 0 has one cable: how many messages can it receive at a time?",
-    ),
-    Misconception(
-        "half in every step",
-        changed(lambda a, s, v, p: (s, s / 2) if a == "halving_doubling" else (s, v)),
-        "Half of the tensor travels in the first step. How much in the second?",
-    ),
-]
+        "Three ranks: there is no step and a half."),
+    Misconception("receives all at once", changed(lambda a, s, v, p: (p, p) if a == "naive" and p > 1 else (s, v)),
+        "Rank 0 has one cable: how many messages can it receive at a time?"),
+    Misconception("half in every step", changed(lambda a, s, v, p: (s, s / 2) if a == "halving_doubling" else (s, v)),
+        "Half of the tensor travels in the first step. How much in the second?"),
+]  # fmt: skip
 
 
 # ---- a step ----------------------------------------------------------------------------------------------------------
@@ -77,61 +61,30 @@ def average_weights(model, optimizer, loss, examples, comm, all_reduce):
                 p.copy_(all_reduce(p, comm) / comm.world_size)
 
 
-mis_stepped = wrong(A.data_parallel_step)
+mistake = wrong(A.data_parallel_step)
 STEP = [
-    Misconception(
-        "weights are averaged, not gradients",
-        average_weights,
+    Misconception("weights are averaged, not gradients", average_weights,
         "With plain descent it comes to the same. Of an optimizer that remembers: whose gradients does each rank's "
-        "AdamW see?",
-    ),
-    mis_stepped(
-        "a sum for the mean",
-        "With two ranks your step is twice as long. What is a mean over all?",
-        WEIGHT,
-        f"{WEIGHT} * comm.world_size",
-    ),
-    mis_stepped(
-        "a sum over examples",
+        "AdamW see?"),
+    mistake("a sum for the mean", "With two ranks your step is twice as long. What is a mean over all?",
+        WEIGHT, f"{WEIGHT} * comm.world_size"),
+    mistake("a sum over examples",
         "Each gradient counts n_r times. By what is the sum to be divided before the optimizer steps?",
-        WEIGHT,
-        "len(examples)",
-    ),
-    mis_stepped(
-        "every rank counts alike",
+        WEIGHT, "len(examples)"),
+    mistake("every rank counts alike",
         "A rank with one example and a rank with three: how much does each example count?",
-        WEIGHT,
-        "1 / comm.world_size",
-    ),
-    mis_stepped(
-        "gradients are not zeroed",
-        "The first step is right. What is in grad when the second begins?",
-        "    optimizer.zero_grad()\n",
-        "",
-    ),
-    mis_stepped(
-        "step before the sum",
-        "Which gradient does the optimizer see when it steps?",
-        "    for parameter in model.parameters():",
-        "    optimizer.step()\n    for parameter in model.parameters():",
-        "parameter.grad = all_reduce(own, comm)\n    optimizer.step()",
-        "parameter.grad = all_reduce(own, comm)",
-    ),
-    mis_stepped(
-        "nothing is sent",
-        "Compare the ranks' weights after a step: are they the same?",
-        "parameter.grad = all_reduce(own, comm)",
-        "parameter.grad = own * comm.world_size",
-    ),
-    mis_stepped(
-        "mean over the ranks that have examples",
+        WEIGHT, "1 / comm.world_size"),
+    mistake("gradients are not zeroed", "The first step is right. What is in grad when the second begins?",
+        "    optimizer.zero_grad()\n", ""),
+    mistake("step before the sum", "Which gradient does the optimizer see when it steps?",
+        "    for parameter in model.parameters():", "    optimizer.step()\n    for parameter in model.parameters():",
+        "parameter.grad = all_reduce(own, comm)\n    optimizer.step()", "parameter.grad = all_reduce(own, comm)"),
+    mistake("nothing is sent", "Compare the ranks' weights after a step: are they the same?",
+        "parameter.grad = all_reduce(own, comm)", "parameter.grad = own * comm.world_size"),
+    mistake("mean over the ranks that have examples",
         "A rank with one example and a rank with three: how much does each example count?",
-        "float(len(examples))",
-        "float(len(examples) > 0)",
-        WEIGHT,
-        "1 / float(total)",
-    ),
-]
+        "float(len(examples))", "float(len(examples) > 0)", WEIGHT, "1 / float(total)"),
+]  # fmt: skip
 
 
 # ---- buckets ---------------------------------------------------------------------------------------------------------
@@ -153,42 +106,25 @@ def fills_gaps(sizes, bucket_bytes):
     return buckets
 
 
+mistake = wrong(A.make_buckets)
 BUCKETS = [
     Misconception("forward order", forward_order, "Which gradient is there first, and in which bucket is it?"),
-    Misconception(
-        "filled from the front",
+    Misconception("filled from the front",
         lambda sizes, bucket_bytes: [bucket[::-1] for bucket in forward_order(sizes, bucket_bytes)][::-1],
-        "The last bucket to be filled is the one with the leftover. Which one should that be?",
-    ),
-    Misconception(
-        "one message a parameter",
-        lambda sizes, bucket_bytes: [[k] for k in reversed(range(len(sizes)))],
-        "How many parameters fit into a bucket?",
-    ),
-    Misconception(
-        "closed when it is over",
-        mutated(A.make_buckets, "filled + sizes[number] > bucket_bytes", "filled >= bucket_bytes"),
+        "The last bucket to be filled is the one with the leftover. Which one should that be?"),
+    Misconception("one message a parameter", lambda sizes, bucket_bytes: [[k] for k in reversed(range(len(sizes)))],
+        "How many parameters fit into a bucket?"),
+    mistake("closed when it is over",
         "Add up the bytes of your buckets. Look at the next parameter before you put it in.",
-    ),
-    Misconception(
-        "not quite full",
-        mutated(A.make_buckets, "> bucket_bytes", ">= bucket_bytes"),
-        "May a bucket hold exactly bucket_bytes?",
-    ),
-    Misconception(
-        "fills gaps", fills_gaps, "When is your first bucket complete, if a late parameter was put into its gap?"
-    ),
-    Misconception(
-        "an empty one",
-        mutated(A.make_buckets, "buckets: list[list[int]] = []", "buckets = [[]]", NOT_YET, "if "),
-        "No bucket is empty: how many are there where there is no parameter?",
-    ),
-    Misconception(
-        "one for all",
-        mutated(A.make_buckets, " or filled + sizes[number] > bucket_bytes", ""),
-        "How large may a bucket be? And when can the only one leave?",
-    ),
-]
+        "filled + sizes[number] > bucket_bytes", "filled >= bucket_bytes"),
+    mistake("not quite full", "May a bucket hold exactly bucket_bytes?", "> bucket_bytes", ">= bucket_bytes"),
+    Misconception("fills gaps", fills_gaps,
+        "When is your first bucket complete, if a late parameter was put into its gap?"),
+    mistake("an empty one", "No bucket is empty: how many are there where there is no parameter?",
+        "buckets: list[list[int]] = []", "buckets = [[]]", NOT_YET, "if "),
+    mistake("one for all", "How large may a bucket be? And when can the only one leave?",
+        " or filled + sizes[number] > bucket_bytes", ""),
+]  # fmt: skip
 
 
 def one_message_each(parameters, comm, all_reduce):
@@ -217,40 +153,24 @@ def leaves_rows(parameters, comm, all_reduce):
         p.grad = p.grad.flatten()
 
 
+mistake = wrong(A.average_bucket)
 AVERAGE = [
-    Misconception(
-        "view of any strides",
-        mutated(A.average_bucket, ".flatten()", ".view(-1)"),
+    mistake("view of any strides",
         "`view` wants entries that lie one after the other in memory. A transposed gradient's do not: what copies?",
-    ),
+        ".flatten()", ".view(-1)"),
     Misconception("rows", leaves_rows, "A piece of the sum is a row of entries. Which shape has its parameter?"),
-    Misconception(
-        "a sum",
-        mutated(A.average_bucket, " / comm.world_size", ""),
-        "With three ranks your gradients are three times as large.",
-    ),
-    Misconception(
-        "divided twice",
-        mutated(A.average_bucket, "comm.world_size", "comm.world_size**2"),
-        "How often do you divide by P?",
-    ),
+    mistake("a sum", "With three ranks your gradients are three times as large.", " / comm.world_size", ""),
+    mistake("divided twice", "How often do you divide by P?", "comm.world_size", "comm.world_size**2"),
     Misconception("one message a parameter", one_message_each, "How many tensors did you all-reduce for one bucket?"),
-    Misconception(
-        "leaves missing ones out",
+    Misconception("leaves missing ones out",
         lambda parameters, *rest: A.average_bucket([p for p in parameters if p.grad is not None], *rest),
-        "A rank without a gradient brings a shorter tensor than the others. What would a zero do?",
-    ),
-    Misconception(
-        "missing ones stay missing",
-        missing_stay_missing,
-        "The other ranks step by the mean. What does this rank step by?",
-    ),
-    Misconception(
-        "mean of those that have one",
-        mean_of_those_present,
-        "One process on the whole batch: what do the examples add that do not reach a parameter, and are they counted?",
-    ),
-]
+        "A rank without a gradient brings a shorter tensor than the others. What would a zero do?"),
+    Misconception("missing ones stay missing", missing_stay_missing,
+        "The other ranks step by the mean. What does this rank step by?"),
+    Misconception("mean of those that have one", mean_of_those_present,
+        "One process on the whole batch: what do the examples add that do not reach a parameter, and are they "
+        "counted?"),
+]  # fmt: skip
 
 
 # ---- DataParallel ----------------------------------------------------------------------------------------------------
@@ -298,170 +218,74 @@ class NoSyncForgets(A.DataParallel):
                 p.grad = None
 
 
-mis_replicated = wrong(A.DataParallel)
+mistake = wrong(A.DataParallel)
 DATA_PARALLEL = [
-    mis_replicated(
-        "no broadcast",
-        "Print a weight on two ranks before the first step. Are they the same?",
-        f"tensor in {ALL_STATE}",
-        "tensor in ()",
-    ),
-    mis_replicated(
-        "buffers stay",
-        "Parameters are equal. What else does a model keep that a forward pass reads?",
-        ALL_STATE,
-        "model.parameters()",
-    ),
-    mis_replicated(
-        "what is not saved stays",
+    mistake("no broadcast", "Print a weight on two ranks before the first step. Are they the same?",
+        f"tensor in {ALL_STATE}", "tensor in ()"),
+    mistake("buffers stay", "Parameters are equal. What else does a model keep that a forward pass reads?",
+        ALL_STATE, "model.parameters()"),
+    mistake("what is not saved stays",
         "`state_dict` lists what is saved with a model. Which buffers does a forward pass read that are not saved?",
-        ALL_STATE,
-        "model.state_dict().values()",
-    ),
-    mis_replicated(
-        "frozen ones stay",
-        "A frozen layer is never updated. Does the forward pass read it?",
-        "*model.parameters()",
-        "*(p for p in model.parameters() if p.requires_grad)",
-    ),
-    mis_replicated(
-        "a sum for the mean",
-        "With two ranks your gradients are twice one process's. When do you divide?",
-        TAKES,
-        "handle.wait()",
-    ),
-    mis_replicated(
-        "added to its own",
-        "Does the mean replace a rank's own gradient, or come on top?",
-        set_gradients=adds_gradients,
-    ),
-    mis_replicated(
-        "one message a parameter",
-        "How many entries has each tensor that you send, and how many a bucket?",
-        "= comm, buckets, start",
-        "= comm, [[p] for bucket in buckets for p in bucket], start",
-    ),
-    mis_replicated(
-        "everything at the end",
+        ALL_STATE, "model.state_dict().values()"),
+    mistake("frozen ones stay", "A frozen layer is never updated. Does the forward pass read it?",
+        "*model.parameters()", "*(p for p in model.parameters() if p.requires_grad)"),
+    mistake("a sum for the mean", "With two ranks your gradients are twice one process's. When do you divide?",
+        TAKES, "handle.wait()"),
+    mistake("added to its own", "Does the mean replace a rank's own gradient, or come on top?",
+        set_gradients=adds_gradients),
+    mistake("one message a parameter", "How many entries has each tensor that you send, and how many a bucket?",
+        "= comm, buckets, start", "= comm, [[p] for bucket in buckets for p in bucket], start"),
+    mistake("everything at the end",
         "The result is right, and the network idles throughout backward. When is the first bucket full?",
-        SENDS,
-        "            pass",
-    ),
-    mis_replicated(
-        "waits in the hook",
-        "Backward stands still while a bucket is under way. Who has to wait, and when?",
-        "self.comm))",
-        "self.comm)); self.handles[-1].wait()",
-    ),
-    mis_replicated(
-        "leaves too soon",
-        "Which gradients of the bucket are there when it leaves?",
-        READY,
-        "self.ready.update(*(bucket for bucket in self.buckets[len(self.handles) :] if parameter in bucket))",
-    ),
-    mis_replicated(
-        "one bucket at a time",
+        SENDS, "            pass"),
+    mistake("waits in the hook", "Backward stands still while a bucket is under way. Who has to wait, and when?",
+        "self.comm))", "self.comm)); self.handles[-1].wait()"),
+    mistake("leaves too soon", "Which gradients of the bucket are there when it leaves?",
+        READY, "self.ready.update(*(bucket for bucket in self.buckets[len(self.handles) :] if parameter in bucket))"),
+    mistake("one bucket at a time",
         "One gradient may complete a bucket that a full one was waiting for. How many may leave then?",
-        "    while len",
-        "    if len",
-        "    def finish(self) -> None:\n        " + ALL_READY + "\n",
-        "    def finish(self) -> None:\n        " + ALL_READY + "\n        for _ in self.buckets[1:]:\n" + SENDS + "\n",
-    ),
-    mis_replicated(
-        "ready if there",
+        "    while len", "    if len", "    def finish(self) -> None:\n        " + ALL_READY + "\n",
+        f"    def finish(self) -> None:\n        {ALL_READY}\n        for _ in self.buckets[1:]:\n{SENDS}\n"),
+    mistake("ready if there",
         "After no_sync every parameter has a gradient. Is each of them whole when the last pass begins?",
-        READY,
-        "self.ready = {p for bucket in self.buckets for p in bucket if p.grad is not None}",
-    ),
-    mis_replicated(
-        "stays ready",
-        "The first step is right. Which gradients does yours take for whole when the second begins?",
-        "self.ready, self.handles = set(), []",
-        "self.handles = []",
-    ),
-    mis_replicated(
-        "handles are kept",
-        "The first step is right. Which handles does yours wait for in the second?",
-        "        self.ready, self.handles = set(), []",
-        "",
-    ),
-    Misconception(
-        "whichever is full",
-        AsTheyFill,
-        "Another rank's buckets may fill in another order. Which tensor will yours be added to there?",
-    ),
-    mis_replicated(
-        "what is not full never leaves",
+        READY, "self.ready = {p for bucket in self.buckets for p in bucket if p.grad is not None}"),
+    mistake("stays ready", "The first step is right. Which gradients does yours take for whole when the second begins?",
+        "self.ready, self.handles = set(), []", "self.handles = []"),
+    mistake("handles are kept", "The first step is right. Which handles does yours wait for in the second?",
+        "        self.ready, self.handles = set(), []", ""),
+    Misconception("whichever is full", AsTheyFill,
+        "Another rank's buckets may fill in another order. Which tensor will yours be added to there?"),
+    mistake("what is not full never leaves",
         "A bucket with an unused layer is never full. Who sends it, and when is it certain that nothing more comes?",
-        f"        {ALL_READY}\n        self._send_what_is_ready()\n",
-        "",
-        "self.handles, strict=True",
-        "self.handles, strict=False",
-    ),
-    mis_replicated(
-        "no_sync sends",
-        "Of several backward passes, in which one did the buckets leave? What was in them?",
-        QUIET,
-        "",
-    ),
-    mis_replicated(
-        "no_sync is a generator",
+        f"        {ALL_READY}\n        self._send_what_is_ready()\n", "", "self.handles, strict=True",
+        "self.handles, strict=False"),
+    mistake("no_sync sends", "Of several backward passes, in which one did the buckets leave? What was in them?",
+        QUIET, ""),
+    mistake("no_sync is a generator",
         "A function with `yield` makes a generator. What in contextlib makes a context manager of it?",
-        "    @contextlib.contextmanager\n",
-        "",
-    ),
+        "    @contextlib.contextmanager\n", ""),
     Misconception("no_sync forgets", NoSyncForgets, "What becomes of the gradients of the passes inside no_sync?"),
-    mis_replicated(
-        "no_sync never ends",
-        "What leaves during the last backward pass, after no_sync has ended?",
-        ENDS,
-        "            pass",
-    ),
-]
+    mistake("no_sync never ends", "What leaves during the last backward pass, after no_sync has ended?",
+        ENDS, "            pass"),
+]  # fmt: skip
 
 
 # ---- the schedule ----------------------------------------------------------------------------------------------------
 
 START, END = "max([free, *(done[layer] for layer in bucket)])", "end = max(clock, free)"
 
-mis_scheduled = wrong(A.overlap_schedule)
+mistake = wrong(A.overlap_schedule)
 SCHEDULE = [
-    mis_scheduled("no overlap", "Must the first bucket wait until backward has ended?", "0.0 if overlap else ", ""),
-    mis_scheduled(
-        "all at once",
-        "Two all-reduces overlap in your schedule. How many can the link carry?",
-        START,
-        "max(done[layer] for layer in bucket)",
-        END,
-        "end = max([clock, *(stop for _, stop in spans)])",
-    ),
-    mis_scheduled(
-        "forward order",
-        "Which layer's gradient does backward reach first?",
-        "in reversed(backward)",
-        "in backward",
-        "spans[::-1]",
-        "spans",
-    ),
-    mis_scheduled(
-        "first layer suffices",
-        "Is the whole bucket there when its first layer is done?",
-        START,
-        "max(free, min(done[layer] for layer in bucket))",
-    ),
-    mis_scheduled("backward is the end", "Can the optimizer step while a bucket is under way?", END, "end = clock"),
-    mis_scheduled(
-        "the link is the end",
-        "Where nothing is sent, when has backward ended?",
-        END,
-        "end = free",
-        "clock / end if end else 1.0",
-        "clock / end",
-    ),
-    mis_scheduled(
-        "sending counts as computing",
-        "Utilisation is about the processor. Does it compute while it sends?",
-        "clock / end if",
-        "(clock + sum(reduce)) / end if",
-    ),
-]
+    mistake("no overlap", "Must the first bucket wait until backward has ended?", "0.0 if overlap else ", ""),
+    mistake("all at once", "Two all-reduces overlap in your schedule. How many can the link carry?",
+        START, "max(done[layer] for layer in bucket)", END, "end = max([clock, *(stop for _, stop in spans)])"),
+    mistake("forward order", "Which layer's gradient does backward reach first?",
+        "in reversed(backward)", "in backward", "spans[::-1]", "spans"),
+    mistake("first layer suffices", "Is the whole bucket there when its first layer is done?",
+        START, "max(free, min(done[layer] for layer in bucket))"),
+    mistake("backward is the end", "Can the optimizer step while a bucket is under way?", END, "end = clock"),
+    mistake("the link is the end", "Where nothing is sent, when has backward ended?",
+        END, "end = free", "clock / end if end else 1.0", "clock / end"),
+    mistake("sending counts as computing", "Utilisation is about the processor. Does it compute while it sends?",
+        "clock / end if", "(clock + sum(reduce)) / end if"),
+]  # fmt: skip

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mlsys_course.accounting import (
     BadSize,
     ModelConfig,
+    flops_by_operator,
     forward_flops,
     gpt2,
     hfu,
@@ -19,6 +20,7 @@ from mlsys_course.accounting import (
     preset,
     six_nd,
     six_nd_error,
+    step_flops,
     training_flops,
 )
 from mlsys_course.accounting.measured import live_decoder, loss_of
@@ -58,7 +60,7 @@ def test_matrix_products_equal_the_counter_on_hugging_faces_models(name: str) ->
     if config.encoder_layers:
         inputs = {"input_ids": tokens(2, 40), "decoder_input_ids": tokens(2, T)}
     source = 40 if config.encoder_layers else None
-    assert forward_flops(config, 2, T, source=source).total == counted(model, **inputs)
+    assert flops_by_operator(config, 2, T, source=source).total == counted(model, **inputs)
 
 
 def hugging_face_of(config: ModelConfig) -> torch.nn.Module:
@@ -77,7 +79,7 @@ def test_backward_is_twice_forward(name: str) -> None:
     inputs = {"input_ids": tokens(1, 32), "attention_mask": mask(1, 32)}
     if config.encoder_layers:
         inputs = {"input_ids": tokens(1, 32), "decoder_input_ids": tokens(1, 32)}
-    assert training_flops(config, 1, 32).total == counted(hugging_face(config), backward=True, **inputs)
+    assert step_flops(config, 1, 32).total == counted(hugging_face(config), backward=True, **inputs)
 
 
 @pytest.mark.parametrize("recompute", ["none", "selective", "full"])
@@ -87,14 +89,14 @@ def test_recompute_is_what_checkpointing_runs_again(recompute: str) -> None:
     model, ids = live_decoder(config, recipe, 24), torch.zeros(2, 24, dtype=torch.long)
     with FlopCounterMode(display=False) as counter:
         loss_of(model, ids, ids, recipe).backward()
-    exact = training_flops(config, 2, 24, recompute=recompute)
+    exact = step_flops(config, 2, 24, recompute=recompute)
     # PyTorch ends a second pass at the last tensor that backward asks for: before the layer's last product.
     spared = {"none": 0, "selective": exact_values(config), "full": 2 * 2 * 24 * 2 * 96 * 48}[recompute]
     assert exact.total - counter.get_total_flops() == spared
 
 
 def exact_values(config: ModelConfig) -> int:
-    return forward_flops(config, 2, 24)["attention.values"]
+    return flops_by_operator(config, 2, 24)["attention.values"]
 
 
 def test_decoding_with_a_cache_equals_the_counter() -> None:
@@ -109,29 +111,29 @@ def test_decoding_with_a_cache_equals_the_counter() -> None:
         model(torch.zeros(3, 20, dtype=torch.long), caches=caches)
         with FlopCounterMode(display=False) as counter:
             model(torch.zeros(3, 2, dtype=torch.long), caches=caches)
-    assert forward_flops(config, 3, 2, past=20).total == counter.get_total_flops()
+    assert flops_by_operator(config, 3, 2, past=20).total == counter.get_total_flops()
 
 
 def test_a_causal_mask_hides_what_the_pairs_say() -> None:
     config, T, past = gpt2(), 7, 5
-    for flops, name in ((forward_flops(config, 1, T, past=past), "attention.scores"),
-                        (forward_flops(config, 1, T, past=past), "attention.values")):  # fmt: skip
+    for flops, name in ((flops_by_operator(config, 1, T, past=past), "attention.scores"),
+                        (flops_by_operator(config, 1, T, past=past), "attention.values")):  # fmt: skip
         seen = sum(1 for query in range(T) for key in range(past + T) if key <= past + query)
-        causal = forward_flops(config, 1, T, past=past, causal=True)
+        causal = flops_by_operator(config, 1, T, past=past, causal=True)
         assert causal[name] * T * (past + T) == flops[name] * seen
-    whole, half = forward_flops(config, 1, T), forward_flops(config, 1, T, causal=True)
+    whole, half = flops_by_operator(config, 1, T), flops_by_operator(config, 1, T, causal=True)
     assert whole["mlp.up"] == half["mlp.up"] and whole["attention.query"] == half["attention.query"]
     bert = preset("bert-base")
-    assert forward_flops(bert, 1, T, causal=True) == forward_flops(bert, 1, T)
+    assert flops_by_operator(bert, 1, T, causal=True) == flops_by_operator(bert, 1, T)
     t5 = preset("t5-small")
-    hidden = forward_flops(t5, 1, 8).total - forward_flops(t5, 1, 8, causal=True).total
+    hidden = flops_by_operator(t5, 1, 8).total - flops_by_operator(t5, 1, 8, causal=True).total
     assert hidden == 2 * 6 * 2 * 8 * 64 * (64 - 36)  # scores and values, 6 layers of the decoder only
 
 
 def test_lecture_004_llama2_7b() -> None:
     """63 TFLOPs forward; of the 192.17 of training one part is an embedding counted as a matrix product."""
     config = llama2_7b()
-    forward, rest = forward_flops(config, 1, 4096), forward_flops(config, 1, 4096, elementwise=True)
+    forward, rest = flops_by_operator(config, 1, 4096), flops_by_operator(config, 1, 4096, elementwise=True)
     lecture = forward.total + rest["attention.softmax"]
     assert lecture == 32 * (8 * 4096**3 + 4 * 4096**3 + 3 * 32 * 4096**2 + 6 * 4096**2 * 11008) + 2 * 32000 * 4096**2
     assert round(lecture / 1e12) == 63
@@ -158,21 +160,51 @@ def test_six_nd_and_where_it_fails() -> None:
     assert six_nd_error(gpt2(), 1024) == pytest.approx(-0.126, abs=0.001)
     assert six_nd_error(preset("gpt3-175b"), 2048) == pytest.approx(-0.03, abs=0.02)
     exact = 3 * (12 * (24 * 768**2 + 4 * 1024 * 768) + 2 * 768 * 50257)
-    assert training_flops(gpt2(), 1, 1024).total == 1024 * exact
-    assert six_nd(parameter_table(gpt2()).total, 1024) / training_flops(gpt2(), 1, 1024).total - 1 == six_nd_error(
+    assert step_flops(gpt2(), 1, 1024).total == 1024 * exact
+    assert six_nd(parameter_table(gpt2()).total, 1024) / step_flops(gpt2(), 1, 1024).total - 1 == six_nd_error(
         gpt2(), 1024
     )
 
 
 def test_utilization_counts_recomputation_once_or_twice() -> None:
     config = gpt2()
-    a_token = training_flops(config, 1, 1024).total / 1024
+    a_token = step_flops(config, 1, 1024).total / 1024
     assert mfu(config, 1024, 1e5, 1e15) == pytest.approx(a_token * 1e5 / 1e15)
     assert hfu(config, 1024, 1e5, 1e15) == mfu(config, 1024, 1e5, 1e15)
     full = hfu(config, 1024, 1e5, 1e15, recompute="full") / mfu(config, 1024, 1e5, 1e15)
     assert 1.2 < full < 4 / 3
-    fused = training_flops(config, 1, 1024, fused=True)
-    assert fused["recompute"] == forward_flops(config, 1, 1024)["attention.scores"]
+    fused = step_flops(config, 1, 1024, attention="fused")
+    assert fused["recompute"] == flops_by_operator(config, 1, 1024)["attention.scores"]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama2-70b"])
+@pytest.mark.parametrize(("time", "past"), [(48, 0), (1, 100), (7, 30)])
+def test_the_lectures_formulas_are_sums_of_operators(name: str, time: int, past: int) -> None:
+    found = forward_flops(preset(name), 3, time, past)
+    table = flops_by_operator(preset(name), 3, time, past=past)
+    assert found.pop("total") == table.total
+    names = {"projections": ("query", "key", "value", "output"), "pairs": ("scores", "values"), "head": ("logits",)}
+    names["mlp"] = ("gate", "up", "down")
+    assert found == {
+        term: sum(flops for operator, flops in table.items() if operator.partition(".")[2] in parts)
+        for term, parts in names.items()
+    }
+
+
+@pytest.mark.parametrize("recompute", ["none", "selective", "full"])
+@pytest.mark.parametrize("attention", ["eager", "fused"])
+def test_a_step_from_terms_is_a_step_from_operators(recompute: str, attention: str) -> None:
+    config, forward = llama2_7b(), forward_flops(llama2_7b(), 2, 64)
+    found = training_flops(forward, parameter_table(config).total, 128, recompute, attention)
+    assert found.pop("six_nd") == 6 * 6_738_415_616 * 128
+    assert found == step_flops(config, 2, 64, recompute=recompute, attention=attention)
+
+
+def test_wide_values_make_scores_less_than_half_of_the_pairs() -> None:
+    config = replace(llama2_7b(), value_multiple=3)
+    table = flops_by_operator(config, 1, 8)
+    again = [step_flops(config, 1, 8, attention=attention)["recompute"] for attention in ("eager", "fused")]
+    assert again == [0, table["attention.scores"]] and table["attention.values"] == 3 * table["attention.scores"]
 
 
 def test_every_operator_says_what_it_moves() -> None:
@@ -203,4 +235,13 @@ def test_impossible_lengths_are_named(field: str, arguments: dict) -> None:
 
 def test_an_unknown_way_to_recompute_names_the_others() -> None:
     with pytest.raises(BadSize, match=r"recompute='ful' is unknown; .*did you mean 'full'"):
-        training_flops(gpt2(), 1, 8, recompute="ful")
+        step_flops(gpt2(), 1, 8, recompute="ful")
+    with pytest.raises(BadSize, match=r"attention='fuse' is unknown; .*did you mean 'fused'"):
+        training_flops(forward_flops(gpt2(), 1, 8), 1, 8, attention="fuse")
+
+
+def test_the_lectures_formulas_refuse_what_is_no_plain_decoder() -> None:
+    with pytest.raises(
+        BadSize, match="norm_position='post': forward_flops is for plain decoders, flops_by_operator for all"
+    ):
+        forward_flops(preset("bert-base"), 1, 8)

@@ -1,9 +1,13 @@
 """Lab 7's exercises on FLOPs and memory: right answers of another style pass, slips beyond the misconceptions lose."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from mlsys_course.accounting import activation_bytes
+from mlsys_course.accounting.measured import example, live_decoder, loss_of, saved_bytes
+from mlsys_course.accounting.recipe import Recipe
 from tests.labs import TermLab
 
 LAB = TermLab("lab07_accounting")
@@ -14,30 +18,30 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # ---- right, and unusual ----------------------------------------------------------------------------------------------
 
 
-def forward_by_products(config, batch, time, past):
+def forward_by_products(config, batch, time, past=0):
     """Every product by its three sizes, layer by layer and head by head."""
     found: dict[str, int] = dict.fromkeys(("projections", "pairs", "mlp", "head"), 0)
 
     def product(term, rows, inner, columns):
         found[term] += rows * columns * (inner + inner)
 
-    d, dim, rows = config["d_model"], config["head_dim"], batch * time
-    for _ in range(config["n_layers"]):
-        for width in (config["n_heads"], config["n_kv_heads"], config["n_kv_heads"]):
+    d, dim, rows = config.d_model, config.head_dim, batch * time
+    for _ in range(config.n_layers):
+        for width in (config.n_heads, config.n_kv_heads, config.n_kv_heads):
             product("projections", rows, d, width * dim)
-        product("projections", rows, config["n_heads"] * dim, d)
-        for _ in range(config["n_heads"]):
+        product("projections", rows, config.n_heads * dim, d)
+        for _ in range(config.n_heads):
             product("pairs", rows, dim, past + time)
             product("pairs", rows, past + time, dim)
-        for _ in range(config["matrices"] - 1):
-            product("mlp", rows, d, config["d_ffn"])
-        product("mlp", rows, config["d_ffn"], d)
-    product("head", rows, d, config["vocabulary"])
+        for _ in range(1 + config.gated):
+            product("mlp", rows, d, config.d_ffn)
+        product("mlp", rows, config.d_ffn, d)
+    product("head", rows, d, config.vocabulary)
     found["total"] = sum(found.values())
     return found
 
 
-def training_step_by_step(forward, parameters, tokens, recompute, attention):
+def training_step_by_step(forward, parameters, tokens, recompute="none", attention="eager"):
     once = 0
     for flops in forward.values():
         once += flops
@@ -51,7 +55,7 @@ def training_step_by_step(forward, parameters, tokens, recompute, attention):
     return {"six_nd": tokens * parameters * 6, "recompute": sum(twice), "backward": once + once, "forward": once}
 
 
-def states_from_a_table(parameters, precision, optimizer):
+def states_from_a_table(parameters, precision="mixed", optimizer="adamw"):
     names = ["weights", "gradients", "master_weights", "first_moment", "second_moment"]
     widths = {"float32": "44044", "autocast": "44044", "bfloat16": "22022", "mixed": "22444"}[precision]
     moments = {"adamw": 2, "momentum": 1, "sgd": 0}[optimizer]
@@ -59,16 +63,16 @@ def states_from_a_table(parameters, precision, optimizer):
     return dict(zip([*names, "total"], [*sizes, sum(sizes)], strict=True))
 
 
-def kept_tensor_by_tensor(config, batch, time, attention, checkpointing):
+def kept_tensor_by_tensor(config, batch, time, attention="fused", checkpointing="none"):
     """A list of shapes for each term."""
-    d, h, k, dim, f = (config[name] for name in ("d_model", "n_heads", "n_kv_heads", "head_dim", "d_ffn"))
+    d, h, k, dim, f = config.d_model, config.n_heads, config.n_kv_heads, config.head_dim, config.d_ffn
     x, head = (batch, time, d), (batch, time, dim)
     terms = {"input": [x], "norms": [], "attention": [], "pairs": [], "mlp": []}
     if checkpointing != "full":
         copies = h if attention == "eager" and checkpointing == "none" else k
         terms["norms"] = [x] + [(batch, time)] * 4
         terms["attention"] = [x] + [head] * (h + copies + copies + h)
-        terms["mlp"] = [x] + [(batch, time, f)] * (4 if config["matrices"] == 3 else 2)
+        terms["mlp"] = [x] + [(batch, time, f)] * (4 if config.gated else 2)
         if checkpointing == "none":
             terms["pairs"] = [(batch, h, time, time) if attention == "eager" else (batch, h, time)]
     found = {term: sum(math.prod(shape) * 4 for shape in shapes) for term, shapes in terms.items()}
@@ -76,7 +80,7 @@ def kept_tensor_by_tensor(config, batch, time, attention, checkpointing):
 
 
 def cache_by_search(config, batch, time, itemsize, parameters, memory):
-    one = sum(2 * config["head_dim"] * itemsize * time for _ in range(config["n_layers"] * config["n_kv_heads"]))
+    one = sum(2 * config.head_dim * itemsize * time for _ in range(config.n_layers * config.n_kv_heads))
     fits = 0
     while parameters * itemsize + (fits + 1) * one <= memory:
         fits += 1
@@ -123,50 +127,50 @@ def after(exercise: str, change):
 
 
 WRONG = {
-    ("forward_flops", "no output projection"): lambda f, c, b, t, p: {
-        **f, "projections": f["projections"] * (2 * c["n_heads"] + 2 * c["n_kv_heads"] - c["n_heads"])
-        // (2 * c["n_heads"] + 2 * c["n_kv_heads"])
+    ("forward_flops", "no output projection"): lambda f, c, b, t, p=0: {
+        **f, "projections": f["projections"] * (2 * c.n_heads + 2 * c.n_kv_heads - c.n_heads)
+        // (2 * c.n_heads + 2 * c.n_kv_heads)
     },
-    ("forward_flops", "heads fill the width"): lambda f, c, b, t, p: {
-        **f, "pairs": f["pairs"] * c["d_model"] // (c["n_heads"] * c["head_dim"])
+    ("forward_flops", "heads fill the width"): lambda f, c, b, t, p=0: {
+        **f, "pairs": f["pairs"] * c.d_model // (c.n_heads * c.head_dim)
     },
-    ("forward_flops", "the past attends too"): lambda f, c, b, t, p: {**f, "pairs": f["pairs"] * (p + t) // t},
-    ("forward_flops", "2n - 1"): lambda f, c, b, t, p: {
-        **f, "head": b * t * c["vocabulary"] * (2 * c["d_model"] - 1)
+    ("forward_flops", "the past attends too"): lambda f, c, b, t, p=0: {**f, "pairs": f["pairs"] * (p + t) // t},
+    ("forward_flops", "2n - 1"): lambda f, c, b, t, p=0: {
+        **f, "head": b * t * c.vocabulary * (2 * c.d_model - 1)
     },
-    ("forward_flops", "head in each layer"): lambda f, c, b, t, p: {**f, "head": f["head"] * c["n_layers"]},
-    ("forward_flops", "total of the layers"): lambda f, c, b, t, p: {**f, "total": f["total"] - f["head"]},
+    ("forward_flops", "head in each layer"): lambda f, c, b, t, p=0: {**f, "head": f["head"] * c.n_layers},
+    ("forward_flops", "total of the layers"): lambda f, c, b, t, p=0: {**f, "total": f["total"] - f["head"]},
     ("training_flops", "backward with recompute"): lambda f, *a: {**f, "backward": f["backward"] + f["recompute"]},
-    ("training_flops", "fused only unless checkpointed"): lambda f, w, n, t, r, a: {
+    ("training_flops", "fused only unless checkpointed"): lambda f, w, n, t, r="none", a="eager": {
         **f, "recompute": f["recompute"] - (w["pairs"] // 2 if a == "fused" and r != "none" else 0)
     },
-    ("training_flops", "six a parameter"): lambda f, w, n, t, r, a: {**f, "six_nd": 6 * n},
-    ("model_states", "momentum keeps the second"): lambda f, n, p, o: {
+    ("training_flops", "six a parameter"): lambda f, w, n, t, r="none", a="eager": {**f, "six_nd": 6 * n},
+    ("model_states", "momentum keeps the second"): lambda f, n, p="mixed", o="adamw": {
         **f, "first_moment": 0, "second_moment": f["first_moment"]
     } if o == "momentum" else f,
-    ("model_states", "no master weights without moments"): lambda f, n, p, o: {
+    ("model_states", "no master weights without moments"): lambda f, n, p="mixed", o="adamw": {
         **f, "master_weights": 0, "total": f["total"] - f["master_weights"]
     } if o == "sgd" else f,
-    ("activation_bytes", "mask counted"): lambda f, c, b, t, a, k: {
+    ("activation_bytes", "mask counted"): lambda f, c, b, t, a="fused", k="none": {
         **f, "pairs": f["pairs"] + t * t if a == "eager" else f["pairs"]
     },
-    ("activation_bytes", "one number a token"): lambda f, c, b, t, a, k: {
+    ("activation_bytes", "one number a token"): lambda f, c, b, t, a="fused", k="none": {
         **f, "norms": f["norms"] - 8 * b * t if f["norms"] else 0
     },
-    ("activation_bytes", "gate's product not kept"): lambda f, c, b, t, a, k: {
-        **f, "mlp": f["mlp"] - 4 * b * t * c["d_ffn"] if c["matrices"] == 3 and f["mlp"] else f["mlp"]
+    ("activation_bytes", "gate's product not kept"): lambda f, c, b, t, a="fused", k="none": {
+        **f, "mlp": f["mlp"] - 4 * b * t * c.d_ffn if c.gated and f["mlp"] else f["mlp"]
     },
-    ("activation_bytes", "fused keeps no output"): lambda f, c, b, t, a, k: {
-        **f, "attention": f["attention"] - 4 * b * t * c["n_heads"] * c["head_dim"] * (a == "fused" and f["mlp"] > 0)
+    ("activation_bytes", "fused keeps no output"): lambda f, c, b, t, a="fused", k="none": {
+        **f, "attention": f["attention"] - 4 * b * t * c.n_heads * c.head_dim * (a == "fused" and f["mlp"] > 0)
     },
-    ("activation_bytes", "one logarithm a token"): lambda f, c, b, t, a, k: {
-        **f, "pairs": f["pairs"] // (c["n_heads"] if a == "fused" else 1)
+    ("activation_bytes", "one logarithm a token"): lambda f, c, b, t, a="fused", k="none": {
+        **f, "pairs": f["pairs"] // (c.n_heads if a == "fused" else 1)
     },
-    ("activation_bytes", "full as selective"): lambda f, c, b, t, a, k: kept_tensor_by_tensor(
+    ("activation_bytes", "full as selective"): lambda f, c, b, t, a="fused", k="none": kept_tensor_by_tensor(
         c, b, t, a, "selective" if k == "full" else k
     ),
-    ("activation_bytes", "a checkpoint keeps fused attention's rows"): lambda f, c, b, t, a, k: {
-        **f, "pairs": 4 * b * t * c["n_heads"] if (a, k) == ("fused", "selective") else f["pairs"]
+    ("activation_bytes", "a checkpoint keeps fused attention's rows"): lambda f, c, b, t, a="fused", k="none": {
+        **f, "pairs": 4 * b * t * c.n_heads if (a, k) == ("fused", "selective") else f["pairs"]
     },
     ("activation_bytes", "total is typed in"): lambda f, *a: {**f, "total": f["total"] + 4},
     ("kv_cache", "one too few"): lambda f, *a: {**f, "largest_batch": max(0, f["largest_batch"] - 1)},
@@ -185,10 +189,23 @@ def test_a_slip_loses_points(exercise: str, slip: str) -> None:
     assert found.score < found.max_score
 
 
-def test_the_live_layers_total_is_the_sum_of_the_terms() -> None:
-    """The references: terms by formula, the total of a live layer. Neither knows of the other."""
-    references = {item.id: item.reference for item in ITEMS.values() if hasattr(item, "reference")}
-    for case in LAB.sealed("activation_bytes").cases[::3]:
-        arguments = [case.inputs[n] for n in ("config", "batch", "time", "attention", "checkpointing")]
-        table = references["activation_bytes"](*arguments)
-        assert table["total"] == sum(size for term, size in table.items() if term != "total"), case.name
+def live_layer(config, batch: int, time: int, attention: str, checkpointing: str) -> int:
+    """What autograd keeps of two layers, less what it keeps of one."""
+    recipe, kept = Recipe("float32", attention, False, checkpointing, "adamw", "cpu"), []
+    for layers in (1, 2):
+        shape = replace(config, n_layers=layers, context=time, positions="learned", vocabulary=64)
+        model, inputs = live_decoder(shape, recipe, time), example(shape, batch, time, "cpu")
+        kept.append(saved_bytes(model, lambda m=model, i=inputs: loss_of(m, *i, recipe), inputs))
+    return kept[1] - kept[0]
+
+
+def test_the_total_is_what_a_live_layer_keeps() -> None:
+    """In every case that asks for it; the terms are by formula, and neither knows of the other."""
+
+    def candidate(config, batch, time, attention="fused", checkpointing="none"):
+        table = activation_bytes(config, batch, time, attention, checkpointing)
+        assert table.pop("total") == sum(table.values())
+        return {**table, "total": live_layer(config, batch, time, attention, checkpointing)}
+
+    found = verdict("activation_bytes", candidate)
+    assert found.ok, [(result.case, result.wrong) for result in found.results if not result.ok]

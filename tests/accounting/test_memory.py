@@ -25,6 +25,7 @@ from mlsys_course.accounting import (
 from mlsys_course.accounting.measured import example, live_decoder, loss_of, measured_peak, saved_bytes
 from mlsys_course.accounting.memory import (
     Recipe,
+    activation_bytes,
     activation_memory,
     attention_pairs_bytes,
     inference_memory,
@@ -92,16 +93,33 @@ def test_the_peak_on_a_card(precision: str) -> None:
         assert training_memory(config, 8, 1024, recipe).total == pytest.approx(measured, rel=0.05)
 
 
+@pytest.mark.parametrize("checkpointing", ["none", "selective", "full"])
+@pytest.mark.parametrize("attention", ["eager", "fused"])
+@pytest.mark.parametrize(("gated", "n_kv_heads"), [(False, 6), (True, 2)])
+def test_a_layer_by_formula_is_a_layer_of_the_tape(
+    attention: str, checkpointing: str, gated: bool, n_kv_heads: int
+) -> None:
+    """What a second layer adds."""
+    config = replace(GPT, gated=gated, n_kv_heads=n_kv_heads)
+    recipe = Recipe("float32", attention, checkpointing=checkpointing, device="cpu")
+    found = activation_bytes(config, 3, 17, attention, checkpointing)
+    one, two = (activation_memory(replace(config, n_layers=n), 3, 17, recipe) for n in (1, 2))
+    assert found.pop("total") == sum(found.values()) == two.total - one.total
+
+
 def test_states_as_the_notes_draw_them() -> None:
     """GPT-3 175B: 700 + 700 + 700 for the optimizer, 350 for 16-bit weights, 350 for gradients."""
-    gb = {term: size // 10**9 for term, size in model_states(175 * 10**9, "mixed").items()}
+    gb = {term: size // 10**9 for term, size in model_states(175 * 10**9).items()}
     assert gb == {
-        "weights": 350, "gradients": 350, "master_weights": 700, "first_moment": 700, "second_moment": 700
+        "weights": 350, "gradients": 350, "master_weights": 700, "first_moment": 700, "second_moment": 700,
+        "total": 2800,
     }  # fmt: skip
-    assert model_states(gpt3_175b()).total == 16 * parameter_table(gpt3_175b()).total
-    assert model_states(gpt3_175b(), "autocast").total == model_states(gpt3_175b(), "mixed").total
-    assert model_states(gpt3_175b(), "bfloat16").total == model_states(gpt3_175b(), "mixed").total // 2
-    assert model_states(80 * 10**9).total == 1_280 * 10**9  # note 003: terabytes for 80 billion, against 80 GB
+    exact = parameter_table(gpt3_175b()).total
+    total = {precision: model_states(exact, precision)["total"] for precision in ("mixed", "autocast", "bfloat16")}
+    assert total["mixed"] == 16 * exact
+    assert total["autocast"] == total["mixed"]
+    assert total["bfloat16"] == total["mixed"] // 2
+    assert model_states(80 * 10**9)["total"] == 1_280 * 10**9  # note 003: terabytes for 80 billion, against 80 GB
 
 
 @pytest.mark.parametrize("precision", ["float32", "autocast", "bfloat16"])
@@ -112,7 +130,7 @@ def test_states_are_those_of_a_live_optimizer(precision: str) -> None:
     inputs = example(GPT, 1, 8, "cpu")
     loss_of(model, *inputs, recipe).backward()
     optimizer.step()
-    table = model_states(GPT, precision)
+    table = model_states(parameter_table(GPT).total, precision)
     states = [value for state in optimizer.state.values() for value in state.values() if value.ndim]
     assert table["weights"] == sum(p.nbytes for p in model.parameters())
     assert table["gradients"] == sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
@@ -208,7 +226,12 @@ def test_a_405b_step_is_told_in_no_time() -> None:
         ("time=0 is no size", lambda: activation_memory(GPT, 1, 0)),
         ("time=49 is beyond the 48 learned positions", lambda: training_memory(GPT, 1, 49)),
         ("precision='fp16' is unknown", lambda: Recipe("fp16")),
-        ("precision='bfloat61' .*did you mean 'bfloat16'", lambda: model_states(GPT, "bfloat61")),
+        ("precision='bfloat61' .*did you mean 'bfloat16'", lambda: model_states(1, "bfloat61")),
+        ("optimizer='adam' is unknown.*'adamw'", lambda: model_states(1, optimizer="adam")),
+        ("precision='bfloat61'", lambda: sharded_states(1, 1, 0, "bfloat61")),
+        ("attention='eage' .*did you mean 'eager'", lambda: activation_bytes(GPT, 1, 8, "eage")),
+        ("checkpointing='some'", lambda: activation_bytes(GPT, 1, 8, checkpointing="some")),
+        ("norm='rms': activation_memory counts", lambda: activation_bytes(replace(GPT, norm="rms"), 1, 8)),
         ("attention='fused' with dropout=True", lambda: Recipe(dropout=True, device="cpu")),
         ("sinks=True", lambda: training_memory(replace(GPT, sinks=True), 1, 8)),
         ("parameters=-1", lambda: model_states(-1)),

@@ -18,6 +18,7 @@ from mlsys_course.accounting import (
     link_named,
     llama2_7b,
     llama31_405b,
+    parameter_table,
     plan,
     preset,
     remedies,
@@ -52,19 +53,19 @@ def test_one_gpu_holds_what_a_step_holds(checkpointing: str) -> None:
     """Never less than the memory account, and more by gradients that are not all there at its peak."""
     recipe = Recipe("float32", checkpointing=checkpointing, optimizer="adamw_fused")
     planned, counted = gpu_memory(gpt2(), 8, 512, 1, 0, recipe), training_memory(gpt2(), 8, 512, recipe)
-    gradients = model_states(gpt2(), "float32")["gradients"]
+    gradients = model_states(parameter_table(gpt2()).total, "float32")["gradients"]
     assert counted.total <= planned.total <= counted.total + gradients
-    assert only(planned, states=True) == model_states(gpt2(), "float32").total
+    assert only(planned, states=True) == model_states(parameter_table(gpt2()).total, "float32")["total"]
 
 
 def test_each_stage_divides_what_its_name_says() -> None:
     whole, N, P = model_states(1_000_003), 1_000_003, 8
     share = -(-N // P)
     found = [sharded_states(N, P, stage) for stage in range(4)]
-    assert found[0] == whole
+    assert found[0].to_dict() == whole
     assert [table.total for table in found] == [16 * N, 4 * N + 12 * share, 2 * N + 14 * share, 16 * share]
-    assert all(P * table[name] >= whole[name] for table in found for name in whole)  # nothing is lost
-    assert found[3] == sharded_states(N, P, 3) and sharded_states(N, 1, 3) == whole
+    assert all(P * table[name] >= whole[name] for table in found for name in table)  # nothing is lost
+    assert found[3] == sharded_states(N, P, 3) and sharded_states(N, 1, 3).to_dict() == whole
 
 
 def test_activations_are_a_ranks_own() -> None:
@@ -83,8 +84,8 @@ def test_a_plan_takes_the_largest_micro_batch_that_fits() -> None:
             assert not laid_out(run, one.stage, one.checkpointing, 2 * one.micro_batch).fits
         assert one.micro_batch * one.micro_batches >= run.sequences
     best = planned.best
-    assert best is not None and best.schedule.step_seconds == min(
-        one.schedule.step_seconds for one in planned.options if one.fits
+    assert best is not None and best.schedule["step_seconds"] == min(
+        one.schedule["step_seconds"] for one in planned.options if one.fits
     )
 
 
@@ -93,11 +94,12 @@ def test_days_follow_from_flops_where_cards_are_slower_and_from_the_wire_where_t
         plan(run_of(llama2_7b(), 2e12, "h100", gpus=64, link=link)).best for link in ("nvlink4", "ethernet-10g")
     )
     assert fast is not None and slow is not None
-    assert fast.schedule.days == pytest.approx(plan(fast.run).compute_days, rel=1e-4) and fast.mfu == pytest.approx(0.4)
+    assert fast.schedule["days"] == pytest.approx(plan(fast.run).compute_days, rel=1e-4)
+    assert fast.mfu == pytest.approx(0.4)
     ring = 2 * 63 * -(-6_738_415_616 // 64) * 2  # bytes out of each rank
-    assert slow.schedule.exchange_seconds == pytest.approx(ring / 1.25e9)
-    assert slow.schedule.days == pytest.approx(slow.schedule.steps * ring / 1.25e9 / 86_400)
-    assert slow.mfu == pytest.approx(0.4 * slow.schedule.compute_seconds / slow.schedule.exchange_seconds)
+    assert slow.schedule["exchange_seconds"] == pytest.approx(ring / 1.25e9)
+    assert slow.schedule["days"] == pytest.approx(slow.schedule["steps"] * ring / 1.25e9 / 86_400)
+    assert slow.mfu == pytest.approx(0.4 * slow.schedule["compute_seconds"] / slow.schedule["exchange_seconds"])
     assert any("utilization falls" in line for line in summary(plan(slow.run)))
     assert f"{slow.mfu:.0%}" in cells(slow, best=True) and "40%" in cells(fast, best=True)
 
@@ -109,28 +111,42 @@ def test_each_stage_sends_what_its_scheme_sends() -> None:
     others = 63 * -(-6_738_415_616 // 64)
     for dtype, itemsize in (("bfloat16", 2), ("tf32", 4)):
         options = [laid_out(replace(run, dtype=dtype), stage, "none", 4) for stage in range(4)]
-        sent = [option.schedule.exchange_seconds * run.link.each_way / (others * itemsize) for option in options]
+        sent = [option.schedule["exchange_seconds"] * run.link.each_way / (others * itemsize) for option in options]
         assert sent == pytest.approx([2, 2, 4 + 1, 4 * 3])
 
 
 def test_recompute_costs_a_third_more_at_most() -> None:
     run = run_of(llama2_7b(), 2e12, "h100", gpus=64)
-    none, some, full = (laid_out(run, 3, way, 1).schedule.compute_seconds for way in CHECKPOINTING)
+    none, some, full = (laid_out(run, 3, way, 1).schedule["compute_seconds"] for way in CHECKPOINTING)
     assert none < some < full < 4 / 3 * none
 
 
 def test_days_ask_for_gpus_and_gpus_for_days() -> None:
     run = run_of(llama2_7b(), 2e12, "h100", days=30)
-    exact = gpus_needed(run.flops_per_token * run.tokens, run.achieved, 30)
+    exact = gpus_needed(run.flops_per_token * run.tokens, run.peak, run.mfu, 30)["exact"]
     assert run.gpus - 1 < exact <= run.gpus
     assert plan(run).compute_days <= 30
     assert run.link == link_named("infiniband-ndr")
     assert run_of(llama2_7b(), 2e12, "h100", gpus=8).link == link_named("nvlink4")
 
 
+def test_a_box_is_rented_whole() -> None:
+    """The notes' 759.5 GPUs are 95 boxes of eight."""
+    found = gpus_needed(6 * 175e9 * 300e9, 160e12, 1, 30, 8)
+    assert found["exact"] == pytest.approx(759.5, abs=0.05) and found["rented"] == 760
+    assert gpus_needed(1000.0 * 2 * 86_400 * 16, 2000.0, 0.5, 2, 8)["rented"] == 16
+
+
+def test_the_bill_and_what_is_reached() -> None:
+    found = schedule(6e9, 10, 4, 2, 2e12, 0.5, 3.0, 2.0, 7.0)
+    assert found["cost"] == pytest.approx(3 * 1.5 / 3600 * 2 * 7.0) and found["days"] == 3 * 1.5 / 86_400
+    assert found["reached"] == pytest.approx(6e9 * 4 / 1.5 / (2 * 2e12))
+    assert schedule(6e9, 10, 4, 2, 2e12, 0.5, 0.0, 2.0)["reached"] == pytest.approx(0.5)
+
+
 def test_a_last_step_with_less_to_do_takes_as_long() -> None:
-    assert schedule(6e9, 10, 4, 2, 1e12, 3.0, 2.0).steps == 3
-    assert schedule(6e9, 10, 4, 2, 1e12, 3.0, 2.0).step_seconds == 1.5
+    found = schedule(6e9, 10, 4, 2, 2e12, 0.5, 3.0, 2.0)
+    assert (found["steps"], found["step_seconds"]) == (3, 1.5)
 
 
 def test_405_billion_parameters_are_planned_in_less_than_a_second() -> None:

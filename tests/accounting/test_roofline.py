@@ -7,9 +7,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mlsys_course.accounting import (
+    Bound,
     ModelConfig,
+    Operator,
     attainable,
-    forward_flops,
+    bound,
+    flops_by_operator,
+    forward_bounds,
     forward_seconds,
     gpu_named,
     llama2_7b,
@@ -42,19 +46,21 @@ def test_bytes_and_counts_are_those_of_a_live_models_products() -> None:
     model = live_decoder(SMALL, Recipe("float32", attention="eager", device="cpu"), 20)
     with Products() as products, torch.no_grad():
         model(torch.zeros(2, 20, dtype=torch.long))
-    counted = [one for one in roofline(SMALL, 2, 20, H100, "float32") if one.name in forward_flops(SMALL, 2, 20)]
+    counted = [
+        one for one in forward_bounds(SMALL, 2, 20, H100, "float32") if one.name in flops_by_operator(SMALL, 2, 20)
+    ]
     assert products.bytes == sum(one.bytes for one in counted)
     assert products.count == sum(one.count for one in counted)
 
 
 def test_flops_are_those_of_the_flop_table() -> None:
-    config, found = llama2_7b(), roofline(llama2_7b(), 1, 4096, H100)
-    exact = forward_flops(config, 1, 4096).total + forward_flops(config, 1, 4096, elementwise=True).total
+    config, found = llama2_7b(), forward_bounds(llama2_7b(), 1, 4096, H100)
+    exact = flops_by_operator(config, 1, 4096).total + flops_by_operator(config, 1, 4096, elementwise=True).total
     assert sum(one.flops for one in found) == exact
 
 
 def test_products_are_bound_by_cores_and_element_wise_work_by_memory() -> None:
-    found = {one.name: one for one in roofline(llama2_7b(), 1, 4096, H100)}
+    found = {one.name: one for one in forward_bounds(llama2_7b(), 1, 4096, H100)}
     assert found["mlp.up"].bound_by == "compute" and found["mlp.up"].intensity > ridge(H100)
     assert found["mlp.up"].seconds == pytest.approx(found["mlp.up"].flops / H100.rate("bfloat16"))
     norm = found["norms.layer"]
@@ -64,11 +70,11 @@ def test_products_are_bound_by_cores_and_element_wise_work_by_memory() -> None:
 
 def test_decoding_reads_all_weights_for_each_token() -> None:
     """One token at a time is bound by memory everywhere, and takes at least as long as reading the weights."""
-    found = roofline(llama2_7b(), 1, 1, H100, past=1000)
+    found = forward_bounds(llama2_7b(), 1, 1, H100, past=1000)
     assert {one.bound_by for one in found} == {"memory"}
     weights = 2 * (6_738_415_616 - 32000 * 4096)  # the look-up reads a row
     assert weights / H100.bandwidth < forward_seconds(found) < 1.1 * weights / H100.bandwidth
-    together = roofline(llama2_7b(), 64, 1, H100, past=1000)
+    together = forward_bounds(llama2_7b(), 64, 1, H100, past=1000)
     assert forward_seconds(together) < 8 * forward_seconds(found)  # 64 sequences share one reading
 
 
@@ -79,9 +85,24 @@ def test_the_roof_has_its_edge_at_the_ridge() -> None:
     assert attainable(2 * edge, H100) == H100.rate("bfloat16")
 
 
+@pytest.mark.parametrize("shape", [(1, 4096, 4096), (4096, 4096, 4096)])
+def test_a_product_stands_where_its_operator_does(shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    found = roofline(m, k, n, 2, H100.rate("bfloat16"), H100.bandwidth)
+    one = bound(Operator("up", (m, n), 2 * m * k * n, weights=k * n, reads=m * k, writes=m * n), H100)
+    assert (found["flops"], found["bytes"], found["bound"]) == (one.flops, one.bytes, one.bound_by)
+    assert (found["intensity"], found["seconds"]) == pytest.approx((one.intensity, one.seconds))
+    assert found["attainable"] == pytest.approx(attainable(one.intensity, H100))
+
+
+def test_at_the_ridge_cores_are_said_to_bind() -> None:
+    assert roofline(48, 48, 48, 1, 2.0**40, 2.0**35)["bound"] == "compute"
+    assert Bound("there", 1, 32, 1, 1.0, 1.0).bound_by == "compute"
+
+
 def test_narrower_numbers_move_fewer_bytes() -> None:
     config = replace(SMALL, n_layers=1)
-    wide, narrow = (roofline(config, 1, 8, H100, dtype) for dtype in ("float32", "bfloat16"))
+    wide, narrow = (forward_bounds(config, 1, 8, H100, dtype) for dtype in ("float32", "bfloat16"))
     assert [one.bytes for one in wide] == [2 * one.bytes for one in narrow]
 
 

@@ -15,6 +15,7 @@ from mlsys_course.accounting import (
     exchange_seconds,
     gpu_named,
     link_named,
+    loads_of,
     traffic,
 )
 from mlsys_course.accounting.gpus import dtype_named
@@ -39,17 +40,21 @@ def test_every_load_is_what_a_step_sends(scheme: str, exchange: Exchange) -> Non
     if scheme == "zero-3":  # each rank ends with its own chunk
         results = [torch.cat(results)[: exchange.entries]]
     assert all(torch.equal(result.long(), whole) for result in results[: exchange.ranks])
-    loads = traffic(scheme, exchange)
+    loads = loads_of(scheme, exchange)
     counted = [(load.sent.total, load.received.total) for load in loads for _ in range(load.count)]
     measured = list(zip(messages.bytes_sent, messages.bytes_received, strict=True))
     assert sorted(counted) == sorted(measured)
     assert bottleneck(loads).busiest_way == max(map(max, measured))
+    if exchange.servers == 1:
+        sizes = (exchange.gradient_itemsize, exchange.weight_itemsize, exchange.micro_batches)
+        found = traffic(scheme, exchange.entries, exchange.ranks, *sizes)
+        assert found == {"total": sum(messages.bytes_sent), "bottleneck": max(map(max, measured))}
 
 
 def test_a_server_whose_shards_differ_counts_the_largest() -> None:
     exchange = Exchange(10, 4, servers=3)
     _, messages = live_step("parameter-server", exchange)
-    assert bottleneck(traffic("parameter-server", exchange)).busiest_way == max(messages.bytes_sent[4:])
+    assert bottleneck(loads_of("parameter-server", exchange)).busiest_way == max(messages.bytes_sent[4:])
 
 
 def test_an_all_reduce_by_the_ring_is_the_lab_s_own() -> None:
@@ -57,7 +62,7 @@ def test_an_all_reduce_by_the_ring_is_the_lab_s_own() -> None:
     from mlsys_course.substrate.ranks import run_in_threads
 
     _, messages = run_in_threads(lambda comm: ring_all_reduce(torch.zeros(24), comm), 4)
-    (load,) = traffic("ring", Exchange(24, 4, gradient_itemsize=4))
+    (load,) = loads_of("ring", Exchange(24, 4, gradient_itemsize=4))
     assert messages.bytes_sent == [load.sent.total] * 4
 
 
@@ -65,7 +70,7 @@ def test_one_way_of_a_wire_is_what_counts() -> None:
     ndr, nvlink, pcie = link_named("InfiniBand NDR"), link_named("nvlink3"), link_named("pcie5")
     assert (ndr.each_way, nvlink.each_way, pcie.each_way) == (50e9, 300e9, 64e9)
     assert ndr.seconds(100e9, 50e9) == 2.0  # both ways at once
-    loads = traffic("parameter-server", Exchange(10**9, 4, gradient_itemsize=2, weight_itemsize=4))
+    loads = loads_of("parameter-server", Exchange(10**9, 4, gradient_itemsize=2, weight_itemsize=4))
     assert exchange_seconds(loads, ndr) == 4 * 4e9 / 50e9
 
 
@@ -80,7 +85,7 @@ def test_cards_of_one_kind_have_one_rate_and_later_ones_are_no_slower() -> None:
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        (lambda: traffic("rings", Exchange(1, 1)), "scheme='rings' is unknown; did you mean 'ring'"),
+        (lambda: loads_of("rings", Exchange(1, 1)), "scheme='rings' is unknown; did you mean 'ring'"),
         (lambda: Exchange(10, 0), "ranks=0"),
         (lambda: Exchange(10.5, 2), "entries=10.5"),  # pyright: ignore[reportArgumentType]
         (lambda: replace(Exchange(1, 1), micro_batches=0), "micro_batches=0"),

@@ -22,6 +22,11 @@ def test_gradients_by_name_and_zeros_where_unused():
     assert found["gradient_unused"].tolist() == [0, 0] and not X.requires_grad
 
 
+def test_of_a_number():
+    found = with_gradients(lambda x: {"loss": (x * W).sum()}, {**CASE, "cotangent": torch.tensor(2.0)}, ["x"], ["loss"])
+    assert found["gradient_x"].tolist() == (2 * W).tolist()
+
+
 def test_of_several_outputs_side_by_side():
     found = with_gradients(lambda x: {"y": x[:1], "z": 2 * x[1:]}, CASE, ["x"], of=("y", "z"))
     assert found["gradient_x"].tolist() == [1, 20]

@@ -24,7 +24,7 @@ def with_gradients(
         return _named(function(*(case[name] for name in names)))
     leaves = [case[name].clone().requires_grad_() for name in names]
     outputs = _named(function(*leaves))
-    cotangents = case["cotangent"].chunk(len(of), dim=-1)
+    cotangents = case["cotangent"].chunk(len(of), dim=-1) if len(of) > 1 else [case["cotangent"]]
     for name, cotangent in zip(of, cotangents, strict=True):
         _check(name, outputs[name], cotangent)
     found = torch.autograd.grad([outputs[name] for name in of], leaves, cotangents, materialize_grads=True)
