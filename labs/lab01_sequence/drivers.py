@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mlsys_course.desk.check import driver, raised
-from mlsys_course.desk.check.tree import Tree, TreeError
+from mlsys_course.desk.check.tree import Tree, TreeError, leaves
 
 Function = Callable[..., Tree]
 Case = Mapping[str, Tree]
@@ -37,17 +37,22 @@ def tensor(result: object) -> Tensor:
     return result
 
 
-def gradients(outputs: Case, leaves: Mapping[str, Tensor], cotangents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of (output * cotangent).sum(), over all cotangents, the gradients by the leaves."""
+def same(now: Tree, before: Tree) -> bool:
+    """Whether lists and dicts hold the very objects that they held before."""
+    return [(path, id(x)) for path, x in leaves(now)] == [(path, id(x)) for path, x in leaves(before)]
+
+
+def gradients(outputs: Case, inputs: Mapping[str, Tensor], cotangents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of (output * cotangent).sum(), over all cotangents, the gradients by the inputs."""
     for name, cotangent in cotangents.items():
         output = tensor(outputs[name])
         if output.shape != cotangent.shape:
             raise ValueError(f"{name} has shape {tuple(output.shape)}, expected {tuple(cotangent.shape)}")
         if not output.requires_grad:
             raise ValueError(f"no gradient flows through your result ({name}); it was cut off from the inputs")
-    of, by = [outputs[name] for name in cotangents], list(leaves.values())
+    of, by = [outputs[name] for name in cotangents], list(inputs.values())
     found = torch.autograd.grad(of, by, list(cotangents.values()), materialize_grads=True)
-    return {f"gradient_{name}": g for name, g in zip(leaves, found, strict=True)}
+    return {f"gradient_{name}": g for name, g in zip(inputs, found, strict=True)}
 
 
 def with_gradients(function: Callable[..., dict], case: Case, names: Sequence[str], *of: str) -> dict[str, Tree]:
@@ -57,10 +62,10 @@ def with_gradients(function: Callable[..., dict], case: Case, names: Sequence[st
     """
     if "cotangent" not in case:
         return function(*(case[name] for name in names))
-    leaves = {name: case[name].clone().requires_grad_() for name in names}
-    outputs = function(*leaves.values())
+    inputs = {name: case[name].clone().requires_grad_() for name in names}
+    outputs = function(*inputs.values())
     cotangents = dict(zip(of, case["cotangent"].chunk(len(of), dim=-1), strict=True))
-    return {**outputs, **gradients(outputs, leaves, cotangents)}
+    return {**outputs, **gradients(outputs, inputs, cotangents)}
 
 
 def one_output(function: Function, case: Case, names: Sequence[str]) -> dict[str, Tree]:
@@ -204,9 +209,10 @@ def seq2seq(candidate: Function, case: Case) -> Tree:
     names, grouped = weights_of(case)
 
     def both(*tensors: Tensor) -> dict[str, Tree]:
-        given = (case["source"], case["mask"], case["inputs"], grouped(tensors))
+        weights, handed = grouped(tensors), grouped(tensors)
+        given = (case["source"], case["mask"], case["inputs"], handed)
         found = candidate(*given, rnn=adding_rnn, score=near_scores, attend=soft_attend)
-        return parts(found, "logits", "weights")
+        return {**parts(found, "logits", "weights"), "dict unchanged": same(handed, weights)}
 
     return with_gradients(both, case, names, "logits")
 
@@ -222,9 +228,11 @@ def lstm_cell(candidate: Function, case: Case) -> Tree:
 def bidirectional(candidate: Function, case: Case) -> Tree:
     """The states at tokens; what stands at padding is not compared."""
     directions = [[case[f"{way}_{name}"] for name in CELL] for way in ("forward", "backward")]
-    states = tensor(candidate(case["x"], *directions, **options(case, "mask"), rnn=adding_rnn))
+    handed = [list(direction) for direction in directions]
+    states = tensor(candidate(case["x"], *handed, **options(case, "mask"), rnn=adding_rnn))
     hidden = "mask" in case and states.ndim == 3 and states.shape[:2] == case["mask"].shape
-    return {"states": states.where(case["mask"][..., None], 0) if hidden else states}
+    shown = states.where(case["mask"][..., None], 0) if hidden else states
+    return {"states": shown, "lists unchanged": same(handed, directions)}
 
 
 @driver

@@ -302,7 +302,7 @@ def linear_gradients(node, grad):
     """The adjoints that node passes on, a list with a node for each input, given its own adjoint grad.
 
     node: of one of the operators in the table, by node.operator.name. concatenate has two inputs or more, matmul two.
-        An axis may be empty.
+        An axis of what these two take may be empty.
     grad: a node of node's shape and dtype.
     Each adjoint has its input's shape, or for broadcast_to and matmul one that the input broadcasts to.
     """
