@@ -51,6 +51,11 @@ def variables(tensors: Sequence[torch.Tensor], name: str = "x") -> list[Node]:
     return [G.variable(f"{name}{n}", tuple(x.shape), x.dtype) for n, x in enumerate(tensors)]
 
 
+def same(now: Sequence[Any], before: Sequence[Any]) -> bool:
+    """Whether a list holds the very objects that it held before."""
+    return [*map(id, now)] == [*map(id, before)]
+
+
 # ---- graphs that a case describes: for each node the nodes that it uses, by number -----------------------------------
 
 
@@ -129,10 +134,13 @@ def topological_order(candidate, case):
     number = {node: n for n, node in enumerate(nodes)}
     if "watched" in case:
         watch(nodes)
-    order = [number[node] for node in candidate([nodes[n] for n in case.get("outputs", [-1])])]
+    outputs = [nodes[n] for n in case.get("outputs", [-1])]
+    handed = list(outputs)
+    order = [number[node] for node in candidate(handed)]
     at = {n: place for place, n in enumerate(order)}
     early = [n for n in at for k in uses[n] if at.get(k, len(order)) > at[n]]
-    return {"nodes": torch.tensor(sorted(order)), "nodes before one that they use": len(set(early))}
+    found = {"nodes": torch.tensor(sorted(order)), "nodes before one that they use": len(set(early))}
+    return {**found, "list unchanged": same(handed, outputs)}
 
 
 def times_computed(case: Tree, outputs: Tree, seen: Seen) -> Tree:
@@ -141,12 +149,13 @@ def times_computed(case: Tree, outputs: Tree, seen: Seen) -> Tree:
         return outputs
     numbers = [n for n, *_ in calls_of("computed", seen[0])]
     counts = torch.tensor([numbers.count(n) for n, row in enumerate(case["uses"]) if row])
-    return {"values": outputs["values"], "times computed": counts}
+    return {**outputs, "times computed": counts}
 
 
 @driver(parts={"computed": computed}, judged=times_computed)
 def Evaluator(candidate, case, computed):
-    """Several runs of one evaluator; of bad feeds the error. Of long values every so manieth entry is looked at.
+    """Several runs of one evaluator; of bad feeds the error, and a run after it. Of long values every so manieth entry
+    is looked at.
 
     With a ``key`` each node's value is asked for, and nobody has it before.
     """
@@ -155,16 +164,20 @@ def Evaluator(candidate, case, computed):
     fed = [node for node in nodes if node.is_variable]
     constant = G.constant(case["constant"]) if "constant" in case else None
     outputs = [nodes[n] for n in case["outputs"]] + ([constant] if constant is not None else [])
-    run = candidate(outputs, [*nodes, *([constant] if constant is not None else [])])
+    order = [*nodes, *([constant] if constant is not None else [])]
+    handed = [list(outputs), list(order)]
+    run = candidate(*handed)
     feeds = [dict(zip(fed, [x.clone() for x in tensors], strict=True)) for tensors in case["runs"]]
     if "bad" in case:
-        return {"raised": raised(run, bad_feeds(case["bad"], feeds[0]))}
-    every = case.get("every", 0)
+        return {"raised": raised(run, bad_feeds(case["bad"], feeds[0])), "values after it": run(feeds[0])}
+    every, given = case.get("every", 0), [dict(one) for one in feeds]
 
     def values(one: Feeds) -> list[torch.Tensor]:
         return [x[::every].clone() if every else x for x in run(one)]
 
-    found: dict[str, Tree] = {"values": [values(one) for one in feeds]}
+    found: dict[str, Tree] = {"values": [values(one) for one in given]}
+    fed_alike = [same([*one, *one.values()], [*was, *was.values()]) for one, was in zip(given, feeds, strict=True)]
+    found["lists and feeds unchanged"] = all([same(handed[0], outputs), same(handed[1], order), *fed_alike])
     if "overwrite" in case:  # the same tensors as before, with other numbers in them
         for tensor in feeds[-1].values():
             tensor.mul_(-2)
@@ -339,14 +352,15 @@ def gradient(candidate, case, slopes):
         factors = slopes(number[node], case["key"], len(passed)) if "key" in case else [1.0] * len(passed)
         return [p if p is None or f == 1.0 else p * f for p, f in zip(passed, factors, strict=True)]
 
-    found = candidate(output, wanted, order, rule)
+    handed = [list(wanted), list(order)]
+    found = candidate(output, *handed, rule)
     results = []
     with deep_recursion():
         for tensors in case["feeds"]:
             known: dict[Node, torch.Tensor] = {}
             feeds = dict(zip(inputs, tensors, strict=True))
             results.append([value(one, feeds, known) for one in found])
-    return {"gradients": results}
+    return {"gradients": results, "lists unchanged": same(handed[0], wanted) and same(handed[1], order)}
 
 
 def needed_by(output: Node) -> set[Node]:
@@ -386,6 +400,7 @@ FUNCTIONS = {
     "tiny": lambda x, c: 1e-9 * (c * x.exp()).sum(),
     "large entries": lambda x, c: (c * (x / 1e4) ** 3).sum(),
     "constant": lambda x, c: c.sum(),
+    "cubes": lambda x, c: (c * x**3).sum(),
 }
 
 
@@ -409,7 +424,9 @@ def forward_rule(candidate, case):
     directions = [direction for direction in case["directions"] if direction is not None]
     names = iter(variables(directions, "d"))
     along = dict(zip(moving, names, strict=True))
-    found = candidate(node, [along.get(x) for x in inputs])
+    tangents = [along.get(x) for x in inputs]
+    handed = list(tangents)
+    found = candidate(node, handed)
     feeds = {**dict(zip(inputs, case["feeds"], strict=True))}
     feeds |= dict(zip(along.values(), directions, strict=True))
-    return {"tangent": value(found, feeds)}
+    return {"tangent": value(found, feeds), "list unchanged": same(handed, tangents)}

@@ -209,11 +209,11 @@ def in_threads(function, world_size: int) -> list:
 
 
 class Momentum:
-    """Gradient descent with momentum, which may be 0. With ``zero_grad`` and ``step`` as in torch.optim, whose first
-    use takes seconds. A parameter without a gradient stays."""
+    """Gradient descent with momentum and decay, which may be 0. With ``zero_grad`` and ``step`` as in torch.optim,
+    whose first use takes seconds. A parameter without a gradient stays."""
 
-    def __init__(self, parameters, lr: float, momentum: float = 0.0):
-        self.parameters, self.lr, self.momentum = list(parameters), lr, momentum
+    def __init__(self, parameters, lr: float, momentum: float = 0.0, decay: float = 0.0):
+        self.parameters, self.lr, self.momentum, self.decay = list(parameters), lr, momentum, decay
         self.memory = [torch.zeros_like(p) for p in self.parameters]
 
     def zero_grad(self) -> None:
@@ -225,7 +225,7 @@ class Momentum:
             for p, memory in zip(self.parameters, self.memory, strict=True):
                 if p.grad is not None:
                     memory.mul_(self.momentum).add_(p.grad)
-                    p.sub_(self.lr * memory)
+                    p.sub_(self.lr * (memory + self.decay * p))
 
 
 class Normalized(Momentum):
@@ -246,7 +246,7 @@ def data_parallel_step(candidate, case):
     def work(comm):
         model, weights = net(case, comm.rank), []
         kind = Normalized if case["normalized"] else Momentum
-        optimizer = kind(model.parameters(), case["lr"], case["momentum"])
+        optimizer = kind(model.parameters(), case["lr"], case["momentum"], case.get("decay", 0.0))
         for batch in case["steps"]:
             candidate(model, optimizer, loss, batch[comm.rank], comm, sum_by_messages)
             weights.append([w.detach().clone() for w in model.weights])

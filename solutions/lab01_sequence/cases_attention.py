@@ -160,7 +160,9 @@ def input_feeding(draw: Draw) -> Sequence[Given]:
     B, T, S, Cy = draw.integer(2, 3), draw.integer(3, 4), draw.integer(5, 6), draw.integer(3, 4)
     C, Ch = draw.integer(2, 3), draw.integer(4, 5)
 
-    def inputs(T: int = T, Ch: int = Ch, B: int = B, dtype: torch.dtype = torch.float32, **more: Any) -> dict[str, Any]:
+    def inputs(
+        T: int = T, Ch: int = Ch, B: int = B, S: int = S, dtype: torch.dtype = torch.float32, **more: Any
+    ) -> dict[str, Any]:
         states = {"s_0": draw.normal(B, C, dtype=dtype), "h": draw.normal(B, S, Ch, dtype=dtype)}
         return {"y": draw.normal(B, T, Cy, dtype=dtype), **states, **cell_weights(draw, Cy + Ch, C, dtype), **more}
 
@@ -172,4 +174,5 @@ def input_feeding(draw: Draw) -> Sequence[Given]:
         Given("padded source", "mask", inputs(mask=right_padding(draw, B, S)), public=True),
         Given("padded source, one sentence", "mask", inputs(B=1, mask=torch.arange(S)[None] < S - 2)),
         Given("gradient", "values", inputs(dtype=F64, cotangent=draw.normal(B, T, Ch + C, dtype=F64)), public=True),
+        Given("one source token", "values", inputs(S=1)),
     ]

@@ -135,7 +135,9 @@ def jacobian_product(draw: Draw) -> Sequence[Given]:
 def lstm_cell(draw: Draw) -> Sequence[Given]:
     B, Cx, C = draw.integer(3, 4), draw.integer(5, 6), draw.integer(3, 4)
 
-    def inputs(B: int = B, Cx: int = Cx, dtype: torch.dtype = torch.float32, large: float = 1.0) -> dict[str, Any]:
+    def inputs(
+        B: int = B, Cx: int = Cx, C: int = C, dtype: torch.dtype = torch.float32, large: float = 1.0
+    ) -> dict[str, Any]:
         shapes = {"w_x": (Cx, 4 * C), "w_h": (C, 4 * C), "b": (4 * C,)}
         weights = {name: draw.normal(*shape, scale=0.7, dtype=dtype) for name, shape in shapes.items()}
         states = {"h": draw.uniform(B, C, low=-1, high=1, dtype=dtype), "c": draw.normal(B, C, scale=1.5, dtype=dtype)}
@@ -149,16 +151,21 @@ def lstm_cell(draw: Draw) -> Sequence[Given]:
         Given("float64", "values", inputs(dtype=F64)),
         Given("gradient", "gradient", {**inputs(), "cotangent": draw.normal(B, 2 * C)}, public=True),
         Given("gradient, other width", "gradient", {**inputs(Cx=C + 3), "cotangent": draw.normal(B, 2 * C)}),
+        Given("a wide state", "values", inputs(C=draw.integer(7, 9))),
+        Given("one channel", "values", inputs(C=1)),
+        Given("bfloat16", "values", inputs(dtype=BF16)),
     ]
 
 
 def bidirectional(draw: Draw) -> Sequence[Given]:
     B, T, Cx, C = draw.integer(2, 3), draw.integer(5, 6), draw.integer(3, 5), draw.integer(2, 3)
 
-    def inputs(B: int = B, T: int = T, C_back: int = C, **more: Any) -> dict[str, Any]:
-        ways = {"forward": cell_weights(draw, Cx, C), "backward": cell_weights(draw, Cx, C_back)}
+    def inputs(
+        B: int = B, T: int = T, C_back: int = C, dtype: torch.dtype = torch.float32, **more: Any
+    ) -> dict[str, Any]:
+        ways = {"forward": cell_weights(draw, Cx, C, dtype), "backward": cell_weights(draw, Cx, C_back, dtype)}
         weights = {f"{way}_{name}": w for way, cell in ways.items() for name, w in cell.items()}
-        return {"x": draw.normal(B, T, Cx), **weights, **more}
+        return {"x": draw.normal(B, T, Cx, dtype=dtype), **weights, **more}
 
     return [
         Given("sequence", "values", inputs(), public=True),
@@ -166,15 +173,16 @@ def bidirectional(draw: Draw) -> Sequence[Given]:
         Given("one token", "values", inputs(T=1)),
         Given("padding", "padding", inputs(mask=right_padding(draw, B, T)), public=True),
         Given("padding, other lengths", "padding", inputs(mask=right_padding(draw, B, T + 2), T=T + 2)),
+        Given("float64", "values", inputs(dtype=F64)),
     ]
 
 
 def multi_layer(draw: Draw) -> Sequence[Given]:
     B, T, Cx, C = draw.integer(2, 3), draw.integer(4, 5), draw.integer(4, 5), draw.integer(2, 3)
 
-    def inputs(*widths: int, T: int = T, **more: Any) -> dict[str, Any]:
-        layers = [list(cell_weights(draw, a, b).values()) for a, b in pairwise(widths)]
-        return {"x": draw.normal(B, T, widths[0]), "layers": layers, **more}
+    def inputs(*widths: int, T: int = T, dtype: torch.dtype = torch.float32, **more: Any) -> dict[str, Any]:
+        layers = [list(cell_weights(draw, a, b, dtype).values()) for a, b in pairwise(widths)]
+        return {"x": draw.normal(B, T, widths[0], dtype=dtype), "layers": layers, **more}
 
     return [
         Given("two layers", "values", inputs(Cx, C + 1, C), public=True),
@@ -183,6 +191,7 @@ def multi_layer(draw: Draw) -> Sequence[Given]:
         Given("one layer", "values", inputs(Cx, C)),
         Given("padding", "padding", inputs(C, C, C, mask=right_padding(draw, B, T)), public=True),
         Given("padding, three layers", "padding", inputs(Cx, C, C, C, mask=right_padding(draw, B, T))),
+        Given("float64", "values", inputs(Cx, C, C + 1, dtype=F64)),
     ]
 
 
@@ -203,4 +212,5 @@ def clip_by_norm(draw: Draw) -> Sequence[Given]:
         Given("small enough", "as it is", inputs(2.5), public=True),
         Given("small enough, less than 1", "as it is", inputs(1.5, scale=0.01)),
         Given("zero", "as it is", zero, public=True),
+        Given("one number", "clipped", {"gradients": {"s": draw.normal(1).reshape(()) + 9}, "max_norm": 2.0}),
     ]

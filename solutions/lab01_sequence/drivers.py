@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mlsys_course.desk.check import driver, raised, with_gradients
-from mlsys_course.desk.check.tree import Tree, TreeError
+from mlsys_course.desk.check.tree import Tree, TreeError, leaves
 
 Function = Callable[..., Tree]
 Case = Mapping[str, Tree]
@@ -35,6 +35,11 @@ def tensor(result: object) -> Tensor:
     if not isinstance(result, Tensor):
         raise TreeError(f"{of_type(result)}, expected a tensor")
     return result
+
+
+def same(now: Tree, before: Tree) -> bool:
+    """Whether lists and dicts hold the very objects that they held before."""
+    return [(path, id(x)) for path, x in leaves(now)] == [(path, id(x)) for path, x in leaves(before)]
 
 
 def one_output(function: Function, case: Case, names: Sequence[str]) -> dict[str, Tree]:
@@ -180,9 +185,10 @@ def seq2seq(candidate: Function, case: Case) -> Tree:
     names, grouped = weights_of(case)
 
     def both(*tensors: Tensor) -> dict[str, Tree]:
-        given = (case["source"], case["mask"], case["inputs"], grouped(tensors))
+        weights, handed = grouped(tensors), grouped(tensors)
+        given = (case["source"], case["mask"], case["inputs"], handed)
         found = candidate(*given, rnn=adding_rnn, score=near_scores, attend=soft_attend)
-        return parts(found, "logits", "weights")
+        return {**parts(found, "logits", "weights"), "dict unchanged": same(handed, weights)}
 
     return with_gradients(both, case, names, ["logits"])
 
@@ -198,9 +204,11 @@ def lstm_cell(candidate: Function, case: Case) -> Tree:
 def bidirectional(candidate: Function, case: Case) -> Tree:
     """The states at tokens; what stands at padding is not compared."""
     directions = [[case[f"{way}_{name}"] for name in CELL] for way in ("forward", "backward")]
-    states = tensor(candidate(case["x"], *directions, **options(case, "mask"), rnn=adding_rnn))
+    handed = [list(direction) for direction in directions]
+    states = tensor(candidate(case["x"], *handed, **options(case, "mask"), rnn=adding_rnn))
     hidden = "mask" in case and states.ndim == 3 and states.shape[:2] == case["mask"].shape
-    return {"states": states.where(case["mask"][..., None], 0) if hidden else states}
+    shown = states.where(case["mask"][..., None], 0) if hidden else states
+    return {"states": shown, "lists unchanged": same(handed, directions)}
 
 
 @driver

@@ -379,7 +379,7 @@ def bidirectional(x, forward, backward, mask=None, *, rnn):
     the result does not matter, and padding does not matter to what stands at tokens.
     """
     ### BEGIN SOLUTION
-    zeros = [x.new_zeros(len(x), len(weights[2])) for weights in (forward, backward)]
+    zeros = [x.new_zeros(len(x), len(b)) for _, _, b in (forward, backward)]
     turned = None if mask is None else mask.flip(1)  # padding in front leaves the state at zero
     there = rnn(x, zeros[0], *forward, mask)
     back = rnn(x.flip(1), zeros[1], *backward, turned).flip(1)
@@ -400,8 +400,8 @@ def multi_layer(x, layers, mask=None, *, rnn):
     same `mask` (B, T), True at tokens, or None.
     """
     ### BEGIN SOLUTION
-    for weights in layers:
-        x = rnn(x, x.new_zeros(len(x), len(weights[2])), *weights, mask)
+    for w_xh, w_hh, b in layers:
+        x = rnn(x, x.new_zeros(len(x), len(b)), w_xh, w_hh, b, mask)
     return x
     ### END SOLUTION
 
@@ -415,11 +415,12 @@ def clip_by_norm(gradients, max_norm):
     """All gradients times min(1, max_norm / norm), and the norm that they had: (dict, number).
 
     `gradients` is a dict from names to tensors; norm is the root of the sum of the squares of all entries of all of
-    them, taken in float32 or better. The dict returned has the same names, shapes and dtypes. Zeros stay zeros.
+    them, taken in float32 or better; max_norm is greater than 0. The dict returned has the same names, shapes and
+    dtypes. Zeros stay zeros.
     """
     ### BEGIN SOLUTION
     norm = sum(float(g.double().square().sum()) for g in gradients.values()) ** 0.5
-    factor = min(1.0, max_norm / norm) if norm else 1.0
+    factor = max_norm / max(norm, max_norm)
     return {name: g * factor for name, g in gradients.items()}, norm
     ### END SOLUTION
 
@@ -475,7 +476,7 @@ def teacher_forced_loss(decode, target, start, end, padding):
     labels[torch.arange(B, device=target.device), lengths] = end
     logits = decode(inputs)
     log_p = F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
-    chosen = log_p.gather(-1, labels[..., None])[..., 0]  # (B, T + 1)
+    chosen = log_p.gather(-1, labels[..., None])  # (B, T + 1, 1)
     return -chosen[torch.arange(T + 1, device=target.device) <= lengths[:, None]].mean()
     ### END SOLUTION
 
@@ -585,7 +586,8 @@ def seq2seq(source, mask, inputs, weights, *, rnn, score, attend):
     """
     ### BEGIN SOLUTION
     x, y = weights["source_embedding"][source], weights["target_embedding"][inputs]
-    h = rnn(x, x.new_zeros(len(x), len(weights["encoder"][2])), *weights["encoder"], mask)
+    w_xh, w_hh, b = weights["encoder"]
+    h = rnn(x, x.new_zeros(len(x), len(b)), w_xh, w_hh, b, mask)
     s = rnn(y, h[:, -1], *weights["decoder"])
     attention, joined = attend(score(s, h), h, s, mask)
     return joined @ weights["output"] + weights["output_bias"], attention
@@ -802,11 +804,11 @@ def input_feeding(y, s_0, h, mask, w_xh, w_hh, b, *, cell, score, attend):
     second result are a_t. Gradients flow through what is fed.
     """
     ### BEGIN SOLUTION
-    s, a, found = s_0, torch.zeros_like(h[:, 0]), []
+    s, a, found = s_0, h.new_zeros(len(h), h.shape[-1]), []
     for t in range(y.shape[1]):
-        s = cell(torch.cat((y[:, t], a), dim=-1), s, w_xh, w_hh, b)
+        s = cell(torch.hstack((y[:, t], a)), s, w_xh, w_hh, b)
         _, joined = attend(score(s[:, None], h), h, s[:, None], mask)
-        a = joined[:, 0, : h.shape[-1]]
+        a = joined.squeeze(1)[:, : h.shape[-1]]
         found.append(joined)
     return torch.cat(found, dim=1)
     ### END SOLUTION

@@ -47,6 +47,8 @@ def layer_norm_cases(draw: Draw) -> Sequence[Given]:
         Given("bfloat16", "precision", inputs(B, T, 64, shift=draw.number(40, 60), dtype=BF16), public=True),
         Given("float16", "precision", inputs(T, 16, scale=400.0, dtype=F16), public=True),
         Given("bfloat16, many channels", "precision", inputs(2, 256, shift=draw.number(40, 60), dtype=BF16)),
+        Given("one channel", "values", inputs(T, 1)),
+        Given("gradient, all channels equal", "gradient", {**constant, "cotangent": draw.normal(2, C)}),
     ]
 
 
@@ -73,6 +75,8 @@ def rms_norm_cases(draw: Draw) -> Sequence[Given]:
         Given("float16", "precision", inputs(T, 16, scale=400.0, dtype=F16), public=True),
         Given("bfloat16", "precision", inputs(B, T, 16, dtype=BF16)),
         Given("float16, many channels", "precision", inputs(2, 128, scale=500.0, dtype=F16)),
+        Given("one channel", "values", inputs(T, 1)),
+        Given("gradient at zeros", "gradient", {**zeros, "cotangent": draw.normal(2, C)}),
     ]
 
 
@@ -100,6 +104,7 @@ def feed_forward_cases(draw: Draw) -> Sequence[Given]:
         Given("gradient, gelu", "gradient", inputs(T, cotangent=draw.normal(T, C), **gelu)),
         Given("bfloat16", "precision", inputs(B, T, dtype=BF16), public=True),
         Given("bfloat16, gelu", "precision", inputs(T, dtype=BF16, **gelu)),
+        Given("gradient, gelu by tanh", "gradient", inputs(T, cotangent=draw.normal(T, C), **tanh)),
     ]
 
 

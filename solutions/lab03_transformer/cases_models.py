@@ -107,6 +107,9 @@ def decoder_cases(draw: Draw) -> Sequence[Given]:
         given = {"config": config, "state": state, "tokens": tokens}
         return {**given, "cotangent": draw.normal(B, T, V, scale=0.3)} if cotangent else given
 
+    def then(*lengths: int) -> dict[str, Any]:
+        return {"then": [draw.integers(2, T, high=V) for T in lengths]}
+
     T = draw.integer(5, 7)
     scaled = {"positions": "sinusoidal", "embedding_scale": True}
     return [
@@ -126,6 +129,11 @@ def decoder_cases(draw: Draw) -> Sequence[Given]:
         Given("gradient", "gradient", inputs(T, cotangent=True, norm_position="pre", positions="learned"), public=True),
         Given("gradient, tied", "gradient", inputs(T, cotangent=True, tied_head=True, **scaled)),
         Given("bfloat16", "positions", inputs(T, dtype=BF16, **scaled)),
+        Given("other lengths after it", "blocks", inputs(T) | then(T + 2, 2, T)),
+        Given("scaled, rotary", "positions", inputs(T, 1, embedding_scale=True)),
+        Given("scaled, learned", "positions", inputs(T, 1, positions="learned", embedding_scale=True)),
+        Given("pre-norm, scaled, sinusoidal", "norm", inputs(T, 1, norm_position="pre", **scaled)),
+        Given("tied head, pre-norm", "head", inputs(T, 1, tied_head=True, norm_position="pre")),
     ]
 
 

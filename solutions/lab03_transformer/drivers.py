@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mlsys_course import attention as lab02
 from mlsys_course.desk.check import allowed, driver, with_gradients
-from mlsys_course.desk.check.tree import Tree
+from mlsys_course.desk.check.tree import Tree, leaves
 from mlsys_course.substrate.model_config import ModelConfig
 
 Function = Callable[..., Tensor]
@@ -24,6 +24,14 @@ def configuration(fields: Mapping[str, Tree]) -> ModelConfig:
 def options(case: Case, *names: str) -> dict[str, Tree]:
     """Those of the arguments that the case states; the others are left out."""
     return {name: case[name] for name in names if name in case}
+
+
+def same(now: Tree, before: Tree) -> bool:
+    """Whether lists and dicts hold the very objects that they held before."""
+    found, expected = (
+        [(path, x if isinstance(x, list | dict) else id(x)) for path, x in leaves(t)] for t in (now, before)
+    )
+    return found == expected
 
 
 @driver
@@ -51,10 +59,12 @@ def swiglu(candidate: Function, case: Case) -> Tree:
 def block(candidate: Function, case: Case) -> Tree:
     """Sublayers that mix tokens and bend, norms that stretch and shift: simple, but no two of them alike."""
 
-    def call(x: Tensor, weights: Tensor, stretch: Tensor) -> Tensor:
+    def call(x: Tensor, weights: Tensor, stretch: Tensor) -> Tree:
         sublayers = [lambda y, w=w: torch.tanh(y @ w) + y.mean(-2, keepdim=True) for w in weights]
         norms = [lambda y, s=s: (y + 0.5) * s for s in stretch]
-        return candidate(x, sublayers, norms, case["norm_position"])
+        handed = [list(sublayers), list(norms)]
+        output = candidate(x, *handed, case["norm_position"])
+        return {"output": output, "lists unchanged": same(handed, [sublayers, norms])}
 
     return with_gradients(call, case, ["x", "weights", "stretch"])
 
@@ -98,9 +108,10 @@ def grouped(weights: Mapping[str, Tensor]) -> dict[str, list]:
 def decoder_block(candidate: Function, case: Case, **parts: Function) -> Tree:
     """Gradients for x, the memory, and every weight; a mask that the case does not have is left out."""
 
-    def call(x: Tensor, memory: Tensor, *weights: Tensor) -> Tensor:
-        named = grouped(dict(zip(WEIGHTS, weights, strict=True)))
-        return candidate(x, memory, named, case["n_heads"], **options(case, "mask", "memory_mask"), **parts)
+    def call(x: Tensor, memory: Tensor, *weights: Tensor) -> Tree:
+        named, handed = (grouped(dict(zip(WEIGHTS, weights, strict=True))) for _ in range(2))
+        output = candidate(x, memory, handed, case["n_heads"], **options(case, "mask", "memory_mask"), **parts)
+        return {"output": output, "dict unchanged": same(handed, named)}
 
     return with_gradients(call, case, ["x", "memory", *WEIGHTS])
 
@@ -118,7 +129,7 @@ def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
 def encoder_decoder(candidate: Function, case: Case) -> Tree:
     """Blocks that average the tokens that their masks show, each with a weight of its own."""
 
-    def call(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+    def call(x: Tensor, y: Tensor, weights: Tensor) -> Tree:
         half = len(weights) // 2
         encoder = [lambda x, mask, w=w: x + torch.tanh(masked_mean(x, mask) @ w) for w in weights[:half]]
         decoder = [
@@ -127,7 +138,9 @@ def encoder_decoder(candidate: Function, case: Case) -> Tree:
             )
             for w in weights[half:]
         ]
-        return candidate(x, y, encoder, decoder, **options(case, "lengths"))
+        handed = [list(encoder), list(decoder)]
+        output = candidate(x, y, *handed, **options(case, "lengths"))
+        return {"output": output, "lists unchanged": same(handed, [encoder, decoder])}
 
     return with_gradients(call, case, ["x", "y", "weights"])
 
@@ -167,7 +180,10 @@ def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 @driver
 def Decoder(candidate: Callable[..., nn.Module], case: Case) -> Tree:
-    """Logits and how many numbers the model learns; with a cotangent the gradients of its parameters too."""
+    """Logits and how many numbers the model learns; with a cotangent the gradients of its parameters too.
+
+    Some cases ask the same model again, about tokens of other lengths.
+    """
     config = configuration(case["config"])
     model = candidate(config, MixBlock, StretchNorm)
     some = case["state"]["embedding.weight"]
@@ -175,6 +191,8 @@ def Decoder(candidate: Callable[..., nn.Module], case: Case) -> Tree:
     load(model, case["state"])
     logits = model(case["tokens"])
     found = {"logits": logits, "parameters": sum(p.numel() for p in model.parameters())}
+    if "then" in case:
+        found["logits then"] = [model(tokens) for tokens in case["then"]]
     if "cotangent" in case:
         named = {name: p for name, p in model.named_parameters(remove_duplicate=False) if name != "head.weight"}
         gradients = torch.autograd.grad(logits, list(named.values()), case["cotangent"], materialize_grads=True)

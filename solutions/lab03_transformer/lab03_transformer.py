@@ -67,8 +67,9 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float = 1e-5) -> 
 
     There may be any number of leading dimensions, also none. The variance is the mean of squared deviations (divided
     by C), and epsilon is added to it before the root. All of it is computed in float32, or in float64 where x is; the
-    result has x's dtype, which gain and bias share. The gradient flows through mean and variance too. Where the mean
-    is some thousand times the deviations, float32 results are still good to 1e-5.
+    result has x's dtype, which gain and bias share. The gradient flows through mean and variance too, and is finite
+    where all channels are equal. Where the mean is some thousand times the deviations, float32 results are still good
+    to 1e-5.
     """
     ### BEGIN SOLUTION
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -92,7 +93,7 @@ def rms_norm(x: Tensor, gain: Tensor, epsilon: float = 1e-6) -> Tensor:
     """Each token of x (..., C) divided by the root of its mean square over channels, times gain (C,).
 
     Epsilon is added to the mean square before the root. Dimensions, precision, dtype and gradient are as in
-    layer_norm. A token of zeros gives zeros.
+    layer_norm. A token of zeros gives zeros, and its gradient is finite.
     """
     ### BEGIN SOLUTION
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -122,7 +123,6 @@ check("rms_norm", rms_norm)
 # %% exercise="feed_forward"
 def feed_forward(x: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Tensor, activation: str = "relu") -> Tensor:
     """act(x w_1 + b_1) w_2 + b_2 for each token of x (..., C); w_1 is (C, F), b_1 (F,), w_2 (F, C), b_2 (C,).
-
     `activation` is "relu", "gelu" (x times the normal distribution function, exactly) or "gelu_tanh" (the table's
     approximation). All arguments share a dtype, which is the result's, and nothing is rounded to a coarser one.
     """
@@ -221,7 +221,8 @@ def block(x: Tensor, sublayers: list, norms: list, norm_position: str) -> Tensor
     """x (B, T, C) after all sublayers in order, each with a residual and its own norm.
 
     Sublayer n and norm n are functions of one tensor (B, T, C) that return one of the same shape. `norm_position` is
-    "pre" or "post", as in the equation above. There may be any number of sublayers; without any x comes back.
+    "pre" or "post", as in the equation above. There may be any number of sublayers; without any x comes back. The lists
+    stay as they are.
     """
     ### BEGIN SOLUTION
     for sublayer, norm in zip(sublayers, norms, strict=True):
@@ -323,7 +324,7 @@ class Decoder(nn.Module):
         Token embeddings, times sqrt(d_model) where config.embedding_scale; plus row t of `positions` at position t
         ("learned"), or of lab 2's sinusoidal table of the width C ("sinusoidal"), or nothing ("rotary"); through the
         blocks in order, each with a causal mask, bool (T, T); through the norm, if there is one; through the head.
-        Everything is made on the device of the tokens.
+        Everything is made on the device of the tokens. Calls may differ in B and T.
         """
         ### BEGIN SOLUTION
         T, C = tokens.shape[1], self.config.d_model
@@ -587,7 +588,8 @@ def decoder_block(x, memory, weights, n_heads, mask=None, memory_mask=None, *, a
 
     `weights` is a dict: "self" and "cross" are lists [w_q, w_k, w_v, w_o], "ffn" is [w_1, b_1, w_2, b_2], "norms" is a
     list of three [gain, bias], in the sublayers' order. `mask` is for the self-attention, `memory_mask` for the other;
-    None hides nothing, and the block adds no mask of its own. Call the parameters for the parts:
+    None hides nothing, and the block adds no mask of its own. The dict stays as it is. Call the parameters for the
+    parts:
     attend(x, source, w_q, w_k, w_v, w_o, n_heads, mask) has queries from x and keys and values from source,
     feed_forward(x, w_1, b_1, w_2, b_2) bends with ReLU, layer_norm(x, gain, bias).
     """
@@ -610,7 +612,8 @@ def encoder_decoder(x: Tensor, y: Tensor, encoder: list, decoder: list, lengths:
     `encoder` is a list of functions (x, mask) -> x, `decoder` one of functions (y, memory, mask, memory_mask) -> y.
     `lengths` (B,) counts the source's tokens, which stand before its padding; None: there is no padding. No token of
     source or target may see padding, none of the target a later one. Masks are bool, True where a token may be seen, of
-    shapes that broadcast to (B, H, queries, keys); where nothing is hidden, None. Lists may be empty.
+    shapes that broadcast to (B, H, queries, keys); where nothing is hidden, None. Lists may be empty, and stay as they
+    are.
     """
     ### BEGIN SOLUTION
     padding = None if lengths is None else padding_mask(lengths, x.shape[1])

@@ -69,6 +69,7 @@ def order_cases(draw: Draw) -> Sequence[Given]:
         paths("doublings", draw.integer(45, 60)),
         Given("a chain of 3,000", "depth", {"chain": 3000}, True),
         Given("a chain of 8,000", "depth", {"chain": 8000 + draw.integer(0, 99)}),
+        Given("a chain of 30,000", "depth", {"chain": 30_000}),
     ]
 
 
@@ -109,6 +110,7 @@ def evaluator_cases(draw: Draw) -> Sequence[Given]:
         case("missing feed", "feeds", two, [3], public=True, bad="missing"),
         case("feed of another shape", "feeds", two, [3], public=True, bad="shape"),
         case("feed with one axis more", "feeds", two, [3], bad="one more axis"),
+        case("missing feed, then a run of all", "again", other, [len(other) - 1], bad="missing"),
         case("feed of another dtype", "feeds", two, [3], public=True, bad="dtype"),
     ]
 
@@ -206,6 +208,7 @@ def check_cases(draw: Draw) -> Sequence[Given]:
         case("tiny values", "differences", "tiny", x(3), unit=1e-9),
         case("large entries", "differences", "large entries", x(3, scale=1e4) + 3e4, unit=1e-3),
         case("no axes", "differences", "sines", x(), unit=1.0),
+        case("a step that shows", "differences", "cubes", x(4, scale=1e-5), unit=1e-10),
         case("sines, judged", "verdict", "sines", x(5), True),
         case("quadratic, judged", "verdict", "quadratic", x(2, 2), True),
         case("tiny values, judged", "verdict", "tiny", x(4), True),
@@ -225,6 +228,7 @@ def true_gradient(function: str, x: torch.Tensor, c: torch.Tensor) -> torch.Tens
         "tiny": lambda: 1e-9 * c * x.exp(),
         "large entries": lambda: 3e-12 * c * x**2,
         "constant": lambda: 0 * x,
+        "cubes": lambda: 3 * c * x**2,
     }[function]()
 
 

@@ -77,6 +77,9 @@ def elementwise_cases(draw: Draw) -> Sequence[Given]:
     square = [[torch.tensor([0.0, -2.0, 1.0], dtype=F64)], [torch.tensor([-1.0, 0.0, 3.0], dtype=F64)]]
     return [
         *given,
+        cases.of("add", "arithmetic", "add", [shape] * 2, shape),
+        cases.of("multiply", "arithmetic", "multiply", [shape] * 2, shape),
+        cases.of("exp", "functions", "exp", [shape], shape),
         cases.of("divide, no axes", "arithmetic", "divide", [(), ()], (), positive=True),
         cases.of("subtract, empty", "arithmetic", "subtract", [(0, 2)] * 2, (0, 2)),
         cases.of("tanh, float32", "functions", "tanh", [(4,)], (4,), dtype=torch.float32),
@@ -137,6 +140,7 @@ def linear_cases(draw: Draw) -> Sequence[Given]:
         cases.of("slice with steps", "shapes", "slice", [(c, 6)], (2, 3), bounds=[[1, 5, 2], [0, 6, 2]]),
         cases.of("concatenate", "shapes", "concatenate", [(n, n), (n, n)], (2 * n, n), True, axis=0),
         cases.of("concatenate three", "shapes", "concatenate", [(a, 1), (a, b), (a, 2)], (a, b + 3), axis=1),
+        cases.of("concatenate, one of them empty", "shapes", "concatenate", [(a, 0), (a, b)], (a, b), axis=1),
         cases.of("square matrices", "matrices", "matmul", square, (n, n), True),
         cases.of("matrices", "matrices", "matmul", [(a, b), (b, c)], (a, c), True),
         cases.of("a batch of square matrices", "matrices", "matmul", [(n, n, n)] * 2, (n, n, n), True),
@@ -144,6 +148,7 @@ def linear_cases(draw: Draw) -> Sequence[Given]:
         cases.of("batches that broadcast", "matrices", "matmul", [(a, 1, b, 2), (n, 2, c)], (a, n, b, c)),
         cases.of("one left side for all", "matrices", "matmul", [(b, c), (a, c, 2)], (a, b, 2)),
         cases.of("a row and a column", "matrices", "matmul", [(1, c), (c, 1)], (1, 1)),
+        cases.of("nothing between", "matrices", "matmul", [(a, 0), (0, c)], (a, c)),
         cases.of("matrices, bfloat16", "matrices", "matmul", [(a, b), (b, c)], (a, c), dtype=BF16),
     ]
 
@@ -209,6 +214,7 @@ def selection_cases(draw: Draw) -> Sequence[Given]:
 
     repeated = [[cases.tensor((V, C)), torch.tensor([0, 2, 2, 0, 2])] for _ in range(2)]
     ties = [[torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]], dtype=F64)] for _ in range(2)]
+    lowest = [[torch.tensor([[-torch.inf] * 2, [-torch.inf, 1.0], [torch.inf] * 2], dtype=F64)] for _ in range(2)]
     every = {"axes": None, "keepdims": False}
     return [
         cases.fed("rows by number", "embedding", "embedding", looked_up(a), (a, C), True),
@@ -219,6 +225,7 @@ def selection_cases(draw: Draw) -> Sequence[Given]:
         cases.of("max of all", "max", "max", [(a, C)], (), True, **every),
         cases.of("max along an axis", "max", "max", [(C, C)], (C,), True, axes=[1], keepdims=False),
         cases.fed("max, ties", "max", "max", ties, (2,), True, axes=[1], keepdims=False),
+        cases.fed("max, infinities", "max", "max", lowest, (3,), axes=[1], keepdims=False),
         cases.of("max along two axes, kept", "max", "max", [(a, 4, 2)], (1, 4, 1), axes=[0, 2], keepdims=True),
     ]
 

@@ -66,7 +66,8 @@ draw([y], title="y = ln(x1) + x1 x2 - sin(x2)")
 def topological_order(outputs):
     """Every node that outputs need, once, in an order in which inputs come before what uses them.
 
-    outputs: a list of nodes, which may need each other or repeat; they are part of the result, once each.
+    outputs: a list of nodes, which may need each other or repeat; they are part of the result, once each. The list
+        stays as it is.
     Returns a list. Nodes that outputs do not need are not in it. A chain of 100,000 nodes must work, and each node
     must be visited once: a graph of n nodes may have 2 ** n paths.
     """
@@ -111,6 +112,7 @@ class Evaluator:
         """outputs: a list of nodes; some may be the same, some variables or constants.
 
         order: all nodes that they need, once each, inputs before users, as `topological_order(outputs)` returns them.
+        Neither list is changed.
         """
         ### BEGIN SOLUTION
         self.outputs, self.order = list(outputs), list(order)
@@ -124,11 +126,12 @@ class Evaluator:
         """The values of the outputs, a list of tensors in their order.
 
         feeds: a dict from variable to tensor. Raises ValueError (FeedError of your own is fine, if it is one) when a
-            variable among the nodes has no feed, or one of another shape or dtype than its own.
+            variable among the nodes has no feed, or one of another shape or dtype than its own. The dict stays as it
+            is.
         In one call each node with inputs is computed once, by node.operator.compute(*values of its inputs); a constant
         by node.operator.compute(). A value that nobody needs any more is let go: no container of yours may still hold
         it. The result depends on the feeds of this call only: what happened in earlier calls, or to tensors fed
-        earlier, plays no part.
+        earlier, plays no part; nor does a call that raised.
         """
         ### BEGIN SOLUTION
         values = {}
@@ -189,23 +192,23 @@ for node, found in zip(nodes, run(nodes, {x1: number(2), x2: number(5)}), strict
 # ### Exercise `elementwise_gradients` (12 points)
 #
 # Points by part: arithmetic 5 (`negate`, `subtract`, `divide`, `shift`, `scale`), functions 5 (`log`, `sin`, `cos`,
-# `tanh`, `sqrt`, `power`), `relu` 2. `shift` is $x + c$ and `scale` is $c\,x$ for a number c, in
-# `node.operator.factor`; `power` is $x^c$ with c in `node.operator.exponent`. The slope of `relu` at 0 is taken as 0.
-# `G.where(x > 0, a, b)` chooses entry by entry, and one of a and b may be a number.
+# `tanh`, `sqrt`, `power`), `relu` 2; the rules that are given count with their kind. `shift` is $x + c$ and `scale` is
+# $c\,x$ for a number c, in `node.operator.factor`; `power` is $x^c$ with c in `node.operator.exponent`. The slope of
+# `relu` at 0 is taken as 0. `G.where(x > 0, a, b)` chooses entry by entry, and one of a and b may be a number.
 
 
 # %% exercise="elementwise_gradients"
 def elementwise_gradients(node, grad):
     """The adjoints that node passes on, a list with a node for each input, given its own adjoint grad.
 
-    node: of one of the operators named above, by node.operator.name; its inputs have the same shape as itself.
+    node: of one of the operators named above or given below, by node.operator.name; its inputs have its own shape.
     grad: a node of node's shape and dtype.
     """
-    x, *others = node.inputs
+    x, y = node.inputs[0], node.inputs[-1]  # of one input y is x
     name = node.operator.name
     given = {
         "add": lambda: [grad, grad],
-        "multiply": lambda: [grad * others[0], grad * x],
+        "multiply": lambda: [grad * y, grad * x],
         "exp": lambda: [grad * node],
     }
     if name in given:
@@ -214,7 +217,7 @@ def elementwise_gradients(node, grad):
     table = {
         "negate": lambda: [-grad],
         "subtract": lambda: [grad, -1 * grad],
-        "divide": lambda: [grad / others[0], -(grad * x) / (others[0] * others[0])],
+        "divide": lambda: [grad / y, -(grad * x) / (y * y)],
         "shift": lambda: [1.0 * grad],
         "scale": lambda: [node.operator.factor * grad],
         "log": lambda: [grad * x**-1],
@@ -248,7 +251,8 @@ check("elementwise_gradients", elementwise_gradients)
 #
 # ### Exercise `sum_to` (8 points)
 #
-# Points by part: values 6, edges 2. `G.sum(x, axes, keepdims=False)` takes a list of axes; `G.reshape(x, shape)`.
+# Points by part: values 6, edges 2. `G.sum(x, axes, keepdims=False)` takes a list of axes, and along none is x itself;
+# `G.reshape(x, shape)`.
 
 
 # %% exercise="sum_to"
@@ -256,7 +260,7 @@ def sum_to(grad, shape):
     """A node of shape (a tuple, possibly empty, that broadcasts to grad.shape): the sum over all copies."""
     ### BEGIN SOLUTION
     front = len(grad.shape) - len(shape)
-    summed = G.sum(grad, list(range(front))) if front else grad
+    summed = G.sum(grad, list(range(front)))
     for axis, size in enumerate(shape):
         if size == 1:
             summed = G.sum(summed, axis, keepdims=True)
@@ -298,6 +302,7 @@ def linear_gradients(node, grad):
     """The adjoints that node passes on, a list with a node for each input, given its own adjoint grad.
 
     node: of one of the operators in the table, by node.operator.name. concatenate has two inputs or more, matmul two.
+        An axis of what these two take may be empty.
     grad: a node of node's shape and dtype.
     Each adjoint has its input's shape, or for broadcast_to and matmul one that the input broadcasts to.
     """
@@ -387,22 +392,23 @@ def gradient(output, inputs, order, rule):
     output: a node; if it has several entries, the gradient is that of their sum. Its own adjoint is 1 everywhere.
     inputs: a list of nodes: variables, or nodes on the way, or output itself. Where output does not depend on one, its
         derivative is zeros. `G.fill(x, number)` is a constant of x's shape and dtype.
-    order: the nodes that output needs, inputs before users, as `topological_order([output])` returns them.
+    order: the nodes that output needs, inputs before users, as `topological_order([output])` returns them. Neither list
+        is changed.
     rule: rule(node, grad) is a list: for each of node.inputs an adjoint of its shape, or None where nothing flows;
         asked only about nodes with inputs, and at most once about each. A node may stand twice among node.inputs.
     """
     ### BEGIN SOLUTION
-    received = {node: [] for node in order}
+    received, adjoints = {node: [] for node in order}, {}
     received[output].append(G.fill(output, 1.0))
     for node in reversed(order):
-        if not received[node]:
-            continue
-        while len(received[node]) > 1:
-            received[node].append(received[node].pop() + received[node].pop())
-        for x, part in zip(node.inputs, rule(node, received[node][0]) if node.inputs else [], strict=True):
-            if part is not None:
-                received[x].append(part)
-    return [received[x][0] if received.get(x) else G.fill(x, 0.0) for x in inputs]
+        if received[node]:
+            adjoints[node], *rest = received[node]
+            for part in rest:
+                adjoints[node] = adjoints[node] + part
+            for x, part in zip(node.inputs, rule(node, adjoints[node]) if node.inputs else [], strict=True):
+                if part is not None:
+                    received[x].append(part)
+    return [adjoints[x] if x in adjoints else G.fill(x, 0.0) for x in inputs]
     ### END SOLUTION
 
 
@@ -809,7 +815,8 @@ def selection_gradients(node, grad):
     """The adjoints that node passes on, a list with a node for each input, None for ids and conditions.
 
     embedding: inputs table (V, C) and ids (...), grad (..., C). where: condition, x, y, which may broadcast.
-    max: one input, along node.operator.axes (a tuple, all counted from 0), with node.operator.keepdims.
+    max: one input, along node.operator.axes (a tuple, all counted from 0), with node.operator.keepdims. Infinities can
+        be a maximum, and share it, as other numbers do.
     """
     ### BEGIN SOLUTION
     match node.operator.name, node.inputs:
@@ -841,22 +848,23 @@ check("selection_gradients", selection_gradients)
 def forward_rule(node, tangents):
     """The node's tangent, a node of its shape.
 
-    tangents: for each of node.inputs a node of its shape, or None where that input stands still; not all are None.
+    tangents: for each of node.inputs a node of its shape, or None where that input stands still; not all are None. The
+        list stays as it is.
     Inputs of arithmetic may broadcast.
     """
     ### BEGIN SOLUTION
-    x, *others = node.inputs
-    a, *rest = [G.fill(one, 0.0) if t is None else t for one, t in zip(node.inputs, tangents, strict=True)]
+    moves = [G.fill(one, 0.0) if t is None else t for one, t in zip(node.inputs, tangents, strict=True)]
+    (x, y), (a, b) = ((row[0], row[-1]) for row in (node.inputs, moves))  # of one input y is x, and b is a
     table = {
-        "add": lambda: a + rest[0],
-        "subtract": lambda: a - rest[0],
-        "multiply": lambda: a * others[0] + x * rest[0],
-        "divide": lambda: (a - node * rest[0]) / others[0],
+        "add": lambda: a + b,
+        "subtract": lambda: a - b,
+        "multiply": lambda: a * y + x * b,
+        "divide": lambda: (a - node * b) / y,
         "exp": lambda: node * a,
         "log": lambda: a / x,
         "sin": lambda: G.cos(x) * a,
         "tanh": lambda: (1 - node * node) * a,
-        "matmul": lambda: a @ others[0] + x @ rest[0],
+        "matmul": lambda: a @ y + x @ b,
     }
     return table.get(node.operator.name, lambda: node.operator(a))()
     ### END SOLUTION

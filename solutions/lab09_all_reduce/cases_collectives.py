@@ -45,6 +45,8 @@ def ring_cases(draw: Draw) -> list[Given]:
         ring_case(draw, "traffic of three ranks", "traffic", 3, 3 * many, limited=True),
         ring_case(draw, "traffic of four ranks", "traffic", 4, 4 * many, True, limited=True),
         ring_case(draw, "traffic in bfloat16", "traffic", 4, 4 * many, dtype=B16, limited=True),
+        ring_case(draw, "five ranks", "sum", 5, 5 * few),
+        ring_case(draw, "uneven on seven ranks", "uneven", 7, 7 * few + draw.integer(1, 6)),
     ]
 
 
@@ -75,6 +77,8 @@ def halving_doubling_cases(draw: Draw) -> list[Given]:
         halving_case(draw, "five ranks", "worlds", 5, 4 * few + draw.integer(0, 3), dtype=F32),
         halving_case(draw, "traffic of four ranks", "traffic", 4, 4 * many, True),
         halving_case(draw, "traffic of five ranks", "traffic", 5, 4 * many),
+        halving_case(draw, "seven ranks", "worlds", 7, 8 * few + draw.integer(0, 7)),
+        halving_case(draw, "bfloat16", "sum", 4, 4 * few, dtype=B16),
     ]
 
 
@@ -95,6 +99,7 @@ def all_to_all_cases(draw: Draw) -> list[Given]:
         all_to_all_case(draw, "no entry", "values", 3, 0),
         all_to_all_case(draw, "traffic of four ranks", "traffic", 4, few, True),
         all_to_all_case(draw, "traffic of three ranks", "traffic", 3, few),
+        all_to_all_case(draw, "five ranks", "values", 5, few),
     ]
 
 

@@ -55,6 +55,7 @@ def schedule_cases(draw: Draw) -> list[Given]:
         case("in another order", "buckets", numbers(5), numbers(3), [[2], [4, 3], [1, 0]], True),
         case("names inside a bucket in any order", "buckets", numbers(5), numbers(2), [[2, 4, 3], [0, 1]]),
         case("nothing to send", "buckets", numbers(3), [], [], True),
+        case("short times", "one by one", [n / 100 for n in numbers(4)], [n / 100 for n in numbers(4)], each[2:]),
     ]
 
 
@@ -93,6 +94,7 @@ def step_cases(draw: Draw) -> list[Given]:
             "lr": 0.1,
             "momentum": optimizer[1],
             "steps": batches(draw, steps, parts, width),
+            **more,
         }
         return Given(name, aspect, inputs, public)
 
@@ -110,6 +112,8 @@ def step_cases(draw: Draw) -> list[Given]:
         case("different sizes, normalized steps", "uneven", [3, 1, 2], normalized),
         case("a rank without examples", "uneven", [3, 0], descent, True),
         case("two of three without examples", "uneven", [0, 2, 0], normalized),
+        case("a frozen layer, weights decay", "gradient", [2, 2], descent, layers=3, frozen=[1], decay=0.5),
+        case("five ranks", "gradient", [1, 1, 1, 1, 1], descent, steps=1),
     ]
 
 
@@ -175,6 +179,7 @@ def average_cases(draw: Draw) -> list[Given]:
         case("none at all on one rank", "missing", 2, [(few,), (2,)], False, [(0, 0), (0, 1)]),
         case("one message", "traffic", 2, [(few, 2), (few,), (4,)], True),
         case("one message, one missing", "traffic", 3, [(few, 2), (few,), (4,)], False, [(1, 1)]),
+        case("five ranks, float32", "mean", 5, [(few,), (1, 2)], dtype=torch.float32),
     ]
 
 

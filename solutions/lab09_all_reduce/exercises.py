@@ -51,7 +51,7 @@ def core(secret: int) -> list[Exercise]:
         exercise("broadcast", {"values": 4, "root": 3, "steps": 3}, c.broadcast_cases, m.BROADCAST),
         exercise("ring_all_reduce", {"sum": 6, "uneven": 4, "traffic": 6}, c.ring_cases, m.RING),
         exercise("all_reduce_seconds", every, t.seconds_cases, w.SECONDS),
-        exercise("data_parallel_step", step, t.step_cases, w.STEP, unchanged=False, tolerance=loose),
+        exercise("data_parallel_step", step, t.step_cases, w.STEP, tolerance=loose),
         exercise("make_buckets", {"buckets": 5, "edges": 3}, t.bucket_cases, w.BUCKETS),
         exercise("average_bucket", {"mean": 3, "missing": 3, "traffic": 2}, t.average_cases, w.AVERAGE),
         exercise("DataParallel", replica, t.data_parallel_cases, w.DATA_PARALLEL, parts=parts),

@@ -69,7 +69,7 @@ print("bytes sent by each rank:", traffic.bytes_sent)
 #
 # ```
 # 8 ranks, root 0        step 1      step 2           step 3
-#                        0 -> 4      0 -> 2, 4 -> 6   0 -> 1, 2 -> 3, 4 -> 5, 6 -> 7
+#                        0 -> 1      0 -> 2, 1 -> 3   0 -> 4, 1 -> 5, 2 -> 6, 3 -> 7
 # ```
 #
 # A step, here and in the rest of the lab, is the time of one message; a rank sends one at a time and receives one at a
@@ -94,14 +94,13 @@ def broadcast(x, comm, root):
     ### BEGIN SOLUTION
     size = comm.world_size
     place = (comm.rank - root) % size
-    having = 1 << max(0, (size - 1).bit_length() - 1)  # how far the first message goes
-    while having:
-        # Before this step, those at multiples of 2 * having have it.
-        if place % (2 * having) == 0 and place + having < size:
+    having = 1
+    while having < size:  # places below have it before this step
+        if place < having and place + having < size:
             comm.send(x, (comm.rank + having) % size)
-        elif place % (2 * having) == having:
+        elif having <= place < 2 * having:
             comm.recv(x, (comm.rank - having) % size)
-        having //= 2
+        having *= 2
     return x
     ### END SOLUTION
 
@@ -407,10 +406,12 @@ def data_parallel_step(model, optimizer, loss, examples, comm, all_reduce):
 
     model: a torch.nn.Module in float64, equal on all ranks before the step. Parameters that do not require a gradient
         stay as they are; those that do all take part in the loss.
-    optimizer: has zero_grad() and step(), which uses the parameters' grad, as in torch.optim. Call step once.
+    optimizer: has zero_grad() and step(), which uses the parameters' grad, as in torch.optim. Call step once. It may
+        decay weights, but not those whose grad is None.
     loss(model, examples): the mean loss over examples, a tensor to call backward() on. It cannot be asked for no
         examples.
-    examples: this rank's own, a tensor (n, ...). n may differ between ranks; some, not all, may have none.
+    examples: this rank's own, a tensor (n, ...), which stays as it is. n may differ between ranks; some, not all, may
+        have none.
     all_reduce(tensor, comm): the sum over all ranks, a new tensor. All ranks must call it equally often, and with the
         same shapes and dtypes.
     Gradients of earlier steps play no part. Returns nothing.
@@ -455,13 +456,11 @@ def make_buckets(sizes, bucket_bytes):
     No bucket is empty.
     """
     ### BEGIN SOLUTION
-    buckets, room = [], -1
+    buckets = []
     for index in range(len(sizes) - 1, -1, -1):
-        if not buckets or sizes[index] > room:
+        if not buckets or sum(sizes[k] for k in buckets[-1]) + sizes[index] > bucket_bytes:
             buckets.append([])
-            room = bucket_bytes
         buckets[-1].append(index)
-        room -= sizes[index]
     return buckets
     ### END SOLUTION
 
@@ -583,7 +582,7 @@ class DataParallel:
         for bucket, handle in zip(self.buckets, self.handles, strict=True):
             mean = handle.wait() / self.comm.world_size
             for parameter in bucket:
-                parameter.grad = mean[: parameter.numel()].view(parameter.shape).clone()
+                parameter.grad = mean[: parameter.numel()].view(parameter.shape)
                 mean = mean[parameter.numel() :]
         self.prepare()
 

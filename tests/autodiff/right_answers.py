@@ -64,6 +64,8 @@ def by_logarithms(node, grad):
     """Elementwise slopes written another way."""
     x, *others = node.inputs
     name = node.operator.name
+    if name == "multiply":
+        return (others[0] * grad, x * grad)
     if name == "divide":
         quotient = grad * others[0] ** -1
         return (quotient, -1.0 * x * quotient / others[0])
@@ -80,9 +82,10 @@ def by_logarithms(node, grad):
         "tanh": lambda: (1 - node) * (1 + node),
         "sqrt": lambda: 0.5 * x**-0.5,
         "relu": lambda: G.cast(x > 0, x.dtype),
+        "exp": lambda: node,
     }
-    if name == "subtract":
-        return (grad + 0.0, 0.0 - grad)
+    if name in ("add", "subtract"):
+        return (grad + 0.0, grad + 0.0 if name == "add" else 0.0 - grad)
     return (slopes[name]() * grad,)
 
 

@@ -47,9 +47,9 @@ MUTATIONS = [
     ("lstm_cell", "torch.sigmoid(f) * c", "f.exp() / (1 + f.exp()) * c"),
     ("bidirectional", "zeros[1]", "zeros[0]"),
     ("bidirectional", "*backward, turned)", "*backward)"),
-    ("multi_layer", "len(weights[2])", "len(layers[0][2])"),
-    ("multi_layer", "*weights, mask)", "*weights, mask) + 0 * x.sum() + 0.1"),
-    ("clip_by_norm", "min(1.0", "min(1.1"),
+    ("multi_layer", "len(b)", "len(layers[0][2])"),
+    ("multi_layer", "b, mask)", "b, mask) + 0 * x.sum() + 0.1"),
+    ("clip_by_norm", "max(norm, max_norm)", "max(norm, max_norm / 1.1)"),
     ("clip_by_norm", "g.double().square()", "g.square()"),
     ("input_feeding", "s = cell(", "s = s_0 if t == 2 else cell("),
 ]
