@@ -259,11 +259,10 @@ def forward_flops(config, batch, time, past=0):
     ### BEGIN SOLUTION
     d, dim, tokens = config.d_model, config.head_dim, batch * time
     heads, kv_heads, layers = config.n_heads, config.n_kv_heads, config.n_layers
-    matrices = 3 if config.gated else 2
     table = {
         "projections": layers * 2 * tokens * d * dim * (2 * heads + 2 * kv_heads),
         "pairs": layers * 4 * tokens * (past + time) * heads * dim,
-        "mlp": layers * 2 * tokens * matrices * d * config.d_ffn,
+        "mlp": layers * 2 * tokens * (3 if config.gated else 2) * d * config.d_ffn,
         "head": 2 * tokens * d * config.vocabulary,
     }
     return {**table, "total": sum(table.values())}
@@ -692,8 +691,7 @@ check("gpus_needed", gpus_needed)
 def schedule(flops_per_token, tokens, batch_tokens, gpus, peak, utilization, sent, bandwidth, price=0.0):
     """Time and cost of a run, a dict.
 
-    flops_per_token: forward and backward, for one token. tokens: of the whole run. batch_tokens: of a step, on all
-    gpus.
+    flops_per_token: forward and backward, for one token. tokens: of the run. batch_tokens: of a step, on all gpus.
     peak, utilization, sent, bandwidth: as above. price: of one GPU for an hour.
     "compute_seconds", "exchange_seconds": of a step, each for itself. "step_seconds": of a step.
     "steps": an int. "days": of the run. "cost": of all GPUs, for the whole run.
@@ -910,9 +908,8 @@ check("zero_stage", zero_stage)
 # `ModelConfig` has a field for each row of your term's table; presets (`gpt2()`, `gpt3_175b()`, `llama31_405b()`,
 # `bert()`, `t5_11b()`) give the published models; `parameter_table`, `flops_by_operator` and `step_flops` are exact
 # against live models of all of them; `loads_of` says who sends what, `forward_bounds` what limits each operator.
-# `training_memory` walks a tape of storages and finds the peak of a step, operator by operator; `accounting.measured`
-# reads the same terms from the machine. Its command puts all of it together:
-# `mlsys plan llama2-7b --gpu h100 --gpus 64 --tokens 2e12`.
+# `training_memory` walks a tape of storages to a step's peak; `accounting.measured` reads the same from the machine.
+# Its command puts all of it together: `mlsys plan llama2-7b --gpu h100 --gpus 64 --tokens 2e12`.
 #
 # **What real systems do differently.** They count on the live model: `sum(p.numel() for p in model.parameters())`, on
 # the meta device when it does not fit, and by shard once it is distributed (lab 11). A card holds more than tensors:
