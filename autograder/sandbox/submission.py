@@ -4,7 +4,7 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlsys_course.desk.check import Outcome
@@ -21,7 +21,7 @@ from .process import Sandbox
 from .sealed import Examination
 from .transcript import Room
 from .watchdog import Watchdog
-from .work import Work
+from .work import Work, only_imports
 
 RESTARTS = 4
 ALIKE = 1e-2  # outputs of one call in two processes
@@ -43,6 +43,9 @@ class Submission(Work):
     runs: list[CellRun] = field(default_factory=list)
     alone: bool = False  # no process answers for all any more: what is left was asked, or one took its sandbox with it
     in_common: dict[str, dict[str, Outcome]] = field(default_factory=dict)  # of the process that answers for all
+    lean: bool = (
+        False  # ranks run only the cells that matter: what others keep is in memory as often as there are ranks
+    )
     sealed_end: float = 0.0
     status: RunStatus = "ok"
     peaks: dict[tuple[str, str], float] = field(default_factory=dict)  # of measured calls
@@ -126,7 +129,7 @@ class Submission(Work):
         pending, left = {e: size for e, size in self.ranks.items() if e not in self.outcomes}, self.cpu_left
         if not pending or left <= 0:
             return False
-        cells = only_graded(self.cells, pending)
+        cells = self._of_ranks(pending)
         waiting: list[Examination] = []
         with Group(self.warm, self.limits, max(pending.values()), cells, self.left_out, left) as group:
             try:
@@ -145,9 +148,25 @@ class Submission(Work):
             finally:
                 group.measure()
                 self.count(group)
-        for exercise, outcomes in run_alone(self, asked, group).items():
+        if not self.lean and (over := [e for e in pending if _over_memory(self.outcomes.get(e, {}))]):
+            self.lean = True
+            for exercise in over:
+                del self.outcomes[exercise]
+                self.problems.pop(exercise, None)
+            more = True
+        for exercise, outcomes in run_alone(self, [e for e in asked if e.exercise in self.outcomes], group).items():
             self.outcomes[exercise] |= outcomes
         return more
+
+    def _of_ranks(self, pending: Collection[str]) -> list[Cell]:
+        """The cells that each rank runs: all, or imports and those that its exercises' names reach."""
+        cells = only_graded(self.cells, pending)
+        if not self.lean:
+            return cells
+        own = [i for i, cell in enumerate(cells) if cell.exercise]
+        kept = set(own).union(*(self.reached(i) for i in own))
+        kept |= {i for i, cell in enumerate(cells) if only_imports(cell.source)}
+        return [cell if i in kept else replace(cell, skip=True, source="") for i, cell in enumerate(cells)]
 
     def _examine_all(
         self, sandboxes: Sequence[Sandbox], waiting: list[Examination], common: Parked | None = None
@@ -286,3 +305,7 @@ class Submission(Work):
             self.status = why
         if log:
             self.log.append(log)
+
+
+def _over_memory(outcomes: Mapping[str, Outcome]) -> bool:
+    return any(outcome.problem == "memory" for outcome in outcomes.values())
