@@ -257,7 +257,10 @@ class Submission(Work):
             return self.peaks[place]
         sized = (*place, len(call.inputs))
         if sized not in self.warm.bare:
-            self.warm.bare[sized] = self._alone(cell, call, (), bare=True)[1]
+            bare = self._alone(cell, call, (), bare=True)[1]
+            if math.isinf(bare):  # there was no time left, as for who sleeps through the calls before it
+                return math.inf
+            self.warm.bare[sized] = bare
         peak = math.inf
         for kept in (self.reached(cell), range(cell)):
             found, peak = self._alone(cell, call, kept)

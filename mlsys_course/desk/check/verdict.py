@@ -114,7 +114,7 @@ def option(specification: Specification, answer: Tree) -> Tree:
 
 def over_limit(case: Case, outcome: Outcome) -> dict[str, float]:
     """The costs of an outcome that are more than its case allows."""
-    return {cost: outcome.costs[cost] for cost, most in case.limits.items() if outcome.costs.get(cost, 0) > most}
+    return {cost: outcome.costs[cost] for cost, most in case.limits.items() if not outcome.costs.get(cost, 0) <= most}
 
 
 def amount(cost: str, value: float) -> str:
