@@ -119,7 +119,7 @@ def over_limit(case: Case, outcome: Outcome) -> dict[str, float]:
 
 def amount(cost: str, value: float) -> str:
     """A cost as a person reads it."""
-    if math.isinf(value):
+    if not math.isfinite(value):
         return "nobody knows how much"
     return f"{value / (1 << 20):.1f} MiB" if cost == "peak_memory" else f"{value:,.0f}"
 
