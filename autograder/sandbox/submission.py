@@ -21,7 +21,7 @@ from .process import Sandbox
 from .sealed import Examination
 from .transcript import Room
 from .watchdog import Watchdog
-from .work import Work
+from .work import Work, only_imports
 
 RESTARTS = 4
 ALIKE = 1e-2  # outputs of one call in two processes
@@ -42,6 +42,7 @@ class Submission(Work):
     runs: list[CellRun] = field(default_factory=list)
     alone: bool = False  # no process answers for all any more: each exercise that is left has one of its own
     answered: dict[str, dict[str, Outcome]] = field(default_factory=dict)  # by the process for all; to be asked again
+    lean: bool = False  # ranks run only the cells that matter: else what others keep is there for each rank
     sealed_end: float = 0.0
     status: RunStatus = "ok"
     peaks: dict[tuple[str, str], float] = field(default_factory=dict)  # of measured calls
@@ -113,6 +114,9 @@ class Submission(Work):
             if not (attempt.out_of_time or last) and attempt.reached < len(self.cells):
                 self._leave_out(attempt.reached, error.why)
                 return True
+            for cell in cells[attempt.reached :] if attempt.out_of_time else ():
+                if cell.exercise and cell.exercise not in self.outcomes:
+                    self._give_up(cell.exercise, error.why)  # it would take as long again
             if len(attempt.runs) == attempt.reached:
                 attempt.runs.append(CellRun("timeout" if error.why == "timeout" else "error"))
         if self.runs:
@@ -137,7 +141,7 @@ class Submission(Work):
         pending, left = {e: size for e, size in self.ranks.items() if e not in self.outcomes}, self.cpu_left
         if not pending or left <= 0:
             return False
-        cells = only_graded(self.cells, pending)
+        cells = self._of_ranks(pending)
         waiting: list[Examination] = []
         with Group(self.warm, self.limits, max(pending.values()), cells, self.left_out, left) as group:
             try:
@@ -157,9 +161,25 @@ class Submission(Work):
             finally:
                 group.measure()
                 self.count(group)
-        for exercise, outcomes in run_alone(self, asked, group).items():
+        if not self.lean and (over := [e for e in pending if _over_memory(self.outcomes.get(e, {}))]):
+            self.lean = True
+            for exercise in over:
+                del self.outcomes[exercise]
+                self.problems.pop(exercise, None)
+            more = True
+        for exercise, outcomes in run_alone(self, [e for e in asked if e.exercise in self.outcomes], group).items():
             self.outcomes[exercise] |= outcomes
         return more
+
+    def _of_ranks(self, pending: Collection[str]) -> list[Cell]:
+        """The cells that each rank runs: all, or imports and those that its exercises' names reach."""
+        cells = only_graded(self.cells, pending)
+        if not self.lean:
+            return cells
+        own = [i for i, cell in enumerate(cells) if cell.exercise]
+        kept = set(own).union(*(self.reached(i) for i in own))
+        kept |= {i for i, cell in enumerate(cells) if only_imports(cell.source)}
+        return [cell if i in kept else replace(cell, skip=True, source="") for i, cell in enumerate(cells)]
 
     def _examine_all(
         self, sandboxes: Sequence[Sandbox], waiting: list[Examination], common: Parked | None = None
@@ -271,7 +291,10 @@ class Submission(Work):
             return self.peaks[place]
         sized = (*place, len(call.inputs))
         if sized not in self.warm.bare:
-            self.warm.bare[sized] = self._alone(cell, call, (), bare=True)[1]
+            bare = self._alone(cell, call, (), bare=True)[1]
+            if math.isinf(bare):  # there was no time left, as for who sleeps through the calls before it
+                return math.inf
+            self.warm.bare[sized] = bare
         peak = math.inf
         for kept in (self.reached(cell), range(cell)):
             found, peak = self._alone(cell, call, kept)
@@ -319,3 +342,7 @@ class Submission(Work):
 def _nothing_there(outcomes: Mapping[str, Outcome]) -> bool:
     """Whether what was asked is not written, or not defined: no other moment of the notebook mends that."""
     return bool(outcomes) and all(outcome.problem == "missing" for outcome in outcomes.values())
+
+
+def _over_memory(outcomes: Mapping[str, Outcome]) -> bool:
+    return any(outcome.problem == "memory" for outcome in outcomes.values())

@@ -1,11 +1,12 @@
 """A submission's cells, and fresh sandboxes that run some of them."""
 
+import ast
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlsys_course.desk.check import Specification
-from mlsys_course.desk.check.reach import LONGEST_CELL, reach, used_names_of
+from mlsys_course.desk.check.reach import LONGEST_CELL, parse_cell, reach, used_names_of
 
 from .attempt import Attempt
 from .contract import Cell, CellRun, Limits, SandboxUnavailable, Trusted
@@ -89,3 +90,9 @@ class Work:
         self.cpu_seconds += took.cpu_seconds
         self.peak_bytes = max(self.peak_bytes, took.peak_bytes)
         self.peak_card_bytes = max(self.peak_card_bytes, took.peak_card_bytes)
+
+
+def only_imports(source: str) -> bool:
+    """Whether a cell imports and does nothing else."""
+    statements = parse_cell(source) if len(source) <= LONGEST_CELL else ()
+    return bool(statements) and all(isinstance(one, ast.Import | ast.ImportFrom) for one in statements)

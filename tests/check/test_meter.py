@@ -1,6 +1,7 @@
 """The meter of peak memory: exact on known sequences, and what it reads decides on public cases."""
 
 import gc
+import math
 import threading
 
 import pytest
@@ -12,6 +13,7 @@ from mlsys_course.desk.check import Case, Outcome, Specification, driver, judge
 from mlsys_course.desk.check.cell import run_cases
 from mlsys_course.desk.check.edition import specification_from_bytes, specification_to_bytes
 from mlsys_course.desk.check.meter import MemoryMeter, peak_bytes, run_measured
+from mlsys_course.desk.check.verdict import judge_case
 
 KIB = 256  # float32 numbers
 
@@ -174,3 +176,13 @@ def test_the_build_wants_room_in_a_limit_and_a_misconception_far_over_it():
         check_limits("e", given, Outcome(costs={"rank_bytes": 101}))
     with pytest.raises(CaseError, match="limits 'rank_bytes', which nothing measures"):
         check_limits("e", given, Outcome())
+
+
+@pytest.mark.parametrize(
+    ("found", "right"), [(0.0, True), (5.0, True), (6.0, False), (math.inf, False), (math.nan, False)]
+)
+def test_what_nobody_could_measure_is_over_its_limit(found, right):
+    case = Case("long", "memory", {}, {"y": 1}, limits={"peak_memory": 5.0})
+    specification = Specification("f", "core", {"memory": 1.0}, [case])
+    result = judge_case(specification, case, Outcome({"y": 1}, costs={"peak_memory": found}), None)
+    assert result.ok == right and not any("inf" in words or "nan" in words for words in result.wrong)

@@ -10,6 +10,7 @@ import torch
 from autograder.sandbox import Call, Cell
 from autograder.sandbox.handles import GONE, process_handle, send_signal
 from autograder.sandbox.inside import processes
+from autograder.sandbox.submission import Submission
 from mlsys_course.desk.check import encode
 
 from .conftest import RIGHT, graded, is_right
@@ -60,6 +61,22 @@ os.write(spare, b'before')
     outcome = run.outcomes["double"]["one"]
     # It returned: had one of the four been possible, it would have raised. That it asked for a thread is told.
     assert (outcome.problem, outcome.detail) == ("forbidden", "threads")
+
+
+def test_who_leaves_no_time_to_measure_hides_nothing(engine, teacher, monkeypatch):
+    """A call that ends just in time: what a bare process takes is not known then, of this one. Of the next it is."""
+    teacher.given = {"double": [Call("slept", encode({"x": torch.ones(3)}), 3.0, measure_memory=True)]}
+    alone = Submission._alone
+
+    def too_late(self, *args, **more):
+        self.sealed_end = time.monotonic()
+        return alone(self, *args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Submission, "_alone", too_late)
+        late = engine.run([Cell(RIGHT["double"]), graded("double")], teacher).outcomes["double"]["slept"]
+    in_time = engine.run([Cell(RIGHT["double"]), graded("double")], teacher).outcomes["double"]["slept"]
+    assert late.costs["peak_memory"] == float("inf") and abs(in_time.costs["peak_memory"]) < 20 << 20
 
 
 def test_the_first_process_holds_all_others(engine):

@@ -178,6 +178,17 @@ def test_memory_is_summed_over_the_ranks(ranked, monkeypatch):
     assert [outcome_of(ranked, source, size)[1].problem for size in (1, 4)] == ["", "memory"]
 
 
+def test_what_other_cells_keep_costs_no_rank_its_memory(ranked, monkeypatch):
+    """It is there once in the notebook, and once more in each rank, which has a share of the memory only."""
+    monkeypatch.setattr(ranked, "limits", replace(ranked.limits, memory_mib=2048))
+    kept, teacher = "kept = torch.ones(150 << 20)", Teacher({"ring": [ring_call("one", 4), ring_call("two", 3)]})
+    run = ranked.run([Cell("import torch"), Cell(kept), Cell(RING), graded("ring")], teacher)
+    assert {o.problem for o in run.outcomes["ring"].values()} == {""} and "ring" not in run.problems
+    hungry = RING.replace("y, size = x.clone()", "y, size = x + kept[: len(x)] - 1")
+    run = ranked.run([Cell("import torch"), Cell(kept), Cell(hungry), graded("ring")], teacher)
+    assert {o.problem for o in run.outcomes["ring"].values()} == {"memory"}, "who needs it has it once a rank"
+
+
 AS_USER = """
 import json, sys
 from pathlib import Path

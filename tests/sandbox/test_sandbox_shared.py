@@ -157,6 +157,9 @@ async def later():
 assert asyncio.run(later()) == 'later'
 with multiprocessing.get_context('fork').Pool(3) as pool: assert pool.map(abs, range(-20, 0)) == list(range(20, 0, -1))
 %time 1 + 1
+import faulthandler
+faulthandler.enable()
+subprocess.run([sys.executable, '-c', 'print(1)'], stdout=sys.stdout, stderr=sys.stderr, check=True)
 with open('own.db') as file: fcntl.lockf(file, fcntl.LOCK_SH)
 """
 

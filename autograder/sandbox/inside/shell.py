@@ -88,6 +88,10 @@ class _Stream(io.TextIOBase):
     def writable(self) -> bool:
         return True
 
+    def fileno(self) -> int:
+        """As in Jupyter, for who hands it on, to another process or ``faulthandler``. What is written there is lost."""
+        return 1 if self.stream == "stdout" else 2
+
     def write(self, text: str) -> int:
         if text:
             self.outputs.text(self.stream, str(text).replace("\r\n", "\n"))  # a terminal's, from !cmd

@@ -114,12 +114,12 @@ def option(specification: Specification, answer: Tree) -> Tree:
 
 def over_limit(case: Case, outcome: Outcome) -> dict[str, float]:
     """The costs of an outcome that are more than its case allows."""
-    return {cost: outcome.costs[cost] for cost, most in case.limits.items() if outcome.costs.get(cost, 0) > most}
+    return {cost: outcome.costs[cost] for cost, most in case.limits.items() if not outcome.costs.get(cost, 0) <= most}
 
 
 def amount(cost: str, value: float) -> str:
     """A cost as a person reads it."""
-    if math.isinf(value):
+    if not math.isfinite(value):
         return "nobody knows how much"
     return f"{value / (1 << 20):.1f} MiB" if cost == "peak_memory" else f"{value:,.0f}"
 
