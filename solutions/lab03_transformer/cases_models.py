@@ -185,4 +185,6 @@ def layer_norm_backward_cases(draw: Draw) -> Sequence[Given]:
         Given("gain and bias, batch", "gain and bias", inputs(B, T, C, returns="rest")),
         Given("gain and bias, one token", "gain and bias", inputs(C, returns="rest")),
         Given("gain and bias, epsilon", "gain and bias", inputs(B, T, C, returns="rest", epsilon=0.5)),
+        Given("four dimensions", "x", inputs(2, B, 1, C)),
+        Given("gain and bias, four dimensions", "gain and bias", inputs(2, B, 1, C, returns="rest")),
     ]

@@ -112,12 +112,15 @@ def evaluator_cases(draw: Draw) -> Sequence[Given]:
         case("feed with one axis more", "feeds", two, [3], bad="one more axis"),
         case("missing feed, then a run of all", "again", other, [len(other) - 1], bad="missing"),
         case("feed of another dtype", "feeds", two, [3], public=True, bad="dtype"),
+        case("no entries", "values", DIAMOND, [3, 0], shape=(0, 2)),
     ]
 
 
 def gradient_cases(draw: Draw) -> Sequence[Given]:
-    def case(name: str, aspect: str, lines, wanted, inputs=1, shape=(3,), public=False, runs=2, **more: Any) -> Given:
-        feeds = [[normal(draw, *shape) * 0.6 for _ in range(inputs)] for _ in range(runs)]
+    def case(
+        name: str, aspect: str, lines, wanted, inputs=1, shape=(3,), public=False, runs=2, dtype=F64, **more: Any
+    ) -> Given:
+        feeds = [[(normal(draw, *shape) * 0.6).to(dtype) for _ in range(inputs)] for _ in range(runs)]
         return Given(name, aspect, {"lines": lines, "wanted": wanted, "feeds": feeds, **more}, public)
 
     study = [["exp", 0], ["exp", 1], ["multiply", 1, 2]]
@@ -144,6 +147,7 @@ def gradient_cases(draw: Draw) -> Sequence[Given]:
         case("squares of squares", "cost", squares, [0], 1, (), True, **asked(draw)),
         case("ladder", "cost", rungs, [0], **asked(draw)),
         case("drawn, counted", "cost", drawn_program(draw, 2, 8), [0, 1], 2, **asked(draw)),
+        case("float32, one does not matter", "edges", [["exp", 1], ["multiply", 2, 2]], [0, 1], 2, dtype=torch.float32),
     ]
 
 
@@ -159,7 +163,7 @@ def drawn_program(draw: Draw, inputs: int, lines: int) -> list[list[Any]]:
 
 def adamw_cases(draw: Draw) -> Sequence[Given]:
     def case(
-        name: str, aspect: str, returns, steps=3, shape=(2, 3), public=False, scale=1.0, **changed: float
+        name: str, aspect: str, returns, steps=3, shape=(2, 3), public=False, scale=1.0, dtype=F64, **changed: float
     ) -> Given:
         settings = {
             "lr": draw.number(0.05, 0.2),
@@ -168,8 +172,8 @@ def adamw_cases(draw: Draw) -> Sequence[Given]:
             "epsilon": 1e-8,
             "weight_decay": 0.0,
         }
-        gradients = [normal(draw, *shape) * scale for _ in range(steps)]
-        inputs = {"weight": normal(draw, *shape) + 2, "gradients": gradients, "returns": list(returns)}
+        gradients = [(normal(draw, *shape) * scale).to(dtype) for _ in range(steps)]
+        inputs = {"weight": (normal(draw, *shape) + 2).to(dtype), "gradients": gradients, "returns": list(returns)}
         return Given(name, aspect, {**inputs, "settings": {**settings, **changed}}, public)
 
     every = ["weight", "m", "v"]
@@ -186,6 +190,7 @@ def adamw_cases(draw: Draw) -> Sequence[Given]:
         case("decay", "decay", ["weight"], 3, public=True, weight_decay=0.4),
         case("decay, all", "decay", every, 4, weight_decay=draw.number(0.5, 0.9)),
         case("decay, small gradients", "decay", every, 2, (3,), scale=1e-2, weight_decay=0.7, epsilon=1e-3),
+        case("float32", "update", ["weight"], 3, dtype=torch.float32),
     ]
 
 

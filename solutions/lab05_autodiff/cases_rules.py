@@ -181,6 +181,12 @@ def cross_entropy_cases(draw: Draw) -> Sequence[Given]:
 
 def normalization_cases(draw: Draw) -> Sequence[Given]:
     cases, a, n = Cases(draw), draw.integer(2, 3), draw.integer(3, 5)
+
+    def hidden() -> list[list[torch.Tensor]]:
+        """The last logit of each row is -inf."""
+        last = torch.full((a, 1), -torch.inf, dtype=F64)
+        return [[torch.cat((cases.tensor((a, 3)), last), 1)] for _ in range(2)]
+
     return [
         cases.of("softmax", "softmax", "softmax", [(a, n)], (a, n), True),
         cases.of("softmax, square", "softmax", "softmax_along", [(n, n)], (n, n), True, axis=0),
@@ -194,6 +200,9 @@ def normalization_cases(draw: Draw) -> Sequence[Given]:
         cases.of("rms_norm, three axes", "norms", "rms_norm", [(2, a, n), (n,)], (2, a, n)),
         small_norms(cases, "layer_norm, small numbers", "layer_norm", [(a, n), (n,), (n,)], (a, n)),
         small_norms(cases, "rms_norm, small numbers", "rms_norm", [(a, n), (n,)], (a, n)),
+        cases.of("layer_norm, float32", "norms", "layer_norm", [(a, n), (n,), (n,)], (a, n), dtype=torch.float32),
+        cases.fed("softmax, one hidden", "softmax", "softmax", hidden(), (a, 4)),
+        cases.fed("log_softmax, one hidden", "softmax", "log_softmax", hidden(), (a, 4)),
     ]
 
 
@@ -258,4 +267,7 @@ def forward_cases(draw: Draw) -> Sequence[Given]:
         case("reshape", "linear", "reshape", [(a, b)], shape=[b, a]),
         case("matmul", "linear", "matmul", [(n, n), (n, n)], True),
         case("matmul, the first stands still", "linear", "matmul", [(2, a, b), (b, n)], False, [0]),
+        case("subtract, stretched, the second stands still", "arithmetic", "subtract", [(b,), (a, b)], False, [1]),
+        case("divide, the second stands still", "arithmetic", "divide", [(n,)] * 2, False, [1]),
+        case("matmul, the second stands still", "linear", "matmul", [(2, a, b), (b, n)], False, [1]),
     ]

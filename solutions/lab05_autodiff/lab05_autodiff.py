@@ -773,7 +773,7 @@ check("check_gradient", check_gradient)
 def normalization_gradients(node, grad):
     """The adjoints that node passes on, a list with a node for each input; sum_to comes after, as for every rule.
 
-    softmax, log_softmax: one input, along node.operator.axis.
+    softmax, log_softmax: one input, along node.operator.axis. Single logits may be -inf: their share is 0.
     layer_norm: inputs x (..., C), scale (C,), shift (C,); rms_norm: x and scale. Over the last axis, with
         node.operator.epsilon inside the root; rms_norm is x / sqrt(mean(x ** 2) + epsilon) * scale.
     """

@@ -100,6 +100,11 @@ def all_to_all_cases(draw: Draw) -> list[Given]:
         all_to_all_case(draw, "traffic of four ranks", "traffic", 4, few, True),
         all_to_all_case(draw, "traffic of three ranks", "traffic", 3, few),
         all_to_all_case(draw, "five ranks", "values", 5, few),
+        Given(
+            "whole numbers, two axes",
+            "values",
+            {"ranks": [{"chunks": list(draw.integers(3, 2, few, high=99))} for _ in range(3)]},
+        ),
     ]
 
 
@@ -129,6 +134,8 @@ def broadcast_cases(draw: Draw) -> list[Given]:
         case("steps of five ranks", "steps", 5, 0, few, public=True),
         case("steps of seven ranks", "steps", 7, draw.integer(1, 6), few),
         case("steps of six ranks", "steps", 6, 5, few),
+        case("a number", "values", 3, 0, dtype=F32),
+        Given("whole numbers", "root", {"ranks": [{"x": draw.integers(few, 2, high=99)} for _ in range(3)], "root": 2}),
     ]
 
 
@@ -156,8 +163,10 @@ def barrier_cases(draw: Draw) -> list[Given]:
 def hierarchical_cases(draw: Draw) -> list[Given]:
     """Of the traffic, node and chunk sizes divide the length."""
 
-    def case(name: str, aspect: str, world_size: int, node_size: int, length: int, public: bool = False) -> Given:
-        ranks = [{"x": draw.normal(length, dtype=F64)} for _ in range(world_size)]
+    def case(
+        name: str, aspect: str, world_size: int, node_size: int, length: int, public: bool = False, dtype=F64
+    ) -> Given:
+        ranks = [{"x": draw.normal(length, dtype=dtype)} for _ in range(world_size)]
         outside = {"outside": "traffic"} if aspect == "traffic" else {}
         return Given(name, aspect, {"ranks": ranks, "node_size": node_size, **outside}, public)
 
@@ -172,4 +181,5 @@ def hierarchical_cases(draw: Draw) -> list[Given]:
         case("traffic of two nodes of two", "traffic", 4, 2, 8 * few, True),
         case("traffic of two nodes of four", "traffic", 8, 4, 8 * few),
         case("traffic of three nodes of two", "traffic", 6, 2, 12 * few),
+        case("bfloat16", "sum", 4, 2, 4 * few, dtype=B16),
     ]

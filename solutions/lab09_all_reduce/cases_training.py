@@ -180,6 +180,7 @@ def average_cases(draw: Draw) -> list[Given]:
         case("one message", "traffic", 2, [(few, 2), (few,), (4,)], True),
         case("one message, one missing", "traffic", 3, [(few, 2), (few,), (4,)], False, [(1, 1)]),
         case("five ranks, float32", "mean", 5, [(few,), (1, 2)], dtype=torch.float32),
+        case("an empty one", "mean", 2, [(few,), (0, 3), (2,)]),
     ]
 
 
@@ -238,4 +239,5 @@ def data_parallel_cases(draw: Draw) -> list[Given]:
         case("three backward passes, several steps", "no_sync", "gradients", two, micro=3, steps=2),
         case("sent once", "no_sync", "sent", two, True, micro=2),
         case("the last pass sends as it goes", "no_sync", timed, two, True, micro=3, steps=2),
+        case("five ranks", "gradients", "gradients", two, world_size=5),
     ]
