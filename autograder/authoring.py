@@ -4,17 +4,24 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from .course import SAMPLE, Course, load_course
+from mlsys_course.desk.files import write_whole
+
+from .course import SAMPLE, Course, Lab, load_course
 from .errors import CourseError
 from .screen import console
 
+if TYPE_CHECKING:
+    from .build.proof import Line
+
 ENOUGH_CAUGHT = 0.95  # of the mutants of any exercise
+SAMPLED = 8  # mutants of each exercise that ``mlsys build --check`` tries, always the same
+TABLE = "Of every exercise, for the sample term's draws; written by `mlsys mutate --into docs/mutants.md`."
 Unsafe = Annotated[bool, typer.Option("--unsafe", help="Go on without the sandbox where the system has none.")]
 TermName = Annotated[str | None, typer.Option(help="The term; default: the one in course.toml.")]
 
@@ -36,7 +43,8 @@ def build(
     for stem in stems:
         with console.status(f"building and proving {stem}"):
             made = build_and_prove(course, stem, check=check, unsafe=unsafe)
-        console.print(_proof_table(stem, made.lines))
+            lines = mutant_lines(course.lab(stem), SAMPLED if check else None) if made.good else []
+        console.print(_proof_table(stem, [*made.lines, *lines]))
         for difference in made.differences:
             console.print(f"[red]stale:[/] {made.place / difference}; call `mlsys build {stem}`", highlight=False)
         (proven if made.good else wrong).append(stem)
@@ -52,6 +60,23 @@ def closing_line(course: Course, proven: Sequence[str], wrong: Sequence[str], *,
         labs = " ".join(wrong)
         return f"{done}; not: {', '.join(wrong)}; next: mend what is said above, and mlsys build {labs}{option}"
     return f"{done}; next: mlsys release {' '.join(proven)}{option}"
+
+
+def mutant_lines(lab: Lab, most: int | None) -> "list[Line]":
+    """For the table of a build, which they do not stop: how many mutants of each exercise its sealed cases catch."""
+    from .build.proof import Line
+
+    try:
+        from .mutate import scores
+    except ModuleNotFoundError as error:
+        return [Line("mutants", f"not tried, since {error.name} is missing", ok=True)]
+    lines = []
+    for found in scores(lab, most=most):
+        proved = f"{found.caught:.0%} of {found.tried} mutants caught"
+        enough = found.caught >= ENOUGH_CAUGHT or (most is not None and len(found.survivors) <= 1)
+        few = "" if enough else f"too few: mlsys mutate {lab.stem} {found.exercise}"
+        lines.append(Line(f"{found.exercise}: mutants", proved, ok=True, detail=few))
+    return lines
 
 
 def _proof_table(stem: str, lines: Sequence) -> Table:
@@ -94,6 +119,7 @@ def mutate(
         int | None, typer.Option(min=1, help="Only so many of an exercise, drawn with a fixed seed.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Mutants at a time; default: the cores.")] = None,
+    into: Annotated[Path | None, typer.Option(help="Write the table there too, as Markdown.")] = None,
     term: TermName = None,
 ) -> None:
     """Wrong versions of each solution, made by machine, against the sealed cases: which slip past, as diffs."""
@@ -104,7 +130,7 @@ def mutate(
 
     course = load_course(term=term)
     table = Table("lab", "exercise", "mutants", "caught", "equivalent", title="mutants")
-    fewest = 1.0
+    rows, fewest = [], 1.0
     for stem in [course.stem(lab)] if lab else course.stems():
         with Progress(*Progress.get_default_columns(), console=console, transient=True) as progress:
             bar = progress.add_task(f"mutants of {stem}")
@@ -114,9 +140,14 @@ def mutate(
                 for mutant in found.survivors:
                     console.print(f"{stem}, {found.exercise}\n{mutant.diff}\n", highlight=False, markup=False)
                 excused = f"{found.equivalent}{', too many' if found.too_many_equivalent else ''}"
-                table.add_row(stem, found.exercise, str(found.tried), f"{found.caught:.1%}", excused)
+                rows.append((stem, found.exercise, str(found.tried), f"{found.caught:.1%}", excused))
+                table.add_row(*rows[-1])
                 fewest = min(fewest, found.caught)
     console.print(table)
+    if into:
+        heads = [str(column.header) for column in table.columns]
+        lines = [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
+        write_whole(into, "\n".join(["# Mutants caught by the sealed cases\n", f"{TABLE}\n", *lines, ""]))
     raise typer.Exit(1 if fewest < ENOUGH_CAUGHT else 0)
 
 

@@ -1,7 +1,12 @@
 """Mutants: what is changed, which are no mistakes, and that the cases of a lab catch the others."""
 
-import pytest
+import sys
+from dataclasses import replace
 
+import pytest
+import typer
+
+from autograder.authoring import mutant_lines, mutate
 from autograder.course import load_course
 from autograder.errors import CourseError
 from autograder.mutate import Equivalent, Mutant, equivalents, judging, mutants, score, scores
@@ -54,6 +59,32 @@ def test_each_is_made_once_in_a_fixed_order_and_says_something_else():
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     return load_course(write_small_course(tmp_path_factory.mktemp("mutate") / "here")).lab("lab00_foundations")
+
+
+def test_a_build_says_what_is_caught(lab, monkeypatch):
+    found = next(scores(lab))
+    for survivors, share, detail in (
+        ([], "100%", ""),
+        (found.survivors, "67%", "too few: mlsys mutate lab00_foundations times"),
+    ):
+        monkeypatch.setattr(
+            "autograder.mutate.scores", lambda *_, kept=survivors, **__: [replace(found, survivors=kept)]
+        )
+        (line,) = mutant_lines(lab, None)
+        assert line.ok and (line.subject, line.detail) == ("times: mutants", detail)
+        assert line.proved == f"{share} of {found.tried} mutants caught"
+    monkeypatch.setitem(sys.modules, "autograder.mutate", None)
+    (line,) = mutant_lines(lab, None)
+    assert line.ok and "not tried" in line.proved
+
+
+def test_the_table_is_written(small_course, tmp_path, monkeypatch):
+    monkeypatch.chdir(small_course)
+    with pytest.raises(typer.Exit):
+        mutate("lab00", into=tmp_path / "mutants.md")
+    head, rule, row = (tmp_path / "mutants.md").read_text().splitlines()[-3:]
+    assert head == "| lab | exercise | mutants | caught | equivalent |" and rule.count("---") == 5
+    assert row.startswith("| lab00_foundations | times | ") and row.endswith(" | 66.7% | 0 |")
 
 
 def test_cases_catch_the_mutants_of_a_lab(lab):

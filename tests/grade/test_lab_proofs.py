@@ -7,6 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from autograder.authoring import SAMPLED, mutant_lines
 from autograder.build.pipeline import build, prove_built, stale
 from autograder.course import load_course
 from autograder.grade.run import solution_notebook
@@ -31,6 +32,13 @@ def test_lab_is_proven(course, stem, tmp_path):
     lines = prove_built(course, built)
     assert [line for line in lines if not line.ok] == []
     assert {"edition", "solution", "blank"} < {line.subject for line in lines}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stem", ALL)
+def test_the_sealed_cases_catch_mutants(course, stem):
+    lines = mutant_lines(course.lab(stem), SAMPLED)
+    assert len(lines) == len(course.lab(stem).exercises) and [line for line in lines if line.detail] == []
 
 
 @pytest.mark.long
