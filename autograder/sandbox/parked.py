@@ -105,7 +105,7 @@ class Parked:
         self.together = []
         if not self.replay and not self.sandbox.hold():
             return
-        found = processes.descendants(self.sandbox.init)
+        found = list(filter(processes.alive, processes.descendants(self.sandbox.init)))  # others wait to be reaped
         with contextlib.suppress(OSError):
             for pid in found:
                 Path(f"/proc/{pid}/clear_refs").write_text("5")

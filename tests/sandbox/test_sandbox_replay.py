@@ -55,11 +55,16 @@ def test_a_cell_that_hangs_only_when_run_again(replaying, teacher):
     assert is_right(run.outcomes["double"], 2)
 
 
-def test_memory_is_that_of_the_process_that_answers(replaying):
+ENDED = "\nimport os\npid = os.fork()\nif not pid: os._exit(0)\nos.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)"
+
+
+@pytest.mark.parametrize("ended", ["", ENDED], ids=["alone", "beside one that has ended"])
+def test_memory_is_that_of_the_process_that_answers(replaying, ended):
+    """And not of one that has ended, and waits for somebody to ask how."""
     big = 64 << 20
     teacher = Teacher({"double": [Call(f"case {n}", encode({"x": torch.ones(n)}), 3.0, True) for n in (1, 2)]})
     source = f"import torch\ndef double(x):\n    torch.ones({big // 4}).sum()\n    return 2 * x"
-    run = replaying.run([Cell(source), graded("double")], teacher)
+    run = replaying.run([Cell(source + ended), graded("double")], teacher)
     assert all(big / 2 < o.costs["peak_memory"] < 2 * big for o in run.outcomes["double"].values())
 
 
