@@ -1,5 +1,6 @@
 """Specifications with cases: the public ones ship, the sealed ones exist while grading."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -55,9 +56,16 @@ def specification(lab: Lab, item: Exercise, given: Sequence[Given], *, public: b
     driver = lab.drivers[item.id]
     parts = {name: p.reference for name, p in item.parts.items() if not (p.secret and public)}
     cases = []
+    for name, count in Counter(kind.name for kind in given).items():
+        if count > 1:
+            raise CaseError(f"{item.id}: {count} cases are named {name!r}; give each a name of its own")
     for kind in given:
         if kind.aspect not in item.points:
-            raise CaseError(f"{item.id}: case {kind.name!r} decides {kind.aspect!r}, which has no points")
+            known = ", ".join(map(repr, item.points))
+            raise CaseError(
+                f"{item.id}: case {kind.name!r} decides {kind.aspect!r}, which has no points; choose one of "
+                f"{known}, or give it points"
+            )
         if driver.ranks != is_ranked(kind.inputs):
             raise CaseError(
                 f'{item.id}: case {kind.name!r} needs {{"ranks": [inputs of rank 0, ...]}} exactly if its driver has '

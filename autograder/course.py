@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -142,7 +143,14 @@ def load_package(folder: Path) -> ModuleType:
     for stale in [known for known in list(sys.modules) if known.startswith(f"{name}.")]:
         del sys.modules[stale]
     importlib.invalidate_caches()
-    return importlib.import_module(f"{name}.exercises")
+    try:
+        return importlib.import_module(f"{name}.exercises")
+    except ImportError as error:
+        at = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename][-1]
+        if Path(at.filename).parent != folder:
+            raise
+        where = f"{at.filename}:{at.lineno}"
+        raise CourseError(f"{where}: {error}; define and export it there, or mend the import") from None
 
 
 def find_root(start: Path | None = None) -> Path:

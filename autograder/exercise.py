@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from mlsys_course.desk.check import Tree
 
 from .draw import Draw
+from .errors import CourseError
 
 Candidate: TypeAlias = Any
 
@@ -93,7 +94,9 @@ def exercises_of(package: ModuleType, **common: Any) -> Callable[..., Exercise]:
     """
 
     def exercise(id: str, points: Mapping[str, float], cases: Any, misconceptions: Any, **rest: Any) -> Exercise:
-        reference = rest.pop("reference", None) or getattr(package, id)
+        reference = rest.pop("reference", None) or getattr(package, id, None)
+        if reference is None:
+            raise CourseError(f"{package.__name__} has no {id!r}, which is an exercise; export it in its __init__.py")
         module = getattr(reference, "__module__", "")
         component = module if module.startswith(f"{package.__name__}.") else package.__name__
         return Exercise(id, component, reference, points, cases, misconceptions, **{**common, **rest})

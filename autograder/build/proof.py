@@ -51,9 +51,10 @@ def prove(
     lines += prove_exercises(lab, scorers[0])
     for group, scorer in enumerate(scorers[1:], 1):
         found = prove_exercises(lab, scorer)
-        told = f"{len(found)} lines hold for these numbers too"
+        held = sum(line.ok for line in found)
+        told = f"{held} of {len(found)} lines hold for these numbers too"
         lines += [replace(line, subject=_named(line.subject, group)) for line in found if not line.ok]
-        lines.append(Line(_named("exercises", group), told, all(line.ok for line in found)))
+        lines.append(Line(_named("exercises", group), told, held == len(found)))
     return lines
 
 
@@ -108,7 +109,8 @@ def _misconceptions(lab: Lab, exercise: Exercise, sealed: Specification) -> list
                 wrong.append(f"{where} cases name {list(verdict.misconceptions) or 'nothing'} instead")
         far = "another kind" if math.isinf(distance) else f"{distance:.0f} tolerances"
         far = far if distance >= FARTHEST else f"told by cost, {excess:.1f} times what is needed"
-        lines.append(Line(f"{exercise.id}: {mistake.name}", f"caught and named, {far}", not wrong, "; ".join(wrong)))
+        proved = far if wrong else f"caught and named, {far}"
+        lines.append(Line(f"{exercise.id}: {mistake.name}", proved, not wrong, "; ".join(wrong)))
     return lines
 
 

@@ -6,6 +6,8 @@ from autograder.build.pipeline import build
 from autograder.build.source import BuildError
 from autograder.cases import CaseError
 from autograder.course import CourseError, load_course
+from autograder.exercise import exercises_of
+from mlsys_course import attention
 
 STEM = "lab00_foundations"
 
@@ -73,6 +75,42 @@ def test_a_reference_that_fails_names_the_case(small_course):
     change(small_course, "lambda x: x * factor", "lambda x: x.numpy()", "exercises.py")
     with pytest.raises(CaseError, match=r"times: the reference returned .* on case 'shape 0'"):
         build(load_course(small_course).lab(STEM), small_course / "labs" / STEM)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"values", {"x"', '"edges", {"x"', r"'shape 0' decides 'edges', which has no points; choose one of 'values'"),
+        ('f"shape {n}"', '"shape"', r"times: 2 cases are named 'shape'; give each a name of its own"),
+    ],
+)
+def test_a_case_that_cannot_count_is_named(small_course, old, new, words):
+    change(small_course, old, new, "exercises.py")
+    with pytest.raises(CaseError, match=words):
+        build(load_course(small_course).lab(STEM), small_course / "labs" / STEM)
+
+
+def test_what_a_component_does_not_export_is_named_with_its_line(small_course):
+    change(
+        small_course, "def variants", "from mlsys_course.attention import attenuation\n\n\ndef variants", "exercises.py"
+    )
+    with pytest.raises(CourseError, match=r"exercises.py:6: cannot import name 'attenuation' .*; define and export it"):
+        _ = load_course(small_course).lab(STEM).items
+
+
+def test_what_fails_to_import_elsewhere_is_raised_as_it_is(small_course, tmp_path, monkeypatch):
+    (tmp_path / "broken_elsewhere.py").write_text("import there_is_no_such_module")
+    monkeypatch.syspath_prepend(tmp_path)
+    change(small_course, "def variants", "import broken_elsewhere\n\n\ndef variants", "exercises.py")
+    with pytest.raises(ModuleNotFoundError, match="there_is_no_such_module"):
+        _ = load_course(small_course).lab(STEM).items
+
+
+def test_an_exercise_that_its_component_lacks_is_named():
+    with pytest.raises(
+        CourseError, match=r"mlsys_course.attention has no 'attenuation'.* export it in its __init__.py"
+    ):
+        exercises_of(attention)("attenuation", {"values": 1}, list, [])
 
 
 def test_a_failed_build_leaves_the_last_one(small_course):

@@ -150,6 +150,7 @@ def test_what_is_not_proven_is_named(small_course, file, old, new, subject, said
         lines = prove_built(course, built)
     (line,) = [line for line in lines if line.subject == subject]
     assert line.ok == (not said) and said in line.detail
+    assert line.ok or "caught and named" not in line.proved
 
 
 def test_exercises_as_json(mlsys, small_course):
