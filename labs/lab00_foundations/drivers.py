@@ -115,7 +115,10 @@ def backward(candidate, case):
 
 @driver
 def pipeline(candidate, case):
-    """Each input goes through stages that count: words of a text, or entries of an image and their sum."""
+    """Each input goes through stages that count: words of a text, or entries of an image and their sum.
+
+    Where the case has a text for it, a second pipeline of other stages is made and called before the first is.
+    """
 
     def preprocess(one):
         if isinstance(one, str):
@@ -130,7 +133,10 @@ def pipeline(candidate, case):
         return {"label": "LONG" if long else "SHORT", "score": found["sum"] / found["count"]}
 
     run = candidate(preprocess, forward, postprocess)
-    return {f"call {n}": run(inputs) for n, inputs in enumerate(case["calls"], 1)}
+    second = {}
+    if "second" in case:
+        second["second pipeline"] = candidate(len, lambda length: 2 * length, str)(case["second"])
+    return {f"call {n}": run(inputs) for n, inputs in enumerate(case["calls"], 1)} | second
 
 
 @driver

@@ -29,7 +29,7 @@ def total_is_sum(inputs: Tree, outputs: Tree) -> str | None:
 @driver(properties={"whole numbers": whole_numbers, "sum": total_is_sum})
 def parameter_table(candidate, case):
     """The terms that the case names, of the table for its sizes."""
-    table = candidate(dict(case["config"]))
+    table = candidate(case["config"])
     if not isinstance(table, dict):
         return table
     return {name: table[name] for name in case["terms"] if name in table}
@@ -60,7 +60,7 @@ def forward_flops(candidate, case):
 def training_flops(candidate, case):
     """What the case asks for of a step's FLOPs, from a table of the forward pass that stands in for yours."""
     names = "parameters tokens recompute attention"
-    return chosen(candidate(dict(case["forward"]), *arguments(case, names)), case)
+    return chosen(candidate(case["forward"], *arguments(case, names)), case)
 
 
 @driver(properties={"whole numbers": whole_numbers, "sum": total_is_sum})
@@ -84,7 +84,7 @@ def kv_cache(candidate, case):
 @driver
 def peak_memory(candidate, case):
     """The highest point of a list of events."""
-    return candidate([list(event) for event in case["events"]], case["block"])
+    return candidate(case["events"], case["block"])
 
 
 @driver

@@ -23,7 +23,7 @@ def peak_memory(events: Sequence[tuple[str, int]], block: int = 1) -> dict[str, 
     Its "peak" in bytes, "at" the first event after which so many are alive, and what is "alive" then, by name. Lab 7,
     extension ``peak_memory``.
     """
-    alive, now, highest = {}, 0, {"peak": 0, "at": -1, "alive": {}}
+    alive, now, highest = {}, 0, {"peak": 0}
     for at, (name, size) in enumerate(events):
         if size:
             alive[name] = round_up(size, block)

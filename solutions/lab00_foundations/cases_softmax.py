@@ -127,6 +127,7 @@ def smooth_cross_entropy(draw: Draw) -> Sequence[Given]:
         Given("gradient at a fifth", "gradient", batch(0.2) | GRADIENT, public=True),
         Given("gradient at 1", "gradient", batch(1.0) | GRADIENT),
         Given("gradient in float64", "gradient", batch(draw.number(0.05, 0.5), dtype=F64) | GRADIENT),
+        Given("gradient in bfloat16", "gradient", batch(0.4, dtype=BF16) | GRADIENT),
     ]
 
 

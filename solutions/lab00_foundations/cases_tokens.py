@@ -89,4 +89,5 @@ def pipeline(draw: Draw) -> Sequence[Given]:
         Given("called again and again", "several", {"calls": [text(), [text(), text()], text()]}, public=True),
         Given("an image", "several", {"calls": [image()]}, public=True),
         Given("two images", "several", {"calls": [[image(), image()]]}),
+        Given("two pipelines", "several", {"calls": [text()], "second": text()}, public=True),
     ]

@@ -364,11 +364,10 @@ def block_matmul(a, b, block, multiply):
     sums = torch.zeros(a.shape[0], b.shape[1], device=a.device, dtype=a.dtype)
     sums = sums if a.dtype == torch.float64 else sums.float()
     for x_rows, c_rows in zip(a.split(block[0]), sums.split(block[0]), strict=True):
-        if a.shape[0] and a.shape[1]:
-            for x, y_rows in zip(x_rows.split(block[1], dim=1), b.split(block[1]), strict=True):
-                for y, c in zip(y_rows.split(block[2], 1), c_rows.split(block[2], 1), strict=True):
-                    if y.numel():
-                        c += multiply(x, y)  # c is a view of sums
+        for x, y_rows in zip(x_rows.split(block[1], dim=1), b.split(block[1]), strict=True):
+            for y, c in zip(y_rows.split(block[2], 1), c_rows.split(block[2], 1), strict=True):
+                if x.numel() and y.numel():
+                    c += multiply(x, y)  # c is a view of sums
     return sums.to(a.dtype)
     ### END SOLUTION
 
@@ -679,7 +678,8 @@ def pipeline(preprocess, forward, postprocess):
     is called before the returned function is.
     The returned function takes one argument. If that is a list, it is several inputs: each goes through the stages on
     its own. Anything else (a text, a tensor) is one input. It returns a list with one answer for each input, in their
-    order: for one input a list of one, for an empty list an empty list. It may be called any number of times.
+    order: for one input a list of one, for an empty list an empty list. It may be called any number of times,
+    and so may pipeline, with other stages.
     """
 
     ### BEGIN SOLUTION
@@ -849,8 +849,8 @@ def softmax_gradient(y, grad, dim=-1):
     16-bit inputs are computed in float32, float64 inputs in float64.
     """
     ### BEGIN SOLUTION
-    s, g = (y, grad) if y.dtype == torch.float64 else (y.float(), grad.float())
-    weighted = s * g
+    s = y if y.dtype == torch.float64 else y.float()
+    weighted = s * grad  # in the wider dtype of the two, which is that of s
     return (weighted - s * weighted.sum(dim=dim, keepdim=True)).to(y.dtype)
     ### END SOLUTION
 
@@ -880,7 +880,7 @@ def smooth_cross_entropy(logits, labels, smoothing, log_softmax):
     at_label = log_p.gather(1, labels[:, None]).sum()
     loss = -((1 - smoothing) * at_label + smoothing / classes * log_p.sum()) / n
     gradient = log_p.exp() - smoothing / classes
-    gradient = gradient.scatter_add(1, labels[:, None], torch.full_like(gradient[:, :1], smoothing - 1))
+    gradient[torch.arange(n), labels] += smoothing - 1
     return loss, gradient.div(n).to(logits.dtype)
     ### END SOLUTION
 

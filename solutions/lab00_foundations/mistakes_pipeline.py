@@ -65,6 +65,16 @@ def nothing_for_nothing(preprocess, forward, postprocess):
     return lambda inputs: None if isinstance(inputs, list) and not inputs else run(inputs)
 
 
+def the_last_stages():
+    stages = []
+
+    def pipeline(*given):
+        stages[:] = given
+        return lambda inputs: component.pipeline(*stages)(inputs)
+
+    return pipeline
+
+
 PIPELINE = [
     Misconception("one answer without a list", bare,
         "The lecture's answer to one text begins with a bracket: [{...}]."),
@@ -81,6 +91,7 @@ PIPELINE = [
         "A list of one input has a list of how many answers?"),
     Misconception("None for no inputs", nothing_for_nothing,
         "A list of three has a list of three answers. And a list of none?"),
+    Misconception("one pipeline", the_last_stages(), "Of two pipelines each keeps its stages. Where does yours?"),
     Misconception("runs before it is asked", runs_at_once,
         "pipeline(...) returns something that can be called. What is called when?"),
 ]  # fmt: skip

@@ -197,6 +197,7 @@ def peak_cases(draw: Draw) -> Sequence[Given]:
         case("a step with large gradients", layers(draw.integer(4, 7), True), True, block=1),
         case("the same height twice", twice, True, block=1),
         case("one event", [["all", sizes(1)[0]]], block=1),
+        case("one byte", [["flag", 1]], block=1),
         case("a name comes again", [["x", 900], ["x", 0], ["y", 100], ["x", 500], ["y", 0]], block=1),
         case("in blocks", layers(draw.integer(4, 7), True), True),
         case("many small ones", small, True),

@@ -178,7 +178,7 @@ def zero_cases(draw: Draw) -> Sequence[Given]:
         inputs = {"parameters": parameters, "activations": activations, "ranks": ranks, "memory": memory}
         return Given(name, aspect, {**inputs, "asked": asked}, public)
 
-    def never(name: str, aspect: str, memory: int, public: bool = False) -> Given:
+    def tight(name: str, aspect: str, memory: int, public: bool = False) -> Given:
         inputs = {"parameters": draw.integer(10**6, 10**8), "activations": 10**7, "ranks": 8, "memory": memory}
         return Given(name, aspect, {**inputs, "asked": [aspect]}, public)
 
@@ -208,12 +208,13 @@ def zero_cases(draw: Draw) -> Sequence[Given]:
         case("the second stage, to the byte", "stage", True, first=2),
         case("without sharding, to the byte", "stage", first=0),
         case("a byte is missing", "stage", first=3, spare=-1),
-        never("activations alone fill it", "stage", 10**7),
+        tight("activations alone fill it", "stage", 10**7),
         case("how many ranks", "ranks", True),
         even(),
         not_another(),
         case("as many as there are", "ranks", True, first=3),
         case("a byte less each", "ranks", first=3, spare=-1),
-        never("room for less than a parameter", "ranks", 10**7 + 15),
-        never("activations alone are too much", "ranks", 10**7 - 15, True),
+        tight("room for less than a parameter", "ranks", 10**7 + 15),
+        tight("activations alone are too much", "ranks", 10**7 - 15, True),
+        tight("room for one parameter", "ranks", 10**7 + 16),
     ]

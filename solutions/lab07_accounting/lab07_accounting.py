@@ -96,7 +96,7 @@ def parameter_table(sizes):
     """Count the trainable parameters of this term's model, by term.
 
     sizes: a dict of whole numbers, all at least 1: vocabulary, context (positions), d_model, n_layers, n_heads,
-        n_kv_heads (divides n_heads), head_dim. The rest is in the table above.
+        n_kv_heads (divides n_heads), head_dim. It stays as it is. The rest is in the table above.
     Returns a dict of seven ints: embedding, positions, attention, mlp, norms, head, total. Each of the first six is
         summed over all layers, and is 0 where the model has no such tensor; total is their sum.
 
@@ -110,8 +110,7 @@ def parameter_table(sizes):
         return -(-numerator // (denominator * multiple)) * multiple
 
     rows = up(sizes["vocabulary"], 1, int("{{ vocabulary_multiple }}"))
-    extra = int("{{ extra_positions }}")  # 0 says rotary
-    positions = (sizes["context"] + extra) * d if extra else 0
+    positions = (sizes["context"] + int("{{ extra_positions }}")) * d
 
     query, key = heads * sizes["head_dim"], sizes["n_kv_heads"] * sizes["head_dim"]
     value, mixed = key * int("{{ value_multiple }}"), query * int("{{ value_multiple }}")
@@ -134,7 +133,7 @@ def parameter_table(sizes):
 
     table = {
         "embedding": (rows + int("{{ registers }}")) * d,
-        "positions": positions,
+        "positions": positions if "{{ extra_positions }}" != "0" else 0,  # rotary
         "attention": layers * attention,
         "mlp": layers * mlp,
         "norms": channels * (2 if "{{ norm }}" == "layer" else 1),
@@ -322,7 +321,7 @@ work
 def training_flops(forward, parameters, tokens, recompute="none", attention="eager"):
     """Count the FLOPs of a training step.
 
-    forward: a dict of even ints: projections, pairs, mlp, head, as `forward_flops` counts them, without the total.
+    forward: a dict of even ints: projections, pairs, mlp, head, as `forward_flops` counts them. It stays as it is.
     parameters: the model's, N. tokens: of the whole batch, D.
     recompute: "none", "selective" or "full". attention: "eager", which keeps its weights, or "fused".
     Returns a dict of four ints: forward, backward, recompute (what is done again), six_nd.
@@ -807,13 +806,13 @@ def peak_memory(events, block):
     """Find the highest point of a list of events.
 
     events: pairs [name, size], at least one. A size above 0 takes so many bytes, rounded up to whole blocks, under that
-        name; a size of 0 gives back what the name holds. A name may come again after it was given back.
+        name; a size of 0 gives back what the name holds. A name may come again then. The list stays as it is.
     block: bytes of a block; 1 says that nothing is rounded.
     Returns a dict: peak, the most bytes (an int); at, the number of the first event, from 0, after which so many are
         alive; alive, a dict of the bytes by name at that moment, in whole blocks as counted.
     """
     ### BEGIN SOLUTION
-    alive, now, found = {}, 0, {"peak": 0, "at": -1, "alive": {}}
+    alive, now, found = {}, 0, {"peak": 0}
     for at, (name, size) in enumerate(events):
         if size:
             alive[name] = -(-size // block) * block

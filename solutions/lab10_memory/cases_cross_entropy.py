@@ -55,6 +55,14 @@ def one_surprise(draw: Draw) -> dict:
     return {**given, "hidden": hidden.bfloat16(), "weight": weight.bfloat16()}
 
 
+def sure(draw: Draw, tokens: int, words: int) -> dict:
+    """In bfloat16, whole numbers: each target's logit is 6 above the others, so that its probability is almost 1."""
+    hidden, weight = (draw.integers(n, 4, low=1, high=5).bfloat16() for n in (tokens, words))
+    hidden[:, 0], weight[:, 1:] = 6.0, weight[0, 1:].clone()
+    weight[:, 0] = torch.arange(words) == 0
+    return {"hidden": hidden, "weight": weight, "targets": torch.zeros(tokens, dtype=torch.int64)}
+
+
 def padded(draw: Draw, tokens: int, words: int, kept: Sequence[int], padding: int = -100) -> dict:
     """Only the targets at ``kept`` count."""
     given = head(draw, tokens, words)
@@ -97,4 +105,5 @@ def cases(draw: Draw) -> list[Given]:
         case("another ignore_index", "padding", BOTH, zeros, chunk, ignore_index=0),
         case("half, and a ragged chunk", "padding", BOTH, padded(draw, ragged, words, more), chunk),
         long(draw, "a long text", 48 * thin, draw.integer(7600, 8200), thin, True),
+        case("gradients of sure tokens", "gradients", GRADIENTS, sure(draw, ragged, words), chunk),
     ]

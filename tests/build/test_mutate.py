@@ -12,6 +12,7 @@ from autograder.errors import CourseError
 from autograder.mutate import Equivalent, Mutant, equivalents, judging, mutants, score, scores
 from autograder.mutate.equivalent import FILE, is_equivalent
 from autograder.mutate.helpers import Helpers
+from autograder.mutate.mutants import settled
 from tests.conftest import write_small_course
 
 SOURCE = '''
@@ -47,6 +48,34 @@ MADE = {
 @pytest.mark.parametrize("change", MADE.values(), ids=MADE)
 def test_a_mistake_is_made(change):
     assert change in [(mutant.was, mutant.now) for mutant in mutants(SOURCE)]
+
+
+DRAWN = """
+def f(x):
+    if "rms" == "layer":
+        x += 1
+    if "True" != "False":
+        x += 2
+    elif x:
+        x += 30
+    return x * (4 if "rms" == "rms" else 5) if x else 6
+"""
+
+
+def test_what_the_term_did_not_draw_is_not_changed():
+    made = mutants(DRAWN)
+    assert settled(DRAWN) == "def f(x):\n    pass\n    x += 2\n    return x * 4 if x else 6\n"
+    assert ("x += 2", "x += 3") in [(mutant.was, mutant.now) for mutant in made]
+    assert not [mutant for mutant in made if "rms" in mutant.source or "x += 30" in mutant.source]
+
+
+@pytest.mark.parametrize("place", ["x.device", "places[0].device", "device"])
+def test_a_device_makes_no_mutant_since_no_case_has_one(place):
+    made = mutants(
+        f"def f(x, places, device):\n    return torch.ones(2, device={place}) + torch.ones(2, dtype=x.dtype)\n"
+    )
+    assert made and not [mutant for mutant in made if "device=" not in mutant.now and "return" in mutant.now]
+    assert any("dtype" not in mutant.now for mutant in made if "return" in mutant.now)
 
 
 def test_each_is_made_once_in_a_fixed_order_and_says_something_else():
