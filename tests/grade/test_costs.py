@@ -124,7 +124,7 @@ def test_a_right_answer_that_is_not_thrifty_loses_exactly_the_memory_points(sess
     assert found["DynamicLossScaler"].ok
     assert (verdict.status, verdict.score, verdict.max_score) == ("wrong", 11, 15)
     (long,) = [result for result in verdict.results if not result.ok]
-    inputs = session.scorer.specifications[EXERCISE].cases[-1].inputs
+    (inputs,) = [case.inputs for case in session.scorer.specifications[EXERCISE].cases if case.limits]
     whole = len(inputs["targets"]) * len(inputs["weight"]) * 4
     assert abs(long.outcome.costs["peak_memory"] - tensors * whole) < 0.2 * whole
     assert len(verdict.hints) == 1 and hint in verdict.hints[0]

@@ -23,7 +23,7 @@ def test_right_candidates(engine, teacher):
     assert is_right(run.outcomes["double"], 2) and is_right(run.outcomes["triple"], 3)
     again = [key for key in run.outcomes["double"] if key.endswith(AGAIN)]
     assert len(again) == 1 and again[0].removesuffix(AGAIN) in run.outcomes["double"]
-    assert run.wall_seconds < 5 and 0 < run.cpu_seconds < 5 and run.peak_memory_bytes > 64 << 20
+    assert run.wall_seconds < 5 and 0 <= run.cpu_seconds < 5 and run.peak_memory_bytes > 64 << 20
     assert all(0 < o.seconds < 3 and o.costs["part_calls"] == 0 for o in run.outcomes["double"].values())
 
 
