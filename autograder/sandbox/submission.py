@@ -25,6 +25,7 @@ from .work import Work, only_imports
 
 RESTARTS = 4
 ALIKE = 1e-2  # outputs of one call in two processes
+SCRATCH_MIB = 4  # beside who is measured, above what was handed in: a file mapped piece by piece shows in no peak
 NOT_REACHED = {
     "timeout": "The notebook took too long before this exercise's cell.",
     "memory": "The notebook took too much memory before this exercise's cell.",
@@ -281,10 +282,11 @@ class Submission(Work):
         return self._alone(cell, call, range(cell))[0]
 
     def _peak(self, cell: int, key: str, call: Call, outcome: Outcome) -> float:
-        """What a call takes over a bare process with the same inputs.
+        """What a call takes over a bare process with the same inputs, files handed in included.
 
         Each is a fresh process. The candidate's has run only the cells that its names reach; where these cannot do
-        without the others, because the call comes to something else there, the whole notebook up to its own cell.
+        without the others, because the call comes to something else there, the whole notebook up to its own cell. Where
+        it comes to something else there too, nothing is known of what it takes where it is right.
         """
         place = (self.cells[cell].exercise or "", key.removesuffix(AGAIN))
         if place in self.peaks:
@@ -300,14 +302,19 @@ class Submission(Work):
             found, peak = self._alone(cell, call, kept)
             if found.problem == outcome.problem and all(x.ok for x in compare(found.outputs, outcome.outputs, ALIKE)):
                 break
-        self.peaks[place] = peak - self.warm.bare[sized]
+        else:
+            self.log.append(f"{place[0]}, {place[1]}: it comes to something else where its memory is measured")
+            peak = math.inf
+        self.peaks[place] = peak - self.warm.bare[sized] + sum(map(len, self.files.values()))
         return self.peaks[place]
 
     def _alone(self, cell: int, call: Call, kept: Collection[int], *, bare: bool = False) -> tuple[Outcome, float]:
         """A call in a sandbox of its own after the ``kept`` cells: what it comes to, and the most that it holds."""
         exercise = self.cells[cell].exercise or ""
+        handed_in = -(-sum(map(len, self.files.values())) // (1 << 20))
+        limits = replace(self.limits, scratch_mib=SCRATCH_MIB + handed_in) if call.measure_memory else self.limits
         try:
-            with self.fresh({*kept, cell}, [exercise], self.limits, 1.0) as (member,):
+            with self.fresh({*kept, cell}, [exercise], limits, 1.0) as (member,):
                 member.bare = bare
                 asked = Examination([member], member.specification, self.trusted, call.seconds, self.sealed_end)
                 with contextlib.closing(asked):

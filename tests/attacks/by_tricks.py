@@ -88,7 +88,8 @@ def lean(x):
 ALONE = """
 import json, os, struct, sys
 def alone():
-    return len([name for name in os.listdir('/proc') if name.isdigit()]) < 3
+    room = os.statvfs('/tmp')
+    return room.f_blocks * room.f_frsize < 32 << 20
 """
 SAYS_AND_WAITS = "import os, sys, time; os.write(int(sys.argv[1]), bytes.fromhex(sys.argv[2])); time.sleep(9)"
 BY_EXEC = (
