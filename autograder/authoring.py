@@ -43,7 +43,7 @@ def build(
     for stem in stems:
         with console.status(f"building and proving {stem}"):
             made = build_and_prove(course, stem, check=check, unsafe=unsafe)
-            lines = mutant_lines(course.lab(stem), SAMPLED if check else None) if made.good else []
+            lines = mutant_lines(made.lab, SAMPLED if check else None) if made.good else []
         console.print(_proof_table(stem, [*made.lines, *lines]))
         for difference in made.differences:
             console.print(f"[red]stale:[/] {made.place / difference}; call `mlsys build {stem}`", highlight=False)

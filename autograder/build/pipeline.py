@@ -40,6 +40,7 @@ class Built:
 class Made:
     """What came of building and proving a lab."""
 
+    lab: Lab
     place: Path
     lines: Sequence[Line]
     differences: Sequence[str]  # between what is there and a fresh build
@@ -101,7 +102,7 @@ def build_and_prove(course: Course, stem: str, *, check: bool = False, unsafe: b
     with tempfile.TemporaryDirectory(prefix="mlsys-build-") as scratch:
         built = build(lab, Path(scratch) / stem if check else place)
         lines = prove_built(course, built, unsafe=unsafe)
-        made = Made(place, lines, stale(built.folder, place) if check else [])
+        made = Made(lab, place, lines, stale(built.folder, place) if check else [])
     if made.good:
         remember_proof(course, stem)
     return made

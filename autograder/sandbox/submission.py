@@ -305,14 +305,14 @@ class Submission(Work):
         else:
             self.log.append(f"{place[0]}, {place[1]}: it comes to something else where its memory is measured")
             peak = math.inf
-        self.peaks[place] = peak - self.warm.bare[sized] + sum(map(len, self.files.values()))
+        self.peaks[place] = peak - self.warm.bare[sized] + self.handed_in
         return self.peaks[place]
 
     def _alone(self, cell: int, call: Call, kept: Collection[int], *, bare: bool = False) -> tuple[Outcome, float]:
         """A call in a sandbox of its own after the ``kept`` cells: what it comes to, and the most that it holds."""
         exercise = self.cells[cell].exercise or ""
-        handed_in = -(-sum(map(len, self.files.values())) // (1 << 20))
-        limits = replace(self.limits, scratch_mib=SCRATCH_MIB + handed_in) if call.measure_memory else self.limits
+        room = SCRATCH_MIB + math.ceil(self.handed_in / (1 << 20))
+        limits = replace(self.limits, scratch_mib=room) if call.measure_memory else self.limits
         try:
             with self.fresh({*kept, cell}, [exercise], limits, 1.0) as (member,):
                 member.bare = bare

@@ -38,6 +38,11 @@ class Work:
     peak_card_bytes: int = 0
 
     @property
+    def handed_in(self) -> int:
+        """Bytes of the files that came with the notebook."""
+        return sum(map(len, self.files.values()))
+
+    @property
     def cpu_left(self) -> float:
         """CPU-seconds that it may still take."""
         return self.limits.cpu_seconds + self.spared - self.cpu_seconds
