@@ -212,3 +212,42 @@ def attention(q, k, v, mask=None):
     return s.softmax(-1) @ v
 """,
 }
+
+# Each leaves something at work that is to do the forbidden thing beside the record, before the answer goes out.
+_LATE = """
+import sys, torch
+import torch.nn.functional as F
+left = []
+def work():
+    while left:
+        result, arguments = left.pop()
+        with torch._C.DisableTorchFunction():
+            result.copy_(F.scaled_dot_product_attention(*arguments))
+def attention(q, k, v, mask=None):
+    result = torch.zeros(q.shape[:-1] + v.shape[-1:], dtype=v.dtype)
+    {leave}
+    left.append((result, (q, k, v, mask)))
+    return result
+"""
+_IN_CLONES = """
+from torch.utils._python_dispatch import TorchDispatchMode
+class Waiting(TorchDispatchMode):
+    seen = 0
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if left and "clone" in str(func) and found.shape == left[0][0].shape:
+            self.seen += 1
+            if self.seen > 1:
+                waiting, left[:] = left[0], []
+                torch._C._pop_torch_dispatch_stack(None)
+                found.copy_(F.scaled_dot_product_attention(*waiting[1]))
+        return found
+"""
+LEFT_AT_WORK = {
+    "a profiler of Python's": _LATE.replace(
+        "{leave}", "sys.setprofile(lambda frame, event, what: work() if frame.f_code.co_name == 'encode' else None)"
+    ),
+    "a mode of operators": _LATE.replace("{leave}", "Waiting().__enter__()") + _IN_CLONES,
+    "PyTorch's methods replaced": _LATE.replace("{leave}", "torch.Tensor.numpy = lambda x: (work(), plain(x))[1]")
+    + "plain = torch.Tensor.numpy\n",
+}

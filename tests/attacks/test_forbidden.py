@@ -13,7 +13,7 @@ from autograder.scoring.score import Scorer
 from tests.conftest import ROOT
 from tests.left_out import long_but
 
-from .evasions import CARRIED, EVASIONS, HONEST, REFUSED, WITH_CARRIED
+from .evasions import CARRIED, EVASIONS, HONEST, LEFT_AT_WORK, REFUSED, WITH_CARRIED
 
 CHECK = Cell('check("attention", attention)', "attention", "attention")
 
@@ -34,6 +34,13 @@ def test_refused(lab02, source: str):
     cells = [Cell(source), CHECK]
     verdict = lab02.scorer.verdicts(lab02.engine.run(cells, lab02.scorer), cells)["attention"]
     assert (verdict.status, verdict.score) == ("forbidden", 0)
+
+
+@pytest.mark.parametrize("source", LEFT_AT_WORK.values(), ids=LEFT_AT_WORK)
+def test_what_is_left_at_work_earns_nothing(lab02, source: str):
+    cells = [Cell(source), CHECK]
+    verdict = lab02.scorer.verdicts(lab02.engine.run(cells, lab02.scorer), cells)["attention"]
+    assert verdict.score == 0 and not any(result.ok for result in verdict.results)
 
 
 @pytest.mark.parametrize("sources", EVASIONS.values(), ids=EVASIONS)
