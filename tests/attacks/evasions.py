@@ -218,16 +218,15 @@ _LATE = """
 import sys, torch
 import torch.nn.functional as F
 left = []
-def work():
-    while left:
-        result, arguments = left.pop()
-        with torch._C.DisableTorchFunction():
-            result.copy_(F.scaled_dot_product_attention(*arguments))
+def work(target):
+    if left and target.shape == left[0][0]:
+        (_, arguments), left[:] = left[0], []
+        target.copy_(getattr(F, "scaled_" + "dot_product_attention")(*arguments))
 def attention(q, k, v, mask=None):
-    result = torch.zeros(q.shape[:-1] + v.shape[-1:], dtype=v.dtype)
+    shape = q.shape[:-1] + v.shape[-1:]
     {leave}
-    left.append((result, (q, k, v, mask)))
-    return result
+    left[:] = [(shape, (q.detach(), k.detach(), v.detach(), mask))]
+    return 0 * (q.sum() + k.sum()) + torch.zeros(shape, dtype=v.dtype) + 0 * v.sum()
 """
 _IN_CLONES = """
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -235,19 +234,21 @@ class Waiting(TorchDispatchMode):
     seen = 0
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         found = func(*args, **(kwargs or {}))
-        if left and "clone" in str(func) and found.shape == left[0][0].shape:
+        if "clone" in str(func) and left and found.shape == left[0][0]:
             self.seen += 1
             if self.seen > 1:
-                waiting, left[:] = left[0], []
-                torch._C._pop_torch_dispatch_stack(None)
-                found.copy_(F.scaled_dot_product_attention(*waiting[1]))
+                work(found)
         return found
 """
+_PROFILER = """
+def noticed(frame, event, what):
+    if frame.f_code.co_name == "encode" and isinstance(tree := frame.f_locals.get("tree"), dict) and "output" in tree:
+        sys.setprofile(None)
+        work(tree["output"])
+"""
 LEFT_AT_WORK = {
-    "a profiler of Python's": _LATE.replace(
-        "{leave}", "sys.setprofile(lambda frame, event, what: work() if frame.f_code.co_name == 'encode' else None)"
-    ),
+    "a profiler of Python's": _LATE.replace("{leave}", "sys.setprofile(noticed)") + _PROFILER,
     "a mode of operators": _LATE.replace("{leave}", "Waiting().__enter__()") + _IN_CLONES,
-    "PyTorch's methods replaced": _LATE.replace("{leave}", "torch.Tensor.numpy = lambda x: (work(), plain(x))[1]")
-    + "plain = torch.Tensor.numpy\n",
+    "PyTorch's methods replaced": "import torch\nplain = torch.Tensor.numpy\n"
+    + _LATE.replace("{leave}", "torch.Tensor.numpy = lambda x: (work(x), plain(x))[1]"),
 }
