@@ -16,12 +16,13 @@ from mlsys_course.desk.check import Verdict
 
 from ..build.edition import stage_edition
 from ..build.pipeline import build
-from ..cases import GROUPS
+from ..cases import GROUPS, quiet_torch
 from ..course import Course, CourseError
 from ..draw import group_of
 from ..fingerprint import fingerprint
 from ..sandbox import Cell, Engine, Limits, Run
 from ..scoring.cells import cells_of, graded_cells, numbers_of
+from ..scoring.kept import scorer_of
 from ..scoring.score import Scorer
 from .flags import flags
 from .own_words import first_stopped
@@ -58,7 +59,8 @@ class Session:
         jobs: int | None = None,
         limits: Limits | None = None,
     ):
-        self.lab = course.lab(stem)
+        self.lab, self._course = course.lab(stem), course
+        self.fingerprint = fingerprint(course, stem)
         self._scratch = tempfile.TemporaryDirectory(prefix="mlsys-grade-")
         scratch = Path(self._scratch.name)
         scratch.chmod(0o755)  # the sandbox's own user reads the edition
@@ -75,13 +77,13 @@ class Session:
         with ThreadPoolExecutor(1) as beside:  # both take seconds
             engine = beside.submit(Engine, edition, unsafe=unsafe, device=device, sharers=jobs, limits=limits)
             try:  # from here on PyTorch has one thread: references are small, and submissions keep the cores busy
-                self._scorers = {0: Scorer.for_lab(self.lab)}
+                quiet_torch()
+                self._scorers = {0: self._scorer(0)}
             except BaseException:
                 engine.result().close()
                 raise
         self.engine = engine.result()
         self.unsafe = unsafe
-        self.fingerprint = fingerprint(course, stem)
 
     def __enter__(self) -> "Session":
         return self
@@ -115,8 +117,11 @@ class Session:
         group = group_of(student, self.lab.term.secret, GROUPS) if student else 0
         with self._making:
             if group not in self._scorers:
-                self._scorers[group] = Scorer.for_lab(self.lab, group)
+                self._scorers[group] = self._scorer(group)
             return self._scorers[group]
+
+    def _scorer(self, group: int) -> Scorer:
+        return scorer_of(self._course, self.lab.stem, group, self.fingerprint)
 
     def grade(self, notebook: NotebookNode, files: Mapping[str, bytes], student: str = "") -> Graded:
         """Run and score a student's repaired notebook; without a name, as of the first group."""
