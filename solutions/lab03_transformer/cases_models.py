@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import Given, on_a_card
 
 BF16, F64 = torch.bfloat16, torch.float64
 
@@ -134,6 +134,7 @@ def decoder_cases(draw: Draw) -> Sequence[Given]:
         Given("scaled, learned", "positions", inputs(T, 1, positions="learned", embedding_scale=True)),
         Given("pre-norm, scaled, sinusoidal", "norm", inputs(T, 1, norm_position="pre", **scaled)),
         Given("tied head, pre-norm", "head", inputs(T, 1, tied_head=True, norm_position="pre")),
+        on_a_card(Given("", "", inputs(4, 1, cotangent=True, norm_position="pre", **scaled), public=True)),
     ]
 
 
