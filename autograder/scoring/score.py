@@ -1,5 +1,6 @@
 """The trusted side of a run: holds the references and sealed cases, answers parts, decides the score."""
 
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +16,7 @@ from mlsys_course.desk.check.verdict import judge_case
 from ..cases import sealed_specification
 from ..course import Lab
 from ..exercise import Choice, Exercise
-from ..parts import evaluate
+from ..parts import Answers
 from ..sandbox import AGAIN, ALONE, Call, Cell, Run, case_of
 
 
@@ -27,6 +28,8 @@ class Scorer:
     specifications: Mapping[str, Specification]
     drivers: Mapping[str, Driver]
     calls_by_exercise: dict[str, list[Call]] = field(default_factory=dict)
+    answers: Answers = field(default_factory=Answers)
+    latest: threading.local = field(default_factory=threading.local)  # by exercise: outcomes, and what they came to
 
     @classmethod
     def for_lab(cls, lab: Lab, group: int = 0) -> "Scorer":
@@ -56,7 +59,7 @@ class Scorer:
         item = self.exercises[exercise]
         if not isinstance(item, Exercise) or name not in item.parts:
             raise ValueError(f"{exercise} has no part {name!r}")
-        return evaluate(item.parts[name], request)
+        return self.answers.of(item.parts[name], exercise, request)
 
     def parts(self, exercise: str) -> Collection[str]:
         """The parts of a composite: exercises that ``part`` could solve for whoever may ask it."""
@@ -94,6 +97,15 @@ class Scorer:
         return self._judged(name, outcomes, note)
 
     def _judged(self, name: str, outcomes: Mapping[str, Outcome], note: str = "") -> Verdict:
+        """Whoever asks whether an exercise is settled asks for its verdict soon after: both are of one comparison."""
+        latest: dict[str, tuple[Mapping[str, Outcome], Verdict]] = self.latest.__dict__
+        of, verdict = latest.get(name, ({}, None))
+        if verdict is None or of.keys() != outcomes.keys() or any(of[key] is not o for key, o in outcomes.items()):
+            verdict = self._compared(name, outcomes)
+            latest[name] = dict(outcomes), verdict
+        return replace(verdict, note=note)
+
+    def _compared(self, name: str, outcomes: Mapping[str, Outcome]) -> Verdict:
         specification = self.specifications[name]
         inputs = {case.name: case.inputs for case in specification.cases}
         driver = self.drivers.get(name)
@@ -103,7 +115,7 @@ class Scorer:
             for key, outcome in outcomes.items()
             if case_of(key) == key
         }
-        return judge(specification, first, driver, note)
+        return judge(specification, first, driver)
 
     def _steady(self, specification: Specification, key: str, outcome: Outcome, all_outcomes: Mapping) -> Outcome:
         """The same input must come to the same output twice: hidden state shows here."""

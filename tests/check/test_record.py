@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlsys_course.desk.check import Driver, run_case
+from mlsys_course.desk.check import Driver, decode, encode, run_case
 from mlsys_course.desk.check.families import BASIC, NAMES, family, kind_of, policy, words
 
 SOFTMAX, GRADIENT = ("torch.softmax",), ("torch.autograd.grad",)
@@ -130,6 +130,76 @@ def test_who_keeps_out_of_the_record_is_seen(candidate, why):
     found = outcome(candidate, SOFTMAX)
     assert (found.problem, found.detail) == ("forbidden", why)
     assert outcome(lambda x: x.exp(), SOFTMAX).problem == "", "the next call is recorded as ever"
+
+
+REPLACED = [
+    *((torch.Tensor, name) for name in ("clone", "contiguous", "cpu", "detach", "numpy", "view", "resolve_conj")),
+    *((torch.Tensor, name) for name in ("dtype", "shape", "device", "is_complex", "reshape", "tolist")),
+    *((torch, name) for name in ("frombuffer", "empty", "equal", "view_as_real", "from_numpy")),
+]
+
+
+@pytest.mark.parametrize(("owner", "name"), REPLACED, ids=[f"{owner.__name__}.{name}" for owner, name in REPLACED])
+def test_what_a_notebook_puts_in_place_of_pytorchs_own_is_not_called_beside_the_record(owner, name, monkeypatch):
+    ran, calling = [], []
+
+    def replacement(*args, **kwargs):
+        ran.extend(["beside"] if not calling else [])
+        return original.__get__(args[0]) if hasattr(original, "__set__") else original(*args, **kwargs)
+
+    def candidate(x):
+        calling.append(x)
+        return x.exp()
+
+    sent, original = encode({"x": X, "z": torch.ones(2) * 1j, "none": torch.ones(0)}), getattr(owner, name)
+    monkeypatch.setattr(owner, name, property(replacement) if hasattr(original, "__set__") else replacement)
+    inputs = decode(sent)
+    found = run_case(apply, candidate, inputs, forbidden=SOFTMAX, raw=True)
+    calling.clear()
+    told = encode(found.outputs)
+    monkeypatch.undo()
+    assert found.problem == "" and ran == []
+    torch.testing.assert_close(decode(told)["y"], X.exp())
+
+
+def with_a_mode_left(kind, push):
+    """A candidate whose mode stays, and works when the result is looked at."""
+
+    class Left(kind):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            return self.__torch_dispatch__(func, types, args, kwargs)
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if getattr(func, "__name__", "").startswith(("detach", "clone")) and results:
+                with torch._C.DisableTorchFunction(), torch.utils._python_dispatch._disable_current_modes():
+                    results.pop().copy_(torch._softmax(X, -1, False))
+            return func(*args, **(kwargs or {}))
+
+    results = []
+
+    def candidate(x):
+        result = torch.zeros_like(x)
+        push(Left())
+        results.append(result)
+        return result
+
+    return candidate
+
+
+@pytest.mark.parametrize("dispatch", [False, True], ids=["functions", "operators"])
+def test_a_mode_that_a_candidate_leaves_is_looked_at_too(dispatch):
+    from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
+    from torch.utils import _python_dispatch as dispatched
+
+    kind = dispatched.TorchDispatchMode if dispatch else TorchFunctionMode
+    try:
+        found = outcome(with_a_mode_left(kind, dispatched._push_mode if dispatch else _push_mode), SOFTMAX, raw=True)
+        assert found.problem == "forbidden"
+    finally:
+        while torch._C._len_torch_dispatch_stack():
+            dispatched._pop_mode()
+        while torch._C._len_torch_function_stack():
+            _pop_mode()
 
 
 def dual(x):

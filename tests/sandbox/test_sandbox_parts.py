@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from autograder.exercise import Part
-from autograder.parts import evaluate
+from autograder.parts import Answers, evaluate
 from autograder.sandbox import Call, Cell
 from mlsys_course.desk.check import decode, encode
 
@@ -129,3 +129,27 @@ def test_the_reference_does_not_change_what_it_was_given():
     assert counts["calls"] == 1
     assert ask("forward", X)["result"].tolist() == [1.0, 4.0, 9.0]
     assert ask("forward", "a")["raised"] == "AttributeError"
+
+
+def test_what_was_answered_is_not_worked_out_again_while_there_is_room():
+    asked = []
+
+    def noted(x):
+        asked.append(x)
+        return x * x
+
+    part, answers = Part(noted, lambda x: x.numel(), most=4), Answers(most_bytes=2000)
+    first, second = (encode({"op": "forward", "args": [torch.full((2,), float(n))], "kwargs": {}}) for n in (1, 2))
+    for request in (first, second, first, second):
+        assert answers.of(part, "squares", request) == evaluate(part, request)
+    assert len(asked) == 4 + 2
+    answers.of(part, "another exercise", first)
+    assert len(asked) == 7
+    for number in range(20):  # the first are let go of
+        answers.of(part, "squares", encode({"op": "forward", "args": [torch.tensor([float(number)])], "kwargs": {}}))
+    answers.of(part, "squares", first)
+    assert len(asked) == 28 and answers.left >= 0
+    large = encode({"op": "forward", "args": [torch.ones(5)], "kwargs": {}})
+    for _ in range(2):
+        with pytest.raises(ValueError, match="at most 4"):
+            answers.of(part, "squares", large)

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import resource
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from mlsys_course.desk.check.driver import Candidate, Driver, accepts, student_l
 from mlsys_course.desk.check.edition import load_drivers
 from mlsys_course.desk.check.families import NAMES
 from mlsys_course.desk.check.record import keep_switches
-from mlsys_course.desk.check.settings import as_the_lab_says
+from mlsys_course.desk.check.settings import as_the_lab_says, pop_modes, settle
 from mlsys_course.desk.check.tree import TreeError
 
 from . import card
@@ -88,14 +89,25 @@ def answer(channel: Channel, hello: Mapping[str, Any], namespace: dict[str, Any]
         outcome = Outcome(problem="missing", detail=missing) if missing else None
         comm = RemoteCommunicator(channel, call["rank"], call["world_size"]) if "rank" in call else None
         on_card = hello["card_mib"] > 0 and driver is not None and comm is None
-        with as_the_lab_says(restore=False):
-            inputs = moved(decode(blob), "cuda") if on_card else decode(blob)
-            with card.default(inputs) if on_card else contextlib.nullcontext():
-                outcome = outcome or _call(driver, candidate, inputs, parts, hello, comm, call.get("seconds", 0.0))
-            broken = on_card and card.is_broken()
-            _answer(channel, outcome, broken)
-            if broken:
-                os._exit(BROKEN)
+        settle()
+        inputs = moved(decode(blob), "cuda") if on_card else decode(blob)
+        with card.default(inputs) if on_card else contextlib.nullcontext():
+            outcome = outcome or _call(driver, candidate, inputs, parts, hello, comm, call.get("seconds", 0.0))
+        broken = on_card and card.is_broken()
+        _leave_nothing_at_work()
+        _answer(channel, outcome, broken)
+        if broken:
+            os._exit(BROKEN)
+
+
+def _leave_nothing_at_work() -> None:
+    """What a call left to be called: the answer goes out without it."""
+    sys.setprofile(None)
+    sys.settrace(None)
+    pop_modes()
+    with contextlib.suppress(RuntimeError):
+        while torch._C._len_torch_dispatch_stack():
+            torch._C._pop_torch_dispatch_stack(None)
 
 
 def _nothing(*_: Any, **__: Any) -> dict[str, Any]:

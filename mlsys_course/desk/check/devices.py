@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 import torch
 from torch import Tensor
 
+from . import own
 from .pretence import CARD, CPU, DEVICE, Elsewhere, Pretence, pretending
 from .tree import Tree, leaves, map_tensors
 
@@ -55,4 +56,4 @@ def said_there(outputs: Tree) -> dict[str, Tree]:
 def said_of(outputs: Tree, pretence: Pretence | None) -> dict[str, str]:
     """Where each tensor of a result is."""
     found = ((path, x) for path, x in leaves(outputs) if isinstance(x, Tensor))
-    return {f"{MADE_ON}{path}": str(CARD if pretence and pretence.has(x) else x.device) for path, x in found}
+    return {f"{MADE_ON}{path}": str(CARD if pretence and pretence.has(x) else own.device_of(x)) for path, x in found}

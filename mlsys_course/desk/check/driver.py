@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ...substrate.ranks import Action, Communicator, ThreadCommunicator
+from . import own
 from .devices import DEVICE, Elsewhere, Pretence, on_a_card, said_of, said_there
 from .guard import Forbidden, guarded
 from .outcome import NOT_WRITTEN, TWO_DEVICES, Outcome
@@ -126,16 +127,22 @@ def run_case(
     if not raw:
         watch = {"forbidden": forbidden, "allowed": allowed, "unchanged": unchanged, "messages": messages}
         return judged(driver, inputs, _watched(driver, candidate, inputs, parts, {**watch, "liftable": parts is None}))
-    before = map_tensors(inputs, lambda x: x.detach().clone())
+    before = map_tensors(inputs, lambda x: own.clone(own.detach(x)))
     try:
         # RuntimeError from "a leaf Variable that requires grad" is the student's own; nothing is hidden here.
         how = {"liftable": parts is None if liftable is None else liftable, "composite": bool(driver.parts)}
         families = [*allowed, "numpy"] if allowed and driver.parts else allowed  # a part's arguments go out as bytes
-        watched = guarded(forbidden, families, **how) if forbidden or allowed else contextlib.nullcontext()
+        watched = bool(forbidden or allowed)
         arguments = parameters_of(candidate) if DEVICE in inputs else ()
-        with watched, on_a_card(inputs, before, arguments=arguments) as (given, pretence):
+        with contextlib.ExitStack() as stack:
+            if watched:
+                stack.enter_context(guarded(forbidden, families, **how))
+            given, pretence = stack.enter_context(on_a_card(inputs, before, arguments=arguments))
             outputs = driver(candidate, given, comm, **(parts or {}))
-            return _looked_at(outputs, inputs, before, unchanged, pretence)
+            # A tensor of the candidate's own class may not work before now, so the look at it is watched too.
+            plainly = own.nothing_between(watched) and own.is_plain(outputs) and own.is_plain(inputs)
+            looked = None if plainly else _looked_at(outputs, inputs, before, unchanged, pretence)
+        return looked or _looked_at(outputs, inputs, before, unchanged, pretence)
     except Forbidden as error:
         return Outcome(problem="forbidden", detail=str(error), line=student_line(error))
     except TreeError as error:
@@ -194,17 +201,20 @@ def judged(driver: Driver | None, inputs: Mapping[str, Tree], outcome: Outcome) 
 def _looked_at(
     outputs: Tree, inputs: Mapping[str, Tree], before: Tree, unchanged: bool, pretence: Pretence | None
 ) -> Outcome:
-    """What a call came to. While it is watched: a tensor of the candidate's own class may not work before now."""
+    """What a call came to."""
     if changed := _changed(before, inputs) if unchanged else "":
         return Outcome(problem="modified", detail=changed)
     if DEVICE in inputs:
         return Outcome({**plain(outputs), **said_of(outputs, pretence)})
-    devices = {x.device.type for _, x in leaves(before) if isinstance(x, torch.Tensor)}
-    for _, leaf in leaves(outputs):
-        if isinstance(leaf, torch.Tensor) and devices and leaf.device.type not in devices:
-            there = ", ".join(sorted(devices))
-            return Outcome(problem="device", detail=f"returned a result on {leaf.device.type} instead of {there}")
+    devices = _devices(before)
+    if devices and (other := _devices(outputs) - devices):
+        there = ", ".join(sorted(devices))
+        return Outcome(problem="device", detail=f"returned a result on {min(other)} instead of {there}")
     return Outcome(plain(outputs))
+
+
+def _devices(tree: Tree) -> set[str]:
+    return {own.device_of(x).type for _, x in leaves(tree) if isinstance(x, torch.Tensor)}
 
 
 def _changed(before: Tree, after: Tree) -> str:
@@ -212,8 +222,8 @@ def _changed(before: Tree, after: Tree) -> str:
     for path, was in leaves(before):
         value: Tree = now.get(path)
         if isinstance(was, torch.Tensor):
-            fits = isinstance(value, torch.Tensor) and value.shape == was.shape and value.dtype == was.dtype
-            same = fits and torch.equal(_bits(was), _bits(value.detach()))
+            fits = isinstance(value, torch.Tensor) and _form(value) == _form(was)
+            same = fits and own.equal(_bits(was), _bits(own.detach(value)))
         else:
             same = type(value) is type(was) and (value == was or value != value)
         if not same:
@@ -223,8 +233,12 @@ def _changed(before: Tree, after: Tree) -> str:
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
     """As whole numbers: NaN compares equal to itself here, and infinity to nothing else."""
-    plain = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
-    return plain.view(WHOLE[plain.itemsize])
+    real = own.view_as_real(own.resolve_conj(tensor)) if own.is_complex(tensor) else tensor
+    return own.view(real, WHOLE[own.dtype_of(real).itemsize])
+
+
+def _form(tensor: torch.Tensor) -> tuple[torch.Size, torch.dtype]:
+    return own.shape_of(tensor), own.dtype_of(tensor)
 
 
 def accepts(candidate: Candidate) -> str:

@@ -6,6 +6,7 @@ engine makes no difference to it. Who stops it, or works where it does not reach
 
 import _thread
 import functools
+import itertools
 import random
 import sys
 import threading
@@ -23,6 +24,7 @@ _CONFIG = _profiler.ProfilerConfig(
 _start: Callable[..., None] = _autograd._enable_profiler_legacy
 _stop: Callable[[], Sequence[Sequence[Any]]] = _autograd._disable_profiler_legacy
 _switch_on: Callable[[bool], None] = _autograd._enable_record_function
+_NAME: Callable[[Any], str] = _autograd.ProfilerEvent.name
 range_of = _profiler._RecordFunctionFast
 SWITCHES = (
     "_enable_profiler", "_disable_profiler", "_prepare_profiler", "_toggle_collection_dynamic",
@@ -81,7 +83,7 @@ class Record:
         with range_of(self.sentinel):
             pass
         try:
-            events = [event for thread in _stop() for event in thread]
+            events = list(itertools.chain.from_iterable(_stop()))
         except RuntimeError:
             events = []
         # The first event is the profiler's, and so is the last; a range comes as two.
@@ -102,7 +104,7 @@ class Record:
 
     def read(self, events: Sequence[Any]) -> None:
         """Judge some events; only where a name could offend are they gone through one by one."""
-        new = {event.name() for event in events} - self.policy.harmless
+        new = set(map(_NAME, events)) - self.policy.harmless
         if suspects := set(filter(self.policy.suspects, new)):
             self._judge(events)
         self.policy.harmless.update(name for name in new - suspects if not name.startswith("mlsys"))

@@ -17,6 +17,8 @@ Setting = tuple[Callable[[], Any], Callable[[Any], Any], Any]  # how it is read 
 SWITCHES = (
     ("get_num_threads", "set_num_threads", 1),
     ("get_default_dtype", "set_default_dtype", torch.float32),
+    ("is_grad_enabled", "set_grad_enabled", True),
+    ("is_anomaly_enabled", "set_anomaly_enabled", False),
     ("get_deterministic_debug_mode", "set_deterministic_debug_mode", 0),
     ("is_autocast_cache_enabled", "set_autocast_cache_enabled", True),
     ("_C._get_cudnn_enabled", "_C._set_cudnn_enabled", True),
@@ -37,30 +39,35 @@ PRINTED = {  # NumPy's own, too
 }  # fmt: skip
 
 
-@contextlib.contextmanager
-def as_the_lab_says(*, restore: bool = True) -> Iterator[None]:
-    """Whatever a notebook has set is in here as in a fresh process with one thread, and afterwards as before.
+def settle() -> None:
+    """Whatever a notebook has set is as in a fresh process with one thread; for a process that does nothing else."""
+    pop_modes()  # first, since setting anything else may go through them
+    for read, write, said in SETTINGS:
+        if read() != said:
+            write(said)
+    if torch.is_inference_mode_enabled():
+        _inference_off.append(torch._C._InferenceMode(False))
+    _seed()
+    if any(how == "error" for how, *_ in warnings.filters):
+        _let_warnings_pass()
+    if "torch._dynamo" in sys.modules:  # else nothing is compiled
+        torch.compiler.set_stance("force_eager")  # as written: compiling takes minutes
 
-    Without ``restore`` switches and generators stay, for a process that does nothing else.
-    """
+
+@contextlib.contextmanager
+def as_the_lab_says() -> Iterator[None]:
+    """Whatever a notebook has set is in here as in a fresh process with one thread, and afterwards as before."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_without_modes())  # first, since setting anything else may go through them
-        for read, write, said in SETTINGS:
-            before = read()
-            if before != said:
-                write(said)
-            if restore:
-                stack.callback(_set, read, write, before)
-        if restore:
-            stack.enter_context(_generators_kept())
-        _seed()
+        stack.callback(_push_modes, pop_modes())
+        for read, write, _ in SETTINGS:
+            stack.callback(_set, read, write, read())
+        stack.enter_context(_generators_kept())
         stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.autograd.set_detect_anomaly(False))
-        stack.enter_context(_without_strict_warnings())
-        if "torch._dynamo" in sys.modules:  # else nothing is compiled
-            stack.enter_context(torch.compiler.set_stance("force_eager"))  # as written: compiling takes minutes
-        stack.callback(_pop_modes)  # those that the call left, before anything is set again under them
+        stack.enter_context(warnings.catch_warnings())
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.callback(pop_modes)  # those that the call left, before anything is set again under them
+        settle()
         yield
 
 
@@ -92,28 +99,20 @@ def _generators_kept() -> Iterator[None]:
             torch.cuda.set_rng_state_all(cards)
 
 
-@contextlib.contextmanager
-def _without_strict_warnings() -> Iterator[None]:
+def _let_warnings_pass() -> None:
     """A warning is no exception; which of them are shown is the notebook's own affair."""
-    with warnings.catch_warnings():
-        warnings.filters[:] = [("default" if how == "error" else how, *rest) for how, *rest in warnings.filters]  # type: ignore[index]
-        warnings._filters_mutated()  # type: ignore[attr-defined]
-        yield
+    warnings.filters[:] = [("default" if how == "error" else how, *rest) for how, *rest in warnings.filters]  # type: ignore[index]
+    warnings._filters_mutated()  # type: ignore[attr-defined]
 
 
-@contextlib.contextmanager
-def _without_modes() -> Iterator[None]:
-    """Nothing stands between calls and PyTorch, such as a default device."""
-    before = _pop_modes()
-    try:
-        yield
-    finally:
-        for mode in reversed(before):
-            torch._C._push_on_torch_function_stack(mode)
-
-
-def _pop_modes() -> list[Any]:
+def pop_modes() -> list[Any]:
+    """Take away all that stands between calls and PyTorch, such as a default device."""
     return [torch._C._pop_torch_function_stack() for _ in range(torch._C._len_torch_function_stack())]
+
+
+def _push_modes(modes: list[Any]) -> None:
+    for mode in reversed(modes):
+        torch._C._push_on_torch_function_stack(mode)
 
 
 def _matmul_precision() -> str:
@@ -168,4 +167,5 @@ def _settings() -> Iterator[Setting]:
     yield np.geterr, lambda errors: np.seterr(**errors), ERRORS
 
 
+_inference_off: list[Any] = []  # it lasts as long as it is held
 SETTINGS = tuple(_settings())

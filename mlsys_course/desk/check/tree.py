@@ -5,13 +5,15 @@ safetensors file: the tensors by path, and the rest as JSON in the header. Nothi
 """
 
 import json
+import math
 import struct
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
-import safetensors.torch
 import torch
+
+from . import own
 
 Tree: TypeAlias = Any
 LEAVES = (torch.Tensor, bool, int, float, str, type(None))
@@ -21,6 +23,7 @@ NAMES = {
     torch.float16: "F16", torch.bfloat16: "BF16", torch.int32: "I32", torch.uint32: "U32", torch.float32: "F32",
     torch.complex64: "C64", torch.float64: "F64", torch.int64: "I64", torch.uint64: "U64",
 }  # fmt: skip
+DTYPES = {name: dtype for dtype, name in NAMES.items()}
 WIDEST_LAST = {dtype: place for place, dtype in enumerate(NAMES)}  # a file begins with its widest numbers
 
 
@@ -35,7 +38,7 @@ def plain(value: Tree, path: str = "", depth: int = 0) -> Tree:
     if isinstance(value, torch.Tensor):
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise TreeError(f"{path or 'result'}: a {value.layout} tensor on {value.device}; return a dense one")
-        return value.detach().cpu().contiguous().clone()
+        return own.clone(own.contiguous(own.cpu(own.detach(value))))
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise TreeError(f"{path or 'result'}: dictionary keys must be strings")
@@ -96,24 +99,31 @@ def _file(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
     pieces: list[bytes] = []
     end = 0
     try:
-        order = sorted(tensors, key=lambda name: (-WIDEST_LAST[tensors[name].dtype], name))
+        order = sorted(tensors, key=lambda name: (-WIDEST_LAST[own.dtype_of(tensors[name])], name))
     except KeyError as error:
         raise TreeError(f"a tensor of dtype {error}; return float, integer, complex or bool") from None
     for name in order:
         x = tensors[name]
-        pieces.append((x.view(torch.int16) if x.dtype == torch.bfloat16 else x).numpy().tobytes())
+        dtype = own.dtype_of(x)
+        pieces.append(own.numpy(own.view(x, torch.int16) if dtype == torch.bfloat16 else x).tobytes())
         start, end = end, end + len(pieces[-1])
-        header[name] = {"dtype": NAMES[x.dtype], "shape": list(x.shape), "data_offsets": [start, end]}
+        header[name] = {"dtype": NAMES[dtype], "shape": list(own.shape_of(x)), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return b"".join([struct.pack("<Q", len(text)), text, *pieces])
 
 
+def _header(blob: bytes) -> tuple[dict[str, Any], Any, int]:
+    """What a file says of its tensors, its tree, and where its numbers begin."""
+    (length,) = struct.unpack("<Q", blob[:8])
+    header = json.loads(blob[8 : 8 + length])
+    return header, json.loads(header.pop("__metadata__")["tree"]), 8 + length
+
+
 def outline(blob: bytes) -> Tree:
     """The tree of ``blob`` with the shapes of its tensors, as tuples, in their place: a look at the header alone."""
     try:
-        (length,) = struct.unpack("<Q", blob[:8])
-        header = json.loads(blob[8 : 8 + length])
+        header, tree, _ = _header(blob)
 
         def build(value: Any) -> Tree:
             if isinstance(value, dict):
@@ -123,17 +133,31 @@ def outline(blob: bytes) -> Tree:
                 return {str(key): build(item) for key, item in value["d"].items()}
             return [build(item) for item in value] if isinstance(value, list) else value
 
-        return build(json.loads(header["__metadata__"]["tree"]))
+        return build(tree)
     except Exception as error:
         raise TreeError(f"bytes that are no tree ({type(error).__name__})") from None
+
+
+def _tensors(header: dict[str, Any], numbers: bytearray) -> dict[str, torch.Tensor]:
+    """The tensors of a file, each with memory of its own; together they are all of its ``numbers``, in order."""
+    found, end = {}, 0
+    for name, said in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        dtype, shape, (first, last) = DTYPES[said["dtype"]], said["shape"], said["data_offsets"]
+        count = math.prod(shape)
+        if first != end or last - first != count * dtype.itemsize or min(shape, default=0) < 0:
+            raise ValueError(f"{name}: {shape} of {said['dtype']} do not take bytes {first} to {last}")
+        flat = own.frombuffer(numbers, dtype=dtype, count=count, offset=first) if count else own.empty(0, dtype=dtype)
+        found[name], end = own.clone(own.view(flat, shape)), last
+    if end != len(numbers):
+        raise ValueError(f"{len(numbers) - end} bytes belong to no tensor")
+    return found
 
 
 def decode(blob: bytes) -> Tree:
     """The tree of ``blob``, which may come from anybody: raises TreeError on anything malformed."""
     try:
-        (length,) = struct.unpack("<Q", blob[:8])
-        text = json.loads(blob[8 : 8 + length])["__metadata__"]["tree"]
-        tensors = safetensors.torch.load(blob)
+        header, tree, start = _header(blob)
+        tensors = _tensors(header, bytearray(blob[start:]))
         count = 0
 
         def build(value: Any, depth: int = 0) -> Tree:
@@ -142,14 +166,14 @@ def decode(blob: bytes) -> Tree:
             if depth > MAX_DEPTH or count > MAX_LEAVES:
                 raise TreeError("a tree too deep or too large")
             if isinstance(value, dict):
-                if set(value) == {"t"}:
-                    return tensors.pop(str(int(value["t"]))).clone()  # once: small bytes must not become many
+                if value.keys() == {"t"}:
+                    return tensors.pop(str(int(value["t"])))  # once: small bytes must not become many
                 return {str(key): build(item, depth + 1) for key, item in value["d"].items()}
             if isinstance(value, list):
                 return [build(item, depth + 1) for item in value]
             return value
 
-        return build(json.loads(text))
+        return build(tree)
     except TreeError:
         raise
     except Exception as error:
