@@ -23,6 +23,7 @@ from .tree import Tree, TreeError, leaves, map_tensors, plain
 Candidate = Any
 Property = Callable[[Tree, Tree], str | None]
 Judged = Callable[[Tree, Tree, Seen], Tree]
+EACH, CALL = "each", "call"
 WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an entry
 
 
@@ -37,6 +38,8 @@ class Driver:
     ``judged`` makes what is compared of (inputs, outputs, seen): while grading it runs on the trusted side, so counts,
     steps and order are read from what was seen there and never from the candidate's process. Of the inputs, ``outside``
     is for it alone: the candidate's process does not learn what is looked at.
+
+    A case whose inputs are a list, ``each``, is as many calls, with outputs {"call 1": ..., "call 2": ...}.
     """
 
     name: str
@@ -49,6 +52,8 @@ class Driver:
     def __call__(
         self, candidate: Candidate, case: Mapping[str, Tree], comm: Communicator | None = None, **parts: Any
     ) -> Tree:
+        if EACH in case:
+            return {f"{CALL} {n}": self(candidate, one, comm, **parts) for n, one in enumerate(case[EACH], 1)}
         own = (comm,) if self.ranks else ()
         return self.function(candidate, case, *own, **{**self.parts, **parts})
 
