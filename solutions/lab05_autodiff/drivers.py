@@ -18,6 +18,7 @@ from mlsys_course.desk.check import driver, raised
 from mlsys_course.desk.check.seen import OUTSIDE, Seen, calls_of, unforeseen
 from mlsys_course.desk.check.tree import Tree
 from mlsys_course.substrate.graph import Node, Operator
+from mlsys_course.substrate.graph.node import made_for
 
 Feeds = Mapping[Node, torch.Tensor]
 
@@ -110,6 +111,16 @@ def described(uses: Sequence[Sequence[int]], shape: Sequence[int] = (), **asked:
     return nodes
 
 
+def chained(count: int) -> list[Node]:
+    """A variable, and nodes that each use the one before; made without the checks that calls of operators make."""
+    nodes = described([[]])
+    link = Witness((0.9,), 0, iter(range(MOST)))
+    with made_for():
+        for _ in range(count - 1):
+            nodes.append(Node(link, nodes[-1:], nodes[0].kind))
+    return nodes
+
+
 def watch(nodes: Sequence[Node]) -> None:
     """From now on the nodes let their inputs be looked at ``MOST`` times, all together."""
     looks = itertools.count(1)
@@ -129,17 +140,17 @@ def watch(nodes: Sequence[Node]) -> None:
 @driver
 def topological_order(candidate, case):
     """Any order will do in which inputs come first: what is compared is what all of them have in common."""
-    uses = [[n - 1] if n else [] for n in range(case["chain"])] if "chain" in case else case["uses"]
-    nodes = described(uses)
+    nodes = chained(case["chain"]) if "chain" in case else described(case["uses"])
     number = {node: n for n, node in enumerate(nodes)}
+    uses = [node.inputs for node in nodes]
     if "watched" in case:
         watch(nodes)
     outputs = [nodes[n] for n in case.get("outputs", [-1])]
     handed = list(outputs)
     order = [number[node] for node in candidate(handed)]
-    at = {n: place for place, n in enumerate(order)}
-    early = [n for n in at for k in uses[n] if at.get(k, len(order)) > at[n]]
-    found = {"nodes": torch.tensor(sorted(order)), "nodes before one that they use": len(set(early))}
+    at = {nodes[n]: place for place, n in enumerate(order)}
+    early = [n for n in set(order) if any(at.get(x, len(order)) > at[nodes[n]] for x in uses[n])]
+    found = {"nodes": torch.tensor(sorted(order)), "nodes before one that they use": len(early)}
     return {**found, "list unchanged": same(handed, outputs)}
 
 

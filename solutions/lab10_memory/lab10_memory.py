@@ -288,7 +288,8 @@ def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100)
     Returns (loss, grad_hidden, grad_weight). Until you have the gradients, return None in their places.
         loss: a tensor without dimensions, float32, or float64 where hidden is float64. The logits of a chunk are
             converted to that dtype before anything else, and sums over chunks are kept in it.
-        grad_hidden: of hidden's shape and dtype. grad_weight: of weight's shape and dtype.
+        grad_hidden: of hidden's shape and dtype. grad_weight: of weight's shape and dtype; its sum over chunks is
+            kept in the loss's dtype, and rounded once.
         Where no token counts, all three are 0. All three are on the device of the arguments, which is one.
     """
     ### BEGIN SOLUTION
