@@ -76,9 +76,11 @@ def test_the_fewest_misconceptions_are_named(lab):
     [
         (Outcome(problem="raised", detail="RuntimeError: 3 and 4"), Outcome({"y": torch.zeros(2)}), ["half right"]),
         (Outcome(problem="raised", detail="RuntimeError: other"), None, []),  # one that goes wrong in both cases
-        (None, Outcome(problem="raised", detail="RuntimeError: other"), ["one shape"]),  # all that it gets wrong
+        (None, Outcome(problem="raised", detail="RuntimeError: sizes differ"), ["one shape"]),  # all that it gets wrong
+        (None, Outcome(problem="raised", detail="RuntimeError: other"), []),  # whatever that is
+        (None, Outcome(problem="raised", detail="RuntimeError"), ["one shape"]),  # of sealed cases, which say no more
         (Outcome(problem="raised", detail="RuntimeError: other"), Outcome({"y": torch.ones(2)}), []),
-        (Outcome(problem="raised", detail="KeyError: 3"), Outcome({"y": torch.zeros(2)}), ["half right"]),
+        (Outcome(problem="raised", detail="KeyError: 3"), Outcome({"y": torch.zeros(2)}), []),  # of another kind
     ],
 )
 def test_an_exception_names_no_misconception_by_itself(small, negative, named):
@@ -95,6 +97,31 @@ def test_an_exception_names_no_misconception_by_itself(small, negative, named):
     right = Outcome({"y": x})
     verdict = judge(specification, {"small": small or right, "negative": negative or right})
     assert verdict.misconceptions == named
+
+
+def hinted(outcomes, **mistakes):
+    """What is named of outcomes by case, "a" to "c", where each mistake's are as given, by case."""
+    x = torch.tensor([2.0, 3.0])
+    of = {c: {name: Outcome({"y": x * by[c]}) for name, by in mistakes.items() if c in by} for c in "abc"}
+    cases = [Case(c, "last" if c == "c" else "first", {"x": x}, {"y": x}, of[c]) for c in "abc"]
+    specification = Specification("square", "core", {"first": 1, "last": 1}, cases, {name: name for name in mistakes})
+    return judge(specification, {c: Outcome({"y": x * outcomes.get(c, 1)}) for c in "abc"}).misconceptions
+
+
+@pytest.mark.parametrize("outcomes, named", [
+    ({"a": 2, "b": 3}, ["both"]),
+    ({"a": 2}, []),  # who has that mistake fails b too
+    ({"a": 2, "b": 4}, []),
+    ({"a": 2, "b": 3, "c": 7}, ["both"]),  # and another mistake in another part
+    ({"c": 5}, ["end"]),
+    ({"a": 2, "b": 3, "c": 5}, ["both", "end"]),
+    ({"c": 6}, []),  # one of two, and nobody knows which
+    ({"a": 8, "c": 5}, ["end"]),
+    ({"b": 3, "a": 2.5}, []),
+])  # fmt: skip
+def test_a_hint_is_given_where_outcomes_are_one_mistake_s_alone(outcomes, named):
+    mistakes = {"both": {"a": 2, "b": 3}, "end": {"c": 5}, "one": {"c": 6}, "other": {"c": 6}}
+    assert hinted(outcomes, **mistakes) == named
 
 
 def in_place(x):

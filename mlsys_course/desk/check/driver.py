@@ -95,6 +95,11 @@ def raised(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     return "nothing"
 
 
+def kept(unchanged: bool) -> str:
+    """Of lists and dicts that a candidate was handed: an output that says whether they still are as they were."""
+    return "as it was" if unchanged else "changed"
+
+
 def student_line(error: BaseException) -> tuple[str, int] | None:
     """(file name, line number) of the innermost frame that is a notebook's."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

@@ -4,6 +4,7 @@ import html
 import math
 from collections.abc import Sequence
 
+from .compare import said
 from .devices import MADE_ON
 from .pointing import frame_line
 from .verdict import Result, Verdict
@@ -98,7 +99,7 @@ def sealed_words(result: Result) -> str:
     leaf = max(result.leaves, key=lambda leaf: leaf.error, default=None)
     if leaf is None or leaf.ok:
         return "; ".join(wrong.split(":")[0] for wrong in result.wrong)
-    label = leaf.path.removeprefix(MADE_ON) or "result"
+    label = said(leaf.path.removeprefix(MADE_ON))
     for said, kind in SEALED_KINDS.items():
         if said in leaf.reason:
             return f"{label} {kind}"
