@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from mlsys_course.desk.check import Case, CheckFailed, Outcome, Specification, check, driver
 from mlsys_course.desk.check.cell import verdict_on
+from mlsys_course.desk.check.compare import compare
 from mlsys_course.desk.check.driver import run_case
 from mlsys_course.desk.check.edition import EditionError, specification_from_bytes, specification_to_bytes
 from mlsys_course.desk.check.verdict import judge
@@ -279,3 +280,18 @@ def test_allowed_lifts_nothing_while_grading():
     inputs = {"x": torch.full((2, 2, 2), 2.0)}
     assert run_case(apply, lifts, inputs, forbidden=FORBIDDEN).problem == ""
     assert run_case(apply, lifts, inputs, forbidden=FORBIDDEN, parts={}).problem == "forbidden"
+
+
+@pytest.mark.parametrize("got, want, said", [
+    ({"z": []}, {"z": [torch.ones(2)] * 2}, ["z has 0 entries, expected 2"]),
+    ({"z": [torch.ones(2)] * 3}, {"z": [torch.ones(2)] * 2}, ["z has 3 entries, expected 2"]),
+    ({"spans": [[1, 2]]}, {"spans": [[1, 2], [3, 4], [5, 6]]}, ["spans has 1 entry, expected 3"]),
+    ([1.0], [1.0, 2.0], ["result has 1 entry, expected 2"]),
+    ({"rank 1": {"sums": [1]}}, {"rank 1": {"sums": [1, 2]}}, ["sums on rank 1 has 1 entry, expected 2"]),
+    ({"rank 0": {"y": torch.ones(2)}}, {"rank 0": {"y": torch.zeros(2)}}, ["y on rank 0 is off by up to 1 at [0]"]),
+    ({"loss": torch.tensor(1.0)}, {"loss": torch.tensor(2.0)}, ["loss is off by up to 1"]),
+    ({"z": [torch.ones(2), torch.zeros(2)]}, {"z": [torch.ones(2)] * 2}, ["z[1] is off by up to 1 at [0]"]),
+    ({"a": 1, "b": 2}, {"a": 1}, ["b was not expected"]),
+])  # fmt: skip
+def test_what_is_wrong_is_said_in_words(got, want, said):
+    assert [leaf.reason for leaf in compare(got, want, 1e-6) if not leaf.ok] == said

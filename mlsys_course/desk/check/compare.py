@@ -61,14 +61,14 @@ def compare(got: Tree, want: Tree, tolerance: float) -> list[Leaf]:
         f"{path}{mark}" for path in want_leaves if path for mark in HELD
     )  # of the value that is asked for there
     found += [
-        Leaf(path, False, f"{said(path)} was not expected", error=math.inf)
+        Leaf(path, False, f"{in_words(path)} was not expected", error=math.inf)
         for path in got_leaves
         if path not in want_leaves and not path.startswith(told)
     ]
     return _by_length(found, got, want)
 
 
-def said(path: str) -> str:
+def in_words(path: str) -> str:
     """The path of an output in words: "rank 0.sum" is "sum on rank 0"."""
     rank, point, rest = path.partition(".")
     return f"{rest} on {rank}" if point and re.fullmatch(r"rank \d+", rank) else path or "result"
@@ -77,14 +77,15 @@ def said(path: str) -> str:
 def _by_length(found: list[Leaf], got: Tree, want: Tree) -> list[Leaf]:
     """The same, with one word for all entries that a list has too few or too many."""
     lengths = dict(_lengths(want))
-    wrong = {path: f"{said(path)} has {count} entries, expected {lengths[path]}"
+    wrong = {path: f"{in_words(path)} has {count} entr{'y' if count == 1 else 'ies'}, expected {lengths[path]}"
              for path, count in _lengths(got) if lengths.get(path, count) != count}  # fmt: skip
     kept: dict[str, Leaf] = {}
     for leaf in found:
-        of = next((path for path in wrong if re.match(re.escape(path) + r"\[\d+\]", leaf.path)), None)
-        whole = of is not None and leaf.reason.endswith((" is missing", " was not expected"))
-        reason = wrong[of] if whole and of is not None else leaf.reason
-        kept.setdefault(of + "[]" if whole and of is not None else leaf.path, replace(leaf, reason=reason))
+        whole = next((path for path in wrong if re.fullmatch(re.escape(path) + r"(\[\d+\].*)?", leaf.path)), None)
+        if whole is not None and leaf.reason.endswith((" is missing", " was not expected")):
+            kept.setdefault(f"{whole}[]", replace(leaf, reason=wrong[whole]))
+        else:
+            kept[leaf.path] = leaf
     return list(kept.values())
 
 
@@ -100,7 +101,7 @@ def _lengths(tree: Tree, path: str = "") -> Iterator[tuple[str, int]]:
 
 
 def _leaf(path: str, got_leaves: Mapping[str, Tree], want: Tree, tolerance: float) -> Leaf:
-    label = said(path)
+    label = in_words(path)
     if path not in got_leaves:
         held = (
             next((HELD[mark] for mark in HELD if any(p.startswith(path + mark) for p in got_leaves)), "")
@@ -141,7 +142,7 @@ def made_on(path: str, got: Tree, want: Tree) -> str:
     """Of a result's device what it is and where it should be; "" unless both are such that a case may pretend."""
     if not path.startswith(MADE_ON) or not {got, want} <= PLACES:
         return ""
-    return f"{said(path.removeprefix(MADE_ON))} is on {got}, while the inputs are on {want}"
+    return f"{in_words(path.removeprefix(MADE_ON))} is on {got}, while the inputs are on {want}"
 
 
 def quoted(got: Tree, want: Tree) -> str:

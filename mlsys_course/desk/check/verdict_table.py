@@ -4,7 +4,7 @@ import html
 import math
 from collections.abc import Sequence
 
-from .compare import said
+from .compare import in_words
 from .devices import MADE_ON
 from .pointing import frame_line
 from .verdict import Result, Verdict
@@ -99,7 +99,7 @@ def sealed_words(result: Result) -> str:
     leaf = max(result.leaves, key=lambda leaf: leaf.error, default=None)
     if leaf is None or leaf.ok:
         return "; ".join(wrong.split(":")[0] for wrong in result.wrong)
-    label = said(leaf.path.removeprefix(MADE_ON))
+    label = in_words(leaf.path.removeprefix(MADE_ON))
     for said, kind in SEALED_KINDS.items():
         if said in leaf.reason:
             return f"{label} {kind}"
