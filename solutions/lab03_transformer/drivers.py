@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlsys_course import attention as lab02
-from mlsys_course.desk.check import allowed, driver, with_gradients
+from mlsys_course.desk.check import allowed, driver, kept, with_gradients
 from mlsys_course.desk.check.tree import Tree, leaves
 from mlsys_course.substrate.model_config import ModelConfig
 
@@ -64,7 +64,7 @@ def block(candidate: Function, case: Case) -> Tree:
         norms = [lambda y, s=s: (y + 0.5) * s for s in stretch]
         handed = [list(sublayers), list(norms)]
         output = candidate(x, *handed, case["norm_position"])
-        return {"output": output, "lists unchanged": same(handed, [sublayers, norms])}
+        return {"output": output, "the lists given": kept(same(handed, [sublayers, norms]))}
 
     return with_gradients(call, case, ["x", "weights", "stretch"])
 
@@ -111,7 +111,7 @@ def decoder_block(candidate: Function, case: Case, **parts: Function) -> Tree:
     def call(x: Tensor, memory: Tensor, *weights: Tensor) -> Tree:
         named, handed = (grouped(dict(zip(WEIGHTS, weights, strict=True))) for _ in range(2))
         output = candidate(x, memory, handed, case["n_heads"], **options(case, "mask", "memory_mask"), **parts)
-        return {"output": output, "dict unchanged": same(handed, named)}
+        return {"output": output, "the dict of weights": kept(same(handed, named))}
 
     return with_gradients(call, case, ["x", "memory", *WEIGHTS])
 
@@ -120,8 +120,8 @@ def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
     """For each row of the mask the mean of the tokens that it shows: attention that finds all alike."""
     if mask is not None and mask.dtype != torch.bool:
         raise TypeError(f"a mask of dtype {mask.dtype}; expected torch.bool, True where a token may be seen")
-    shown = torch.ones(1, 1, x.shape[-2]) if mask is None else mask.reshape(-1, *mask.shape[-2:])
-    shown = shown.to(x)
+    shown = x.new_ones(1, 1, x.shape[-2]) if mask is None else mask.reshape(-1, *mask.shape[-2:])
+    shown = shown.to(x.dtype)
     return (shown @ x) / shown.sum(-1, keepdim=True).clamp_min(1)
 
 
@@ -140,7 +140,7 @@ def encoder_decoder(candidate: Function, case: Case) -> Tree:
         ]
         handed = [list(encoder), list(decoder)]
         output = candidate(x, y, *handed, **options(case, "lengths"))
-        return {"output": output, "lists unchanged": same(handed, [encoder, decoder])}
+        return {"output": output, "the lists given": kept(same(handed, [encoder, decoder]))}
 
     return with_gradients(call, case, ["x", "y", "weights"])
 

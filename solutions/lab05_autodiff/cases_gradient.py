@@ -69,7 +69,7 @@ def order_cases(draw: Draw) -> Sequence[Given]:
         paths("doublings", draw.integer(45, 60)),
         Given("a chain of 3,000", "depth", {"chain": 3000}, True),
         Given("a chain of 8,000", "depth", {"chain": 8000 + draw.integer(0, 99)}),
-        Given("a chain of 30,000", "depth", {"chain": 30_000}),
+        Given("a chain of 100,000", "depth", {"chain": 100_000}),
     ]
 
 

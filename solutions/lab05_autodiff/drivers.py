@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 import mlsys_course.substrate.graph as G
-from mlsys_course.desk.check import driver, raised
+from mlsys_course.desk.check import driver, kept, raised
 from mlsys_course.desk.check.seen import OUTSIDE, Seen, calls_of, unforeseen
 from mlsys_course.desk.check.tree import Tree
 from mlsys_course.substrate.graph import Node, Operator
+from mlsys_course.substrate.graph.node import made_for
 
 Feeds = Mapping[Node, torch.Tensor]
 
@@ -110,6 +111,16 @@ def described(uses: Sequence[Sequence[int]], shape: Sequence[int] = (), **asked:
     return nodes
 
 
+def chained(count: int) -> list[Node]:
+    """A variable, and nodes that each use the one before; made without the checks that calls of operators make."""
+    nodes = described([[]])
+    link = Witness((0.9,), 0, iter(range(MOST)))
+    with made_for():
+        for _ in range(count - 1):
+            nodes.append(Node(link, nodes[-1:], nodes[0].kind))
+    return nodes
+
+
 def watch(nodes: Sequence[Node]) -> None:
     """From now on the nodes let their inputs be looked at ``MOST`` times, all together."""
     looks = itertools.count(1)
@@ -129,18 +140,18 @@ def watch(nodes: Sequence[Node]) -> None:
 @driver
 def topological_order(candidate, case):
     """Any order will do in which inputs come first: what is compared is what all of them have in common."""
-    uses = [[n - 1] if n else [] for n in range(case["chain"])] if "chain" in case else case["uses"]
-    nodes = described(uses)
+    nodes = chained(case["chain"]) if "chain" in case else described(case["uses"])
     number = {node: n for n, node in enumerate(nodes)}
+    uses = [node.inputs for node in nodes]
     if "watched" in case:
         watch(nodes)
     outputs = [nodes[n] for n in case.get("outputs", [-1])]
     handed = list(outputs)
     order = [number[node] for node in candidate(handed)]
-    at = {n: place for place, n in enumerate(order)}
-    early = [n for n in at for k in uses[n] if at.get(k, len(order)) > at[n]]
-    found = {"nodes": torch.tensor(sorted(order)), "nodes before one that they use": len(set(early))}
-    return {**found, "list unchanged": same(handed, outputs)}
+    at = {nodes[n]: place for place, n in enumerate(order)}
+    early = [n for n in set(order) if any(at.get(x, len(order)) > at[nodes[n]] for x in uses[n])]
+    found = {"nodes": torch.tensor(sorted(order)), "nodes before one that they use": len(early)}
+    return {**found, "the list given": kept(same(handed, outputs))}
 
 
 def times_computed(case: Tree, outputs: Tree, seen: Seen) -> Tree:
@@ -177,7 +188,7 @@ def Evaluator(candidate, case, computed):
 
     found: dict[str, Tree] = {"values": [values(one) for one in given]}
     fed_alike = [same([*one, *one.values()], [*was, *was.values()]) for one, was in zip(given, feeds, strict=True)]
-    found["lists and feeds unchanged"] = all([same(handed[0], outputs), same(handed[1], order), *fed_alike])
+    found["lists and feeds given"] = kept(all([same(handed[0], outputs), same(handed[1], order), *fed_alike]))
     if "overwrite" in case:  # the same tensors as before, with other numbers in them
         for tensor in feeds[-1].values():
             tensor.mul_(-2)
@@ -250,11 +261,13 @@ def rule_outputs(candidate, case):
     grad = G.variable("grad", node.shape, node.dtype)
     passed = list(candidate(node, grad))
     assert len(passed) == len(inputs), f"{len(passed)} adjoints for {len(inputs)} inputs"
-    found = []
-    for tensors, cotangent in zip(case["feeds"], case["cotangents"], strict=True):
+    found: dict[str, Tree] = {}
+    for run, (tensors, cotangent) in enumerate(zip(case["feeds"], case["cotangents"], strict=True)):
         feeds = {**dict(zip(inputs, tensors, strict=True)), grad: cotangent}
-        found.append([None if p is None else reduced(value(p, feeds), x) for p, x in zip(passed, tensors, strict=True)])
-    return {"adjoints": found}
+        again = f", feeds {run + 1}" if run else ""
+        for n, (p, x) in enumerate(zip(passed, tensors, strict=True), 1):
+            found[f"adjoint of input {n}{again}"] = None if p is None else reduced(value(p, feeds), x)
+    return found
 
 
 def reduced(adjoint: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -360,7 +373,7 @@ def gradient(candidate, case, slopes):
             known: dict[Node, torch.Tensor] = {}
             feeds = dict(zip(inputs, tensors, strict=True))
             results.append([value(one, feeds, known) for one in found])
-    return {"gradients": results, "lists unchanged": same(handed[0], wanted) and same(handed[1], order)}
+    return {"gradients": results, "the lists given": kept(same(handed[0], wanted) and same(handed[1], order))}
 
 
 def needed_by(output: Node) -> set[Node]:
@@ -429,4 +442,4 @@ def forward_rule(candidate, case):
     found = candidate(node, handed)
     feeds = {**dict(zip(inputs, case["feeds"], strict=True))}
     feeds |= dict(zip(along.values(), directions, strict=True))
-    return {"tangent": value(found, feeds), "list unchanged": same(handed, tangents)}
+    return {"tangent": value(found, feeds), "the list given": kept(same(handed, tangents))}

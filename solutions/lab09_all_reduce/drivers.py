@@ -352,8 +352,10 @@ def what_is_asked(case: Tree, outputs: Tree, seen: Seen) -> Tree:
     if asked == "gradients":
         return {rank: {name: x for name, x in found.items() if name != "state"} for rank, found in outputs.items()}
     if asked == "sent":
-        return by_rank([{f"step {n}": sent(own, n) for n in steps} for own in seen])
-    found: list[dict[str, Tree]] = [{f"step {n}": order(own, n, r) for n in steps} for r, own in enumerate(seen)]
+        return by_rank([{f"sent in step {n + 1}": sent(own, n) for n in steps} for own in seen])
+    found: list[dict[str, Tree]] = [
+        {f"order in step {n + 1}": order(own, n, r) for n in steps} for r, own in enumerate(seen)
+    ]
     for own, one in zip(seen, found, strict=True):  # what leaves during backward is not sent once more
         one["tensors in all"] = [len(sent(own, n)) for n in steps]
     return by_rank(found)
@@ -385,7 +387,9 @@ def DataParallel(candidate, case, comm, arrival, mark):
         mark(f"last pass {number} is over")
         replica.finish()
         mark(f"step {number} is over")
-        found[f"step {number}"] = [None if w.grad is None else w.grad.clone() for w in model.weights]
+        found[f"gradients after step {number + 1}"] = [
+            None if w.grad is None else w.grad.clone() for w in model.weights
+        ]
     return found
 
 
