@@ -120,8 +120,8 @@ def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
     """For each row of the mask the mean of the tokens that it shows: attention that finds all alike."""
     if mask is not None and mask.dtype != torch.bool:
         raise TypeError(f"a mask of dtype {mask.dtype}; expected torch.bool, True where a token may be seen")
-    shown = torch.ones(1, 1, x.shape[-2]) if mask is None else mask.reshape(-1, *mask.shape[-2:])
-    shown = shown.to(x)
+    shown = x.new_ones(1, 1, x.shape[-2]) if mask is None else mask.reshape(-1, *mask.shape[-2:])
+    shown = shown.to(x.dtype)
     return (shown @ x) / shown.sum(-1, keepdim=True).clamp_min(1)
 
 

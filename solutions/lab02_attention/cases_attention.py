@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from autograder.crossing import crossed
 from autograder.draw import Draw
 from autograder.exercise import Given
 
@@ -61,5 +62,14 @@ def attention(draw: Draw) -> Sequence[Given]:
         inputs = {**qkv(B, H, T=rows, S=S, D=D), "mask": some(rows, S), "cotangent": draw.normal(B, H, rows, D)}
         given.append(Given(name, "gradient", inputs, public=rows > 1))
     given.append(Given("bfloat16", "precision", qkv(B, H, T=T, S=S, D=D, dtype=BF16), public=True))
+    masks = {"none": (), "rows": (T, S), "keys": (B, 1, 1, S), "sentences": (B, 1, T, S), "all": (B, H, T, S)}
+
+    def shaped(mask: str, rows: int) -> dict[str, Any]:
+        shape = tuple({T: rows}.get(size, size) for size in masks[mask])
+        tensors = qkv(B, H, T=rows, S=S, D=D)
+        return {**tensors, "mask": some(*shape)} if shape else tensors
+
+    fields: dict[str, Sequence[Any]] = {"mask": [*masks], "rows": [T, 1, S]}
+    given.append(Given("masks of every shape", "mask", {"each": [shaped(**row) for row in crossed(fields)]}))
     given.append(Given("bfloat16, mask", "precision", {**qkv(B, T=T, S=S, D=D, dtype=BF16), "mask": some(T, S)}))
     return given

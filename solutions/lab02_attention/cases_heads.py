@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from autograder.crossing import crossed
 from autograder.draw import Draw
 from autograder.exercise import Given
 
@@ -64,6 +65,20 @@ def padding(draw: Draw, B: int, T: int) -> Tensor:
     return torch.arange(T)[None, None, None] < lengths[:, None, None, None]
 
 
+MASKS = ["none", "causal", "keys", "sentences", "all"]
+
+
+def mask_of(draw: Draw, kind: str, B: int, H: int, T: int) -> dict[str, Tensor]:
+    """A mask of that shape, or none; every query may attend to its own token."""
+    if kind == "none":
+        return {}
+    if kind == "keys":
+        return {"mask": padding(draw, B, T)}
+    if kind == "causal":
+        return {"mask": torch.ones(T, T, dtype=torch.bool).tril()}
+    return {"mask": draw.booleans(B, H if kind == "all" else 1, T, T) | torch.eye(T, dtype=torch.bool)}
+
+
 def multi_head(draw: Draw) -> Sequence[Given]:
     B, T, H, D = draw.integer(2, 3), draw.integer(5, 7), draw.choice([3, 4]), draw.choice([4, 6])
     C = H * D
@@ -73,6 +88,10 @@ def multi_head(draw: Draw) -> Sequence[Given]:
     def inputs(**changed: Any) -> dict[str, Any]:
         return heads_inputs(draw, **{"B": B, "T": T, "C": C, "H": H, **changed})
 
+    def shaped(mask: str, **changed: int) -> dict[str, Any]:
+        return {**inputs(**changed), **mask_of(draw, mask, B, changed["H"], T)}
+
+    fields: dict[str, Sequence[Any]] = {"mask": MASKS, "H": [H, 1, 2], "D": [D, D - 2, D + 3]}
     return [
         Given("heads", "values", inputs(), public=True),
         Given("other heads", "values", inputs(C=20, H=5)),
@@ -94,6 +113,7 @@ def multi_head(draw: Draw) -> Sequence[Given]:
         Given("bfloat16", "precision", inputs(dtype=BF16), public=True),
         Given("bfloat16, causal", "precision", {**inputs(dtype=BF16), "mask": causal}),
         Given("an attention that doubles", "parameter", {**inputs(B=1), "marked": True}, public=True),
+        Given("heads, widths and masks", "edges", {"each": [shaped(**row) for row in crossed(fields)]}),
     ]
 
 
@@ -106,7 +126,13 @@ def grouped(draw: Draw) -> Sequence[Given]:
     def inputs(**changed: Any) -> dict[str, Any]:
         return heads_inputs(draw, **{"B": B, "T": T, "C": C, "H": H, "K": K, **changed})
 
+    def shaped(mask: str, **changed: int) -> dict[str, Any]:
+        return {**inputs(**changed), **mask_of(draw, mask, B, H, T)}
+
+    fields: dict[str, Sequence[Any]] = {"mask": MASKS, "K": [K, 1, H], "D": [D, D - 2, D + 3]}
+    crossing = Given("groups, widths and masks", "edges", {"each": [shaped(**row) for row in crossed(fields)]})
     return [
+        crossing,
         Given("groups of two", "values", inputs(), public=True),
         Given("groups of three", "values", inputs(H=3 * K, D=D), public=True),
         Given("groups of four", "values", inputs(C=32, H=8, K=2)),

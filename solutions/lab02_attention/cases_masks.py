@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import ON_A_CARD, Given
 
 Tensor = torch.Tensor
 BF16 = torch.bfloat16
@@ -70,6 +70,7 @@ def prefix_mask(draw: Draw) -> Sequence[Given]:
         Given("one sequence", "values", batch(1, T)),
         Given("int32", "values", batch(2, T, torch.int32)),
         Given("none and all", "edges", {"prefix": torch.tensor([0, T, 1, 3]), "T": T}, public=True),
+        Given("as on a card", "edges", {**batch(2, T), **ON_A_CARD}, public=True),
         Given("one token", "edges", {"prefix": torch.tensor([1, 0]), "T": 1}),
     ]
 

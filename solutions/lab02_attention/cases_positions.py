@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from autograder.crossing import crossed
 from autograder.draw import Draw
 from autograder.exercise import Given
 
@@ -30,6 +31,12 @@ def rotary(draw: Draw) -> Sequence[Given]:
     B, H, T, D = draw.integer(2, 3), draw.integer(2, 3), draw.integer(5, 9), 2 * draw.integer(3, 6)
     near, far = draw.sample(range(3, 25), 2), draw.sample(range(300, 480), 2)
     base = draw.choice([50.0, 500.0, 2000.0])
+
+    def together(leading: Sequence[int], width: int, **stated: Any) -> dict[str, Any]:
+        return {"x": draw.normal(*leading, 4, width), **{name: value for name, value in stated.items() if value}}
+
+    fields: dict[str, Sequence[Any]] = {"leading": [[B], [], [B, H]], "width": [D, 2], "offset": [0, near[0]]}
+    fields["base"] = [None, base]
     return [
         Given("batch and heads", "values", {"x": draw.normal(B, H, T, D)}, public=True),
         Given("no leading dimension", "values", {"x": draw.normal(T, D)}),
@@ -44,6 +51,7 @@ def rotary(draw: Draw) -> Sequence[Given]:
         ),
         Given("bfloat16, other", "precision", {"x": draw.normal(H, T, D, scale=4.0, dtype=BF16), "offset": far[1]}),
         Given("gradient", "gradient", {"x": draw.normal(B, T, D), "cotangent": draw.normal(B, T, D)}, public=True),
+        Given("all together", "base", {"each": [together(**row) for row in crossed(fields)]}),
         Given("gradient, one pair", "gradient", {"x": draw.normal(T, 2), "cotangent": draw.normal(T, 2), "offset": 2}),
     ]
 

@@ -37,6 +37,11 @@ def handed_in(attention: Function, case: Case) -> Function:
     return lambda q, k, v, mask=None: 2 * attention(q, k, v, mask)
 
 
+def on_device(case: Case) -> dict[str, torch.device]:
+    """The argument ``device`` of what is given no tensor; the others see the device of their inputs."""
+    return {"device": case["device"]} if "device" in case else {}
+
+
 @driver
 def attention(candidate: Function, case: Case) -> Tree:
     """(q, k, v) or (q, k, v, mask); with ``heads_last`` q, k and v are strided views, as after a transpose."""
@@ -48,9 +53,9 @@ def attention(candidate: Function, case: Case) -> Tree:
 
 @driver
 def causal_mask(candidate: Function, case: Case) -> Tree:
-    """causal_mask(T) or causal_mask(T, S)."""
+    """causal_mask(T) or causal_mask(T, S), with a device where the case has one."""
     sizes = [case[name] for name in ("T", "S") if name in case]
-    return {"mask": candidate(*sizes)}
+    return {"mask": candidate(*sizes, **on_device(case))}
 
 
 @driver
@@ -60,8 +65,8 @@ def padding_mask(candidate: Function, case: Case) -> Tree:
 
 @driver
 def window_mask(candidate: Function, case: Case) -> Tree:
-    """window_mask(T, window) or window_mask(T, window, S)."""
-    return {"mask": candidate(*(case[name] for name in ("T", "window", "S") if name in case))}
+    """window_mask(T, window) or window_mask(T, window, S), with a device where the case has one."""
+    return {"mask": candidate(*(case[name] for name in ("T", "window", "S") if name in case), **on_device(case))}
 
 
 @driver
@@ -112,9 +117,9 @@ def grouped_query_attention(candidate: Function, case: Case, attention: Function
 
 @driver
 def sinusoidal_positions(candidate: Function, case: Case) -> Tree:
-    """The base is left out where the case has none."""
+    """Base and device are left out where the case has none."""
     base = {"base": case["base"]} if "base" in case else {}
-    return {"positions": candidate(case["T"], case["C"], **base)}
+    return {"positions": candidate(case["T"], case["C"], **base, **on_device(case))}
 
 
 @driver

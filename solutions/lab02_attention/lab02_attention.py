@@ -600,7 +600,7 @@ fig
 
 # %% exercise="rotary_positions"
 def rotary_positions(x: Tensor, offset: int = 0, base: float = 10000.0) -> Tensor:
-    """x of shape (..., T, D) with each row turned by its position; same shape and dtype as x.
+    """x of shape (..., T, D) with each row turned by its position; same shape, dtype and device as x.
 
     Row t stands at position offset + t. For i from 0 to D/2 - 1, channels i and i + D/2 are turned by the angle
     (offset + t) / base^(2i/D), as in the equation. D is even; there may be any number of leading dimensions. Angles,
@@ -709,6 +709,7 @@ def cached_attention(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, past=None, *, a
     It sees all S past tokens, the new ones before it, and itself. Use the parameter `attention`, called as
     attention(q, k, v, mask) with q, k and v of the same leading dimensions. Returns y (B, T, C), and the pair of
     (turned) keys and values of all S + T tokens, each (B, K, S + T, D), the past first. `past` itself does not change.
+    Everything is made on the device of x.
     """
     ### BEGIN SOLUTION
     B, T, _ = x.shape

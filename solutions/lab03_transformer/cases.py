@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from autograder.crossing import crossed
 from autograder.draw import Draw
 from autograder.exercise import Given
 
@@ -89,7 +90,11 @@ def feed_forward_cases(draw: Draw) -> Sequence[Given]:
         scales = {"w_1": C**-0.5, "w_2": width**-0.5}
         return {n: draw.normal(*s, scale=scales.get(n, 1.0), dtype=dtype) for n, s in shapes.items()} | more
 
+    def of_shape(leading: Sequence[int], **more: Any) -> dict[str, Any]:
+        return inputs(*leading, dtype=BF16, **more)
+
     gelu, tanh = {"activation": "gelu"}, {"activation": "gelu_tanh"}
+    shapes: dict[str, Sequence[Any]] = {"activation": ["relu", "gelu", "gelu_tanh"], "leading": [[T], [], [B, T]]}
     return [
         Given("batch", "relu", inputs(B, T), public=True),
         Given("one token", "relu", inputs(), public=True),
@@ -105,6 +110,7 @@ def feed_forward_cases(draw: Draw) -> Sequence[Given]:
         Given("bfloat16", "precision", inputs(B, T, dtype=BF16), public=True),
         Given("bfloat16, gelu", "precision", inputs(T, dtype=BF16, **gelu)),
         Given("gradient, gelu by tanh", "gradient", inputs(T, cotangent=draw.normal(T, C), **tanh)),
+        Given("bfloat16, all of it", "precision", {"each": [of_shape(**row) for row in crossed(shapes)]}),
     ]
 
 
@@ -148,6 +154,8 @@ def block_cases(draw: Draw) -> Sequence[Given]:
         x = draw.normal(B, T, C, dtype=dtype)
         return {"x": x, "weights": weights, "stretch": stretch, "norm_position": position, **more}
 
+    counts: dict[str, Sequence[Any]] = {"position": ["pre", "post"], "count": [0, 1, 2, 3]}
+
     return [
         Given("pre", "pre", inputs("pre"), public=True),
         Given("pre, float64", "pre", inputs("pre", dtype=F64)),
@@ -159,4 +167,5 @@ def block_cases(draw: Draw) -> Sequence[Given]:
         Given("three sublayers, post", "edges", inputs("post", 3)),
         Given("one sublayer", "edges", inputs(draw.choice(["pre", "post"]), 1)),
         Given("no sublayer", "edges", inputs("pre", 0), public=True),
+        Given("any number, either", "edges", {"each": [inputs(**row) for row in crossed(counts)]}),
     ]

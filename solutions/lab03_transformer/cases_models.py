@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
+from autograder.crossing import crossed
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import Given, on_a_card
 
 BF16, F64 = torch.bfloat16, torch.float64
 
@@ -84,6 +85,15 @@ def encoder_decoder_cases(draw: Draw) -> Sequence[Given]:
     ]
 
 
+SWITCHES: dict[str, Sequence[Any]] = {
+    "positions": ["rotary", "learned", "sinusoidal"],
+    "norm_position": ["post", "pre"],
+    "tied_head": [False, True],
+    "embedding_scale": [False, True],
+    "layers": [1, 2],
+}
+
+
 def decoder_cases(draw: Draw) -> Sequence[Given]:
     V, C = draw.integer(9, 14), 2 * draw.integer(2, 4)
 
@@ -134,19 +144,23 @@ def decoder_cases(draw: Draw) -> Sequence[Given]:
         Given("scaled, learned", "positions", inputs(T, 1, positions="learned", embedding_scale=True)),
         Given("pre-norm, scaled, sinusoidal", "norm", inputs(T, 1, norm_position="pre", **scaled)),
         Given("tied head, pre-norm", "head", inputs(T, 1, tied_head=True, norm_position="pre")),
+        on_a_card(Given("", "", inputs(4, 1, cotangent=True, norm_position="pre", **scaled), public=True)),
+        Given("switches together", "together", {"each": [inputs(3, **row) for row in crossed(SWITCHES)]}),
     ]
 
 
 def block_parameters_cases(draw: Draw) -> Sequence[Given]:
     every = ["attention", "feed_forward", "norms"]
+    switches = {"n_kv_heads": ["all", "fewer"], "attention_biases": ["", "V", "KO", "QKVO"]}
+    switches |= {"gated": [False, True], "mlp_biases": [False, True], "norm": ["layer", "rms"]}
 
     def inputs(returns: Sequence[str], **switches: Any) -> dict[str, Any]:
         K, group, D = draw.integer(2, 5), draw.integer(2, 4), 2 * draw.integer(8, 20)
         config = {"n_heads": K * group, "n_kv_heads": K * group, "head_dim": D, "attention_biases": ""}
         config |= {"d_model": K * group * D + 2 * draw.integer(4, 9), "d_ffn": draw.integer(200, 900), "gated": False}
         config |= {"mlp_biases": False, "norm": "layer", **switches}
-        if switches.get("n_kv_heads") == "fewer":
-            config["n_kv_heads"] = K
+        if switches.get("n_kv_heads"):
+            config["n_kv_heads"] = K if switches["n_kv_heads"] == "fewer" else K * group
         return {"config": config, "returns": list(returns)}
 
     def biases() -> str:
@@ -165,6 +179,10 @@ def block_parameters_cases(draw: Draw) -> Sequence[Given]:
         Given("layer norms", "norms", inputs(every[2:]), public=True),
         Given("rms norms", "norms", inputs(every[2:], norm="rms"), public=True),
         Given("rms norms, biases elsewhere", "norms", inputs(every[2:], norm="rms", mlp_biases=True)),
+        *(
+            Given(f"{term}, switches together", term, {"each": [inputs([term], **row) for row in crossed(switches)]})
+            for term in every
+        ),
     ]
 
 

@@ -65,8 +65,8 @@ def exercises(v: dict[str, Any]) -> list[Item]:
     gate = {"values": 4, "stability": 1, "gradient": 2, "precision": 1}
     wrap = {"pre": 4, "post": 4, "gradient": 2, "edges": 2}
     cross = {"values": 5, "masks": 4, "gradient": 3, "precision": 2}
-    stacks = {"values": 3, "padding": 4, "gradient": 1, "edges": 2}
-    model = {"blocks": 6, "positions": 5, "norm": 2, "head": 3, "gradient": 2}
+    stacks = {"values": 3, "padding": 3, "gradient": 1, "edges": 2, "device": 1}
+    model = {"blocks": 4, "positions": 4, "together": 2, "norm": 2, "head": 3, "gradient": 2, "device": 1}
     counts, backward = {"attention": 2, "feed_forward": 2, "norms": 2}, {"x": 6, "gain and bias": 2}
     parts = {
         "attend": Part(component.attend, attend_elements),

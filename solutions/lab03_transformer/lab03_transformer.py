@@ -613,7 +613,7 @@ def encoder_decoder(x: Tensor, y: Tensor, encoder: list, decoder: list, lengths:
     `lengths` (B,) counts the source's tokens, which stand before its padding; None: there is no padding. No token of
     source or target may see padding, none of the target a later one. Masks are bool, True where a token may be seen, of
     shapes that broadcast to (B, H, queries, keys); where nothing is hidden, None. Lists may be empty, and stay as they
-    are.
+    are. Masks are made on the device of x and y.
     """
     ### BEGIN SOLUTION
     padding = None if lengths is None else padding_mask(lengths, x.shape[1])

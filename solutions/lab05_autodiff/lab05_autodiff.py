@@ -729,8 +729,8 @@ check("mode_choice", mode_choice)
 #
 # How do you know that a rule is right? Compare with differences: the derivative of $f$ by entry $x_i$ is nearly
 # $\big(f(x + h e_i) - f(x - h e_i)\big) / 2h$. The error of these *central* differences shrinks with $h^2$, until
-# rounding takes over; in float64 the best h is near the cube root of $10^{-16}$. Points by part: differences 4,
-# verdict 4.
+# rounding takes over; in float64 the best h is near the cube root of $10^{-16}$. Points by part: differences 3,
+# verdict 4, device 1.
 
 
 # %% exercise="check_gradient"

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from autograder.crossing import crossed
 from autograder.draw import Draw
 from autograder.exercise import Given
 
 from .cases_costs import without_defaults
 
 SERVER, RING, TREE = "parameter-server", "ring", "tree"
+SCHEMES = {"server": [SERVER], "ring": [RING], "tree": [TREE], "zero": ["zero-1", "zero-2", "zero-3"]}
 
 
 def traffic_cases(draw: Draw) -> Sequence[Given]:
@@ -25,6 +27,15 @@ def traffic_cases(draw: Draw) -> Sequence[Given]:
         return Given(name, aspect, without_defaults({**inputs, **changes}, **sizes), public)
 
     few, many = draw.integer(6, 11), draw.integer(30, 200)
+    fields: dict[str, Sequence[Any]] = {"ranks": [few, 1, 2, many], "gradient_itemsize": [4, 2]}
+    fields |= {"weight_itemsize": [2, 4], "micro_batches": [draw.integer(3, 7), 1]}
+
+    def together(aspect: str, *schemes: str) -> Given:
+        rows = crossed({"scheme": schemes, **fields})
+        return Given(
+            f"{aspect}, all together", aspect, {"each": [dict(case("", aspect, **row).inputs) for row in rows]}
+        )
+
     return [
         case("a server", "server", SERVER, few, True),
         case("a server, weights are wider", "server", SERVER, few, True, gradient_itemsize=2, weight_itemsize=4),
@@ -53,6 +64,7 @@ def traffic_cases(draw: Draw) -> Sequence[Given]:
         case("stage 1, padded", "padding", "zero-1", few, True),
         case("stage 3, padded", "padding", "zero-3", many),
         case("a ring, sixteen bits", "ring", RING, few, gradient_itemsize=2, weight_itemsize=2, micro_batches=1),
+        *(together(aspect, *schemes) for aspect, schemes in SCHEMES.items()),
     ]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import Given, on_a_card
 
 LOSS, GRADIENTS = ["loss"], ["grad_hidden", "grad_weight"]
 BOTH = [*LOSS, *GRADIENTS]
@@ -106,4 +106,5 @@ def cases(draw: Draw) -> list[Given]:
         case("half, and a ragged chunk", "padding", BOTH, padded(draw, ragged, words, more), chunk),
         long(draw, "a long text", 48 * thin, draw.integer(7600, 8200), thin, True),
         case("gradients of sure tokens", "gradients", GRADIENTS, sure(draw, ragged, words), chunk),
+        on_a_card(case("", "", BOTH, padded(draw, ragged, words, more), chunk, True)),
     ]

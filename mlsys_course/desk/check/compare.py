@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .devices import MADE_ON, PLACES
 from .tree import Tree, leaves
 
 # Allowed |got - want| is tolerance * (1 + |want|); the dtype is the lowest precision among a case's inputs.
@@ -83,7 +84,7 @@ def _leaf(path: str, got_leaves: Mapping[str, Tree], want: Tree, tolerance: floa
             return Leaf(path, False, f"{label} is {name_of(got)}, expected {name_of(want)}", error=math.inf)
         if same:
             return Leaf(path, True)
-        if said := raises_else(path, got, want):
+        if said := raises_else(path, got, want) or made_on(path, got, want):
             return Leaf(path, False, said, error=math.inf)
         return Leaf(path, False, f"{label} has another value", error=math.inf, values=quoted(got, want))
     if not isinstance(got, int | float):
@@ -100,6 +101,13 @@ def raises_else(path: str, got: Tree, want: Tree) -> str:
     if not named or path.rpartition(".")[2] != "raised":
         return ""
     return f"raises {got}, expected {want}"
+
+
+def made_on(path: str, got: Tree, want: Tree) -> str:
+    """Of a result's device what it is and where it should be; "" unless both are such that a case may pretend."""
+    if not path.startswith(MADE_ON) or not {got, want} <= PLACES:
+        return ""
+    return f"{path.removeprefix(MADE_ON)} is on {got}, while the inputs are on {want}"
 
 
 def quoted(got: Tree, want: Tree) -> str:

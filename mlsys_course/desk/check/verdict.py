@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .compare import TOLERANCE, Leaf, case_dtype, compare, problems
-from .driver import Driver, Outcome
+from .driver import EACH, Driver, Outcome
 from .tree import Tree
 
 STATUSES = ("ok", "wrong", "error", "timeout", "memory", "crashed", "missing", "forbidden", "unreadable")
@@ -96,14 +96,19 @@ def judge_case(specification: Specification, case: Case, outcome: Outcome, drive
     leaves = compare(outcome.outputs, case.expected, specification.tolerance_for(case.inputs))
     wrong = list(problems(leaves))
     if not wrong and driver:
-        for name, holds in driver.properties.items():
-            if said := holds(case.inputs, outcome.outputs):
-                wrong.append(f"{name}: {said}")
+        wrong += violated(driver, case.inputs, outcome.outputs)
     wrong += [
         f"costs too much ({cost.replace('_', ' ')}): {amount(cost, found)}, at most {amount(cost, case.limits[cost])}"
         for cost, found in over_limit(case, outcome).items()
     ]
     return Result(case.name, case.aspect, outcome, leaves, wrong)
+
+
+def violated(driver: Driver, inputs: Tree, outputs: Tree) -> list[str]:
+    """Which properties do not hold, of the case or of any of its calls."""
+    calls = zip(inputs[EACH], outputs.values(), strict=True) if EACH in inputs else [(inputs, outputs)]
+    found = [(name, holds(*call)) for call in calls for name, holds in driver.properties.items()]
+    return [f"{name}: {said}" for name, said in found if said]
 
 
 def option(specification: Specification, answer: Tree) -> Tree:
