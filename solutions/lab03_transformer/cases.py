@@ -18,9 +18,9 @@ def calls(*inputs: Any) -> dict[str, Any]:
     return {"each": list(inputs)}
 
 
-def with_cotangent(draw: Draw, inputs: dict[str, Any]) -> dict[str, Any]:
+def with_cotangent(draw: Draw, inputs: dict[str, Any], scale: float = 1.0) -> dict[str, Any]:
     """The inputs of a call whose gradients are asked for."""
-    return {**inputs, "cotangent": draw.normal(*inputs["x"].shape, dtype=inputs["x"].dtype)}
+    return {**inputs, "cotangent": draw.normal(*inputs["x"].shape, scale=scale, dtype=inputs["x"].dtype)}
 
 
 def again(draw: Draw, inputs: Any, C: int, **more: Any) -> dict[str, Any]:

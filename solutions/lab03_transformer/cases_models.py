@@ -72,7 +72,7 @@ def decoder_block_cases(draw: Draw) -> Sequence[Given]:
         inputs(T=S, memory_mask=square),
     )
     both = calls(inputs(**together(T, S, B, H)), inputs(T=3, S=3, **together(3, 3, B, H)))
-    halves = calls(inputs(F16, mask=causal), inputs(F16), with_cotangent(draw, inputs(F16, memory_mask=flat)))
+    halves = calls(inputs(F16, mask=causal), inputs(F16), with_cotangent(draw, inputs(F16, memory_mask=flat), 0.1))
     return [
         Given("no mask", "values", inputs(), public=True),
         Given("no mask, float64", "values", inputs(F64)),
