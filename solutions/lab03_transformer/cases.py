@@ -7,15 +7,10 @@ import torch
 
 from autograder.crossing import crossed
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import Given, calls
 
 Tensor = torch.Tensor
 BF16, F16, F64 = torch.bfloat16, torch.float16, torch.float64
-
-
-def calls(*inputs: Any) -> dict[str, Any]:
-    """Several calls in one case, so in one process: what one of them leaves behind, the next ones meet."""
-    return {"each": list(inputs)}
 
 
 def with_cotangent(draw: Draw, inputs: dict[str, Any], scale: float = 1.0) -> dict[str, Any]:
@@ -246,5 +241,5 @@ def block_cases(draw: Draw) -> Sequence[Given]:
         Given("three sublayers, post", "edges", inputs("post", 3)),
         Given("one sublayer", "edges", inputs(draw.choice(["pre", "post"]), 1)),
         Given("no sublayer", "edges", inputs("pre", 0), public=True),
-        Given("any number, either", "edges", {"each": [inputs(**row) for row in crossed(counts)]}),
+        Given("any number, either", "edges", calls(*(inputs(**row) for row in crossed(counts)))),
     ]

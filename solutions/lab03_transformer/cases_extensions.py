@@ -7,9 +7,9 @@ import torch
 
 from autograder.crossing import crossed
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import Given, calls
 
-from .cases import BF16, F16, F64, calls
+from .cases import BF16, F16, F64
 
 
 def block_parameters_cases(draw: Draw) -> Sequence[Given]:
@@ -44,7 +44,7 @@ def block_parameters_cases(draw: Draw) -> Sequence[Given]:
         Given("layer norms", "norms", inputs(every[2:]), public=True),
         Given("rms norms, biases elsewhere", "norms", inputs(every[2:], norm="rms", mlp_biases=True)),
         *(
-            Given(f"{term}, switches together", term, {"each": [inputs([term], **row) for row in crossed(switches)]})
+            Given(f"{term}, switches together", term, calls(*(inputs([term], **row) for row in crossed(switches))))
             for term in every
         ),
     ]

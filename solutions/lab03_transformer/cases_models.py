@@ -7,9 +7,9 @@ import torch
 
 from autograder.crossing import crossed
 from autograder.draw import Draw
-from autograder.exercise import Given, on_a_card
+from autograder.exercise import Given, calls, on_a_card
 
-from .cases import calls, with_cotangent
+from .cases import with_cotangent
 
 BF16, F16, F64 = torch.bfloat16, torch.float16, torch.float64
 
@@ -226,5 +226,5 @@ def decoder_cases(draw: Draw) -> Sequence[Given]:
         Given("pre-norm, scaled, sinusoidal", "norm", inputs(T, 1, norm_position="pre", **scaled)),
         Given("tied head, pre-norm", "head", inputs(T, 1, tied_head=True, norm_position="pre")),
         on_a_card(Given("", "", inputs(4, 1, cotangent=True, norm_position="pre", **scaled), public=True)),
-        Given("switches together", "together", {"each": [inputs(3, **row) for row in crossed(SWITCHES)]}),
+        Given("switches together", "together", calls(*(inputs(3, **row) for row in crossed(SWITCHES)))),
     ]
