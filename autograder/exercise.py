@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from mlsys_course.desk.check import Tree
 from mlsys_course.desk.check.devices import DEVICE, PRETENDED
+from mlsys_course.desk.check.driver import EACH
 
 from .draw import Draw
 from .errors import CourseError
@@ -106,6 +107,11 @@ def exercises_of(package: ModuleType, **common: Any) -> Callable[..., Exercise]:
         return Exercise(id, component, reference, points, cases, misconceptions, **{**common, **rest})
 
     return exercise
+
+
+def calls(*inputs: Mapping[str, Tree]) -> dict[str, Tree]:
+    """Several calls as the inputs of one case, so in one process: what one leaves behind, the next ones meet."""
+    return {EACH: list(inputs)}
 
 
 def on_a_card(given: Given, name: str = "as on a card", aspect: str = DEVICE) -> Given:
