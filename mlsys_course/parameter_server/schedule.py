@@ -63,7 +63,7 @@ def priority_schedule(
         slices.append(Slice(layer, now, end))
         left[layer] -= sent
         now = through[layer] = end
-    clock, spans = sum(backward), []
+    clock, spans = 0.0, []  # no gradient is there before backward gets to it
     for layer in layers:
         start = max(clock, through[layer])
         clock = start + forward[layer]
