@@ -21,7 +21,7 @@ def sparsify(
     flat = left.reshape(-1)
     indices = flat.abs().sort(descending=True, stable=True).indices[:k].sort().values
     values = flat[indices]
-    flat[indices] = 0  # of the sum, which is nobody else's
+    flat[indices] = 0
     return values, indices, flat.view(gradient.shape)
 
 
