@@ -187,19 +187,21 @@ def expel_cases(draw: Draw) -> list[Given]:
     """By aspect: not finite, far off, a little over many rounds, honest ranks that stay."""
     two, flip, little = draw.sample(range(9), 2), sign_flip(8.0), a_little(0.8)
     one, other = two
-    three = draw.sample(range(8), 3)
-    nan_three = broken(*((1, rank, INF) for rank in three))
+    three = draw.sample([rank for rank in range(9) if rank not in two], 3)
+    nan_three = broken(*((1, rank, INF) for rank in three))  # of the honest
     far = {one: sign_flip(9.0), other: sign_flip(20.0)}
     after = broken((3, one, NAN))  # who has left sends on
     twice = {"f": (2, 2), "margins": (2.0, 40.0)}
     return [
         expel_case(draw, "one sends NaN", "not finite", 6, {}, 3, True, change=broken((1, draw.integer(0, 5), NAN))),
-        expel_case(draw, "more than f at once", "not finite", 7, {one % 7: flip}, 4, f=(1,), change=nan_three),
+        expel_case(draw, "more than f at once", "not finite", 9, dict.fromkeys(two, little), 24, f=(2,),
+                   change=nan_three),
         expel_case(draw, "infinite and far off", "not finite", 7, {one: flip, other: flip}, 3,
                    change=broken((0, one, -INF))),
         everybody_breaks(draw),
         expel_case(draw, "sign flip", "far off", 7, {one: flip, other: flip}, 3, True),
         expel_case(draw, "one may go, of two alike", "far off", 7, {one: flip, other: flip}, 3, f=(1,)),
+        expel_case(draw, "three may go, of six alike", "far off", 40, dict.fromkeys(range(12, 18), flip), 2, f=(3,)),
         expel_case(draw, "the farthest goes first", "far off", 7, far, 3, True, f=(1,)),
         expel_case(draw, "another margin", "far off", 7, {one: flip}, 3, **twice),
         expel_case(draw, "a little", "a little", 7, dict.fromkeys(two, a_little(1.0)), 24, True, f=(2, 2),
@@ -212,9 +214,18 @@ def expel_cases(draw: Draw) -> list[Given]:
         expel_case(draw, "away and back", "honest", 8, {}, 12, True, f=(3,), change=away(draw.integer(0, 7), 4, 9),
                    drift=1.5),
         expel_case(draw, "expelled, and sends on", "honest", 7, {one: flip, other: little}, 10, change=after),
-        expel_case(draw, "a round that nobody was in", "honest", 6, {}, 4, change=all_away_but(1)),
+        expel_case(draw, "a round that nobody was in", "honest", 6, {one: flip}, 4, change=all_away_but(1)),
+        at_the_margin(),
         expel_case(draw, "f is 0", "honest", 7, {one: flip}, 3, f=(0,)),
     ]  # fmt: skip
+
+
+def at_the_margin() -> Given:
+    """Four are 1 off and one 2: with a margin of 2 that is not too far, with 1.5 it is."""
+    axes = torch.eye(3, dtype=F64)
+    rows = torch.stack([axes[0], -axes[0], axes[1], -axes[1], 2 * axes[2]])
+    sent = {"ranks": torch.arange(5), "rows": rows}
+    return Given("at the margin", "honest", {"rounds": [sent], "f": [1, 1], "margins": [2.0, 1.5]})
 
 
 def everybody_breaks(draw: Draw) -> Given:

@@ -68,7 +68,7 @@ def random_k_cases(draw: Draw) -> list[Given]:
         orders = [torch.tensor(order) for order in itertools.permutations(range(length))]
         return Given(name, "unbiased", {"gradient": draw.normal(length, dtype=F64), "k": k, "orders": orders}, public)
 
-    equal = {"gradient": draw.normal(n), "k": 4, "u": draw.integers(n, high=3) / 4}
+    equal = {"gradient": draw.normal(60), "k": 14, "u": draw.integers(60, high=3) / 4}
     return [
         one("a few", (n,), 3, True),
         one("two axes", (3, 5), 4, dtype=F32),
@@ -92,8 +92,11 @@ def momentum_cases(draw: Draw) -> list[Given]:
         beta = draw.choice([0.5, 0.75, 0.875])
         return Given(name, aspect, {"gradients": gradients, **before, "k": k, "beta": beta}, public)
 
+    whole = [draw.integers(60, low=-1, high=2).double() for _ in range(2)]
+    equal = {"gradients": whole[:1], "momentum": torch.zeros(60).double(), "residual": whole[1], "k": 25, "beta": 0.5}
     return [
         case("one step", "sent", 3, 1, True),
+        Given("equal magnitudes", "sent", equal),
         case("nothing is sent", "sent", 0, 3, dtype=F32),
         case("one step of float32", "sent", 5, 1, dtype=F32),
         case("everything is sent", "masked", 20, 3),
@@ -170,6 +173,10 @@ def quantize_cases(draw: Draw) -> list[Given]:
         edge("on a level, a large uniform", uneven.clone(), uneven, 0.9999),
         edge("beyond the levels", outside, uneven, 0.9, True),
         edge("beyond the levels, a small uniform", outside, uneven, 0.0),
+        edge("beyond the levels in bfloat16", torch.tensor([-9.0, 9.0]).bfloat16(), torch.tensor([-0.3, 0.3]), 0.5),
+        edge(
+            "u is just the share", torch.tensor([0.5, -0.25]), torch.tensor([-1.0, 0.0, 1.0]), torch.tensor([0.5, 0.75])
+        ),
         edge("one level", torch.tensor([-inf, 0.5, 1.0, 3.0, inf]), torch.ones(1), 0.25),
         edge("one number for all", draw.normal(n), uneven, 0.5),
         edge("NaN", nan, even, torch.full((5,), 0.5), True, refused=True),
@@ -189,7 +196,7 @@ def pack_cases(draw: Draw) -> list[Given]:
     return [
         case("4 bits", "whole bytes", 4, [2, 6], True),
         case("8 bits", "whole bytes", 8, [n]),
-        case("1 bit", "whole bytes", 1, [8, 16]),
+        case("1 bit", "whole bytes", 1, [8, 16, 9]),
         case("2 bits, some left over", "odd bits", 2, [5, 1], True),
         case("3 bits", "odd bits", 3, [n, 8], True),
         case("5 bits", "odd bits", 5, [n]),

@@ -77,8 +77,8 @@ def robust_aggregate(candidate, case):
 def expel_liars(candidate, case):
     """Who leaves after each round, in words, for each f and margin of the case."""
     found = {}
+    rounds = [dict(zip(sent["ranks"].tolist(), sent["rows"].unbind(), strict=True)) for sent in case["rounds"]]
     for number, (f, margin) in enumerate(zip(case["f"], case["margins"], strict=True)):
-        rounds = [dict(zip(sent["ranks"].tolist(), sent["rows"].unbind(), strict=True)) for sent in case["rounds"]]
         by_round = [", ".join(str(int(rank)) for rank in sorted(ranks)) for ranks in candidate(rounds, f, margin)]
         found[f"call {number}"] = {f"round {t}": ranks or "nobody" for t, ranks in enumerate(by_round)}
     return found
@@ -86,9 +86,10 @@ def expel_liars(candidate, case):
 
 @driver(ranks=True)
 def agree_on_state(candidate, case, comm):
-    """The ranks that differ, in words."""
-    ranks = candidate(dict(zip(case["names"], case["tensors"], strict=True)), comm)
-    return {"differ": ", ".join(str(int(rank)) for rank in ranks) or "nobody"}
+    """The ranks that differ, in words; and the names as they are afterwards."""
+    parameters = dict(zip(case["names"], case["tensors"], strict=True))
+    ranks = candidate(parameters, comm)
+    return {"differ": ", ".join(str(int(rank)) for rank in ranks) or "nobody", "names": ", ".join(parameters)}
 
 
 # ---- beyond one room -------------------------------------------------------------------------------------------------
@@ -113,14 +114,13 @@ def gossip_step(candidate, case, comm):
 
 @driver
 def mask_update(candidate, case):
-    """What each rank sends, and the sum, modulo 2**32."""
-    sent = [
-        candidate(
-            update, rank, {other: case["masks"][min(rank, other)][max(rank, other)] for other in case["others"][rank]}
-        )
-        for rank, update in enumerate(case["updates"])
-    ]
-    return {"sent": sent, "sum": torch.stack(sent).sum(0) % 2**32}
+    """What each rank sends; the sum, modulo 2**32; how many masks each has afterwards."""
+    sent, kept, masks = [], [], case["masks"]
+    for rank, update in enumerate(case["updates"]):
+        shared = {other: masks[min(rank, other)][max(rank, other)] for other in case["others"][rank]}
+        sent.append(candidate(update, rank, shared))
+        kept.append(len(shared))
+    return {"sent": sent, "sum": torch.stack(sent).sum(0) % 2**32, "masks afterwards": torch.tensor(kept)}
 
 
 @driver

@@ -53,9 +53,8 @@ def sparsify(gradient, residual, k):
     order = left.abs().argsort(descending=True, stable=True)
     indices = order[:k].sort().values
     values = left[indices]
-    kept = left.clone()
-    kept[indices] = 0
-    return values, indices, kept.view(gradient.shape)
+    left[indices] = 0
+    return values, indices, left.view(gradient.shape)
     ### END SOLUTION
 
 
@@ -100,12 +99,11 @@ def quantize(x, levels, u):
     ### BEGIN SOLUTION
     if x.isnan().any():
         raise ValueError("no level stands for NaN")
-    x, levels = x.double(), levels.double()
-    above = torch.searchsorted(levels, x.contiguous(), right=True)
-    low = levels[(above - 1).clamp(min=0)]
-    high = levels[above.clamp(max=len(levels) - 1)]
-    goes_up = u < (x - low) / (high - low)
-    return (above - 1 + goes_up.long()).clamp(0, len(levels) - 1)
+    x = x.double().clamp(levels[0], levels[-1])
+    upper = torch.searchsorted(levels, x.contiguous())  # the first level that is not below x
+    lower = (upper - 1).clamp(min=0)
+    share = (x - levels[lower]) / (levels[upper] - levels[lower])
+    return torch.where(u < share, upper, lower)
     ### END SOLUTION
 
 
@@ -153,8 +151,8 @@ def robust_aggregate(rows, rule, f):
     if rule == "krum":
         apart = (kept.unsqueeze(1) - kept).square().sum(dim=-1)
         apart.fill_diagonal_(math.inf)
-        nearest = apart.sort(dim=1).values[:, : m - f - 2]
-        return kept[nearest.sum(dim=1).argmin()].clone()
+        nearest = apart.sort().values[:, : m - f - 2]
+        return kept[nearest.sum(dim=1).argmin()]
     cut = f if rule == "trimmed_mean" else (m - 1) // 2
     return kept.sort(dim=0).values[cut : m - cut].mean(dim=0)
     ### END SOLUTION
@@ -193,7 +191,7 @@ def expel_liars(rounds, f, margin):
     A median of an even number of values is the mean of the middle two (`torch.quantile(x, 0.5, dim=0)`).
     """
     ### BEGIN SOLUTION
-    expelled, sums, by_round = set(), {}, []
+    expelled, deviations, by_round = set(), {}, []
     for sent in rounds:
         here = [rank for rank in sorted(sent) if rank not in expelled]
         broken = [rank for rank in here if not sent[rank].isfinite().all()]
@@ -203,8 +201,8 @@ def expel_liars(rounds, f, margin):
         if here:
             rows = torch.stack([sent[rank] for rank in here])
             for rank, deviation in zip(here, rows - rows.quantile(0.5, dim=0), strict=True):
-                sums[rank] = sums.get(rank, 0) + deviation
-            totals = torch.stack([sums[rank] for rank in here])
+                deviations.setdefault(rank, []).append(deviation)
+            totals = torch.stack([torch.stack(deviations[rank]).sum(dim=0) for rank in here])
             off = (totals - totals.quantile(0.5, dim=0)).norm(dim=1)
             farthest = off.argsort(descending=True, stable=True).tolist()
             suspects = [here[i] for i in farthest if off[i] > margin * off.quantile(0.5)]
@@ -287,7 +285,6 @@ def pack_codes(codes, bits):
     """
     ### BEGIN SOLUTION
     stream = [int(code) >> j & 1 for code in codes for j in range(bits)]
-    stream += [0] * (-len(stream) % 8)
     found = [sum(bit << t for t, bit in enumerate(stream[at : at + 8])) for at in range(0, len(stream), 8)]
     return torch.tensor(found, dtype=torch.uint8)
     ### END SOLUTION
@@ -317,8 +314,8 @@ def agree_on_state(parameters, comm):
     digest = hashlib.sha256()
     for name, tensor in sorted(parameters.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
-        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    mine = torch.tensor(list(digest.digest()), dtype=torch.uint8)
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    mine = torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
     for rank in range(comm.world_size):
         if rank != comm.rank:
             comm.send(mine, rank)
@@ -446,8 +443,7 @@ def admm_step(problems, z, duals, rho):
     ### BEGIN SOLUTION
     solutions = []
     for (A, b), dual in zip(problems, duals, strict=True):
-        matrix = A.T @ A + rho * torch.eye(len(z), dtype=z.dtype)
-        solutions.append(torch.linalg.solve(matrix, A.T @ b + rho * (z - dual)))
+        solutions.append(torch.linalg.solve(A.T @ A + rho * torch.eye(len(z)).to(z), A.T @ b + rho * (z - dual)))
     x = torch.stack(solutions)
     z = (x + duals).mean(dim=0)
     return x, z, duals + x - z
