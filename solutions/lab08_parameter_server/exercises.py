@@ -6,6 +6,7 @@ from autograder.draw import Draw
 from autograder.exercise import Choice, Item, Question
 
 from .exercises_flows import flow_exercises, flow_extensions
+from .exercises_wire import wire_exercises
 
 
 def variants(draw: Draw) -> dict[str, Any]:
@@ -34,4 +35,5 @@ def exercises(v: dict) -> list[Item]:
         Choice("server_choice", 2, options=list("abcd"), answer=v["server_answer"]),
         Question("why_wait", rubric),
         *flow_extensions(),
+        *wire_exercises(),
     ]
