@@ -185,20 +185,3 @@ def staleness_cases(draw: Draw) -> list[Given]:
         case("some end early, drawn", "uneven", rows([6, 3, 5, 2], slow=draw.integer(0, 3)), 1),
         case("some end early, asynchronous", "uneven", rows([4, 2, 3]), None),
     ]
-
-
-def backup_cases(draw: Draw) -> list[Given]:
-    def case(name: str, aspect: str, workers: int, steps: int, accepted: int, public: bool = False) -> Given:
-        high = 3 if aspect == "ties" else 40
-        seconds = [[draw.integer(1, high) / 4 for _ in range(steps)] for _ in range(workers)]
-        return Given(name, aspect, {"seconds": seconds, "accepted": accepted}, public)
-
-    return [
-        case("three of four", "steps", 4, 3, 3, True),
-        case("all of three", "steps", 3, 4, 3, True),
-        case("one of five", "steps", 5, 3, 1),
-        case("five of seven", "steps", 7, 4, 5),
-        case("two of four at once", "ties", 4, 5, 2, True),
-        case("four of six at once", "ties", 6, 5, 4),
-        case("three of five at once", "ties", 5, 6, 3),
-    ]

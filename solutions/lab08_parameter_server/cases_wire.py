@@ -1,6 +1,5 @@
 """Lab 8, sealed: cases of sparsification, quantization, and averages without a server."""
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -53,55 +52,6 @@ def sparsify_cases(draw: Draw) -> list[Given]:
         Given("no entry", "edges", nothing),
         sparsify_case(draw, "transposed in memory", "edges", (5, 3), 4, 2, transposed=True),
         sparsify_case(draw, "one number", "edges", (), 1),
-    ]
-
-
-def random_k_cases(draw: Draw) -> list[Given]:
-    """By aspect: entries for given uniforms, unbiased over all orders of them."""
-    n = draw.integer(9, 14)
-
-    def one(name: str, shape: tuple[int, ...], k: int, public: bool = False, dtype: torch.dtype = F64) -> Given:
-        inputs = {"gradient": draw.normal(*shape, dtype=dtype), "k": k, "u": draw.uniform(*shape, dtype=F64)}
-        return Given(name, "entries", inputs, public)
-
-    def over_orders(name: str, length: int, k: int, public: bool = False) -> Given:
-        orders = [torch.tensor(order) for order in itertools.permutations(range(length))]
-        return Given(name, "unbiased", {"gradient": draw.normal(length, dtype=F64), "k": k, "orders": orders}, public)
-
-    equal = {"gradient": draw.normal(60), "k": 14, "u": draw.integers(60, high=3) / 4}
-    return [
-        one("a few", (n,), 3, True),
-        one("two axes", (3, 5), 4, dtype=F32),
-        Given("equal uniforms", "entries", equal, True),
-        one("all", (4,), 6, True, F32),
-        one("none", (4,), 0),
-        one("no entry", (0,), 2),
-        over_orders("two of four", 4, 2, True),
-        over_orders("one of five", 5, 1),
-        over_orders("more than there are", 3, 4),
-    ]
-
-
-def momentum_cases(draw: Draw) -> list[Given]:
-    """By aspect: what is sent over steps; what is zero afterwards."""
-    n = draw.integer(8, 14)
-
-    def case(name: str, aspect: str, k: int, steps: int, public: bool = False, dtype: torch.dtype = F64) -> Given:
-        gradients = [draw.normal(n, dtype=dtype) for _ in range(steps)]
-        before = {"momentum": draw.normal(n, dtype=dtype), "residual": draw.normal(n, dtype=dtype)}
-        beta = draw.choice([0.5, 0.75, 0.875])
-        return Given(name, aspect, {"gradients": gradients, **before, "k": k, "beta": beta}, public)
-
-    whole = [draw.integers(60, low=-1, high=2).double() for _ in range(2)]
-    equal = {"gradients": whole[:1], "momentum": torch.zeros(60).double(), "residual": whole[1], "k": 25, "beta": 0.5}
-    return [
-        case("one step", "sent", 3, 1, True),
-        Given("equal magnitudes", "sent", equal),
-        case("nothing is sent", "sent", 0, 3, dtype=F32),
-        case("one step of float32", "sent", 5, 1, dtype=F32),
-        case("everything is sent", "masked", 20, 3),
-        case("four steps", "masked", 2, 4, True),
-        case("many steps", "masked", 3, 8),
     ]
 
 
@@ -183,25 +133,6 @@ def quantize_cases(draw: Draw) -> list[Given]:
         edge("no entry", torch.zeros(2, 0), even, torch.zeros(2, 0)),
         edge("one number", torch.tensor(0.1), even, torch.tensor(0.2)),
         codes_case(draw, "transposed in memory", "edges", (5, 4), even, transposed=True),
-    ]
-
-
-def pack_cases(draw: Draw) -> list[Given]:
-    """By aspect: bits that fill whole bytes, and others."""
-
-    def case(name: str, aspect: str, bits: int, lengths: list[int], public: bool = False) -> Given:
-        return Given(name, aspect, {"codes": [draw.integers(n, high=2**bits) for n in lengths], "bits": bits}, public)
-
-    n = draw.integer(9, 15)
-    return [
-        case("4 bits", "whole bytes", 4, [2, 6], True),
-        case("8 bits", "whole bytes", 8, [n]),
-        case("1 bit", "whole bytes", 1, [8, 16, 9]),
-        case("2 bits, some left over", "odd bits", 2, [5, 1], True),
-        case("3 bits", "odd bits", 3, [n, 8], True),
-        case("5 bits", "odd bits", 5, [n]),
-        case("7 bits", "odd bits", 7, [1, 2, n]),
-        case("no code", "odd bits", 3, [0]),
     ]
 
 

@@ -105,12 +105,6 @@ def bounded_staleness(candidate, case):
     }
 
 
-@driver
-def backup_workers(candidate, case):
-    steps = candidate(case["seconds"], case["accepted"])
-    return {"ends": [float(end) for end, _ in steps], "taken": [[int(w) for w in taken] for _, taken in steps]}
-
-
 # ---- what goes over the wire -----------------------------------------------------------------------------------------
 
 
@@ -127,29 +121,6 @@ def sparsify(candidate, case):
 
 
 @driver
-def random_k(candidate, case):
-    """Values and indices; or the mean of what arrives over all orders of the uniforms (i + 1/2) / n."""
-    if "u" in case:
-        values, indices = candidate(case["gradient"], case["k"], case["u"])
-        return {"values": values, "indices": indices}
-    total, orders = torch.zeros_like(case["gradient"]), case["orders"]
-    for order in orders:
-        values, indices = candidate(case["gradient"], case["k"], (order + 0.5) / len(order))
-        total[indices] += values
-    return {"mean": total / len(orders)}
-
-
-@driver
-def momentum_sparsify(candidate, case):
-    """The steps of a case one after the other."""
-    momentum, residual, steps = case["momentum"], case["residual"], []
-    for gradient in case["gradients"]:
-        values, indices, momentum, residual = candidate(gradient, momentum, residual, case["k"], case["beta"])
-        steps.append({"values": values, "indices": indices, "momentum": momentum, "residual": residual})
-    return {"steps": steps}
-
-
-@driver
 def quantize(candidate, case):
     """Codes; or the mean of what they stand for over the uniforms (i + 1/2) / n; or what is raised."""
     x, levels = case["x"].mT if case.get("transposed") else case["x"], case["levels"]
@@ -161,11 +132,6 @@ def quantize(candidate, case):
     n = case["sweep"]
     arrived = [levels[candidate(x, levels, (i + 0.5) / n)] for i in range(n)]
     return {"mean": torch.stack(arrived).double().mean(0)}
-
-
-@driver
-def pack_codes(candidate, case):
-    return {"packed": [candidate(codes, case["bits"]) for codes in case["codes"]]}
 
 
 # ---- whom to believe -------------------------------------------------------------------------------------------------

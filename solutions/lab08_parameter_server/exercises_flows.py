@@ -29,5 +29,4 @@ def flow_extensions() -> list[Exercise]:
     more = {"kind": "extension"}
     return [
         exercise("shard_keys", {"balance": 3, "ties": 3}, c.owner_cases, m.OWNERS, **more),
-        exercise("backup_workers", {"steps": 3, "ties": 1}, c.backup_cases, m.BACKUP, **more),
     ]

@@ -3,7 +3,7 @@
 import torch
 
 from autograder.exercise import Misconception
-from autograder.mutated import mutated, wrong
+from autograder.mutated import wrong
 from mlsys_course import parameter_server as P
 
 # ---- shares of an epoch ----------------------------------------------------------------------------------------------
@@ -196,18 +196,4 @@ STALENESS = [
         '"push", worker, version)', '"push", worker, version - 1)'),
     mistake("the highest worker first", "Of workers at the same time, which one goes first?",
         AT_ONCE, f"{AT_ONCE}[::-1]"),
-]  # fmt: skip
-
-FIRST = "sorted(range(len(own)), key=lambda worker: own[worker])[:accepted]"
-mistake = wrong(P.backup_workers)
-BACKUP = [
-    mistake("waits for all", "When does a step end, if some gradients are not waited for?",
-        "now += own[first[-1]]", "now += max(own)"),
-    mistake("always the same workers", "Are the first ones the first by number, or by time?",
-        FIRST, "list(range(accepted))", "now += own[first[-1]]", "now += max(own[worker] for worker in first)"),
-    mistake("ends with the first", "Of the gradients that a step takes, which one ends it?", "first[-1]", "first[0]"),
-    mistake("the higher of equals", "Two gradients come at the same time and one place is left. Whose is it?",
-        "key=lambda worker: own[worker])", "key=lambda worker: (own[worker], -worker))"),
-    Misconception("fastest first in the list",
-        mutated(P.backup_workers, "sorted(first)", "first"), "In which order are the workers of a step listed?"),
 ]  # fmt: skip

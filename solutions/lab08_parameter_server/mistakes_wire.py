@@ -66,46 +66,6 @@ SPARSIFY = [
 ]  # fmt: skip
 
 
-def scaled_beyond_n(gradient, k, u):
-    values, indices = P.random_k(gradient, k, u)
-    return values * (len(indices) / max(k, 1)), indices
-
-
-mistake = wrong(P.random_k)
-RANDOM_K = [
-    mistake("not scaled", "An entry is sent in k of n draws. What does the receiver have on average?",
-            " * (len(flat) / max(len(indices), 1))", ""),
-    mistake("the largest uniforms", "Which of the uniforms' ends does the exercise draw from?",
-            "u.reshape(-1).sort(stable=True)", "u.reshape(-1).sort(stable=True, descending=True)"),
-    mistake("in the order of draws", "The right entries. In which order?",
-            ".indices[:k].sort().values", ".indices[:k]"),
-    Misconception("scaled by n / k beyond n",
-        scaled_beyond_n,
-        "Where k is larger than n, every entry is sent. By what is it to be scaled?"),
-]  # fmt: skip
-
-
-def top_k_alone(gradient, momentum, residual, k, beta):
-    values, indices, left = P.sparsify(gradient, residual, k)
-    return values, indices, momentum, left
-
-
-mistake = wrong(P.momentum_sparsify)
-MOMENTUM = [
-    mistake("no masking", "An entry has been sent. What pushes it in the same direction once more?",
-            "    momentum[indices] = 0\n", ""),
-    Misconception("momentum of nothing",
-        top_k_alone,
-        "This is top-k with error feedback. Where does the momentum come in?"),
-    mistake("the gradient waits", "Which grows by which: what waits by the gradient, or by the momentum?",
-            "sparsify(momentum, residual, k)", "sparsify(gradient, residual, k)"),
-    mistake("beta on the gradient", "Which of the two is damped, the old momentum or the new gradient?",
-            "beta * momentum + gradient", "momentum + beta * gradient"),
-    mistake("an average", "Does PyTorch's SGD weigh the gradient by 1 - beta?",
-            "beta * momentum + gradient", "beta * momentum + (1 - beta) * gradient"),
-]  # fmt: skip
-
-
 # ---- quantize --------------------------------------------------------------------------------------------------------
 
 GOES_UP = "u < (x - low) / (high - low)"
@@ -160,21 +120,6 @@ QUANTIZE = [
         "Index -1 is the last one in Python. Which level does an entry below the first get?"),
     Misconception("NaN gets a code", nan_becomes_a_code,
         "No level stands for NaN. What does the exercise want instead?"),
-]  # fmt: skip
-
-
-mistake = wrong(P.pack_codes)
-PACK = [
-    Misconception("a byte a code", lambda codes, bits: codes.to(torch.uint8),
-        "Codes of 4 bits came in as many bytes as there are codes. How many does a byte hold?"),
-    mistake("the highest bit first", "Which bit of a byte is bit number 0 of the stream?",
-            "room.view(-1, 8) << torch.arange(8)", "room.view(-1, 8) << torch.arange(7, -1, -1)"),
-    mistake("codes upside down", "Which bit of a code comes first, the one that counts 1?",
-            ">> torch.arange(bits)", ">> torch.arange(bits - 1, -1, -1)"),
-    Misconception("codes do not cross bytes",
-        lambda codes, bits: torch.cat([P.pack_codes(part, bits) for part in codes.split(8 // bits)])
-        if len(codes) else P.pack_codes(codes, bits),
-        "There is a gap in every byte where bits does not divide 8. May a code begin in one byte and end in the next?"),
 ]  # fmt: skip
 
 
