@@ -24,11 +24,10 @@ def variants(draw: Draw) -> dict[str, Any]:
 def exercises(v: dict) -> list[Item]:
     """Lab 8's items."""
     rubric = [
-        (2, "reads from both panels that without waiting there are more updates in the same time, and that each "
-            "of them is worth less: over updates its line lies above the synchronous one"),
-        (1, "says what a stale gradient is: that of parameters which others have changed since"),
-        (1, "says what the bound trades, with a number from the figure or the printed lines, and names a case for "
-            "either end"),
+        (2, "reads from the figure what waiting costs (half of the pushes in the same time) and that over pushes the "
+            "lines nearly coincide, and says why: few workers, a small rate, staleness of about two"),
+        (1, "says what a stale gradient is, and when it would hurt: more workers, a larger rate"),
+        (1, "names a case for a bound of 0 and one for none"),
     ]  # fmt: skip
     return [
         *flow_exercises(),
