@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -135,7 +136,7 @@ def schedule_cases(draw: Draw) -> list[Given]:
         return case(name, aspect, *rows, cut, public, **more)
 
     ones, late = [1.0, 1.0, 1.0], [1.0, 1.0, 4.0]
-    whole, fifo = math.inf, {"policy": "fifo"}
+    whole, fifo = math.inf, dict[str, Any](policy="fifo")
     return [
         case("three layers", "fifo", ones, ones, late, whole, True, **fifo),
         drawn("drawn, in order", "fifo", 5, whole, **fifo),

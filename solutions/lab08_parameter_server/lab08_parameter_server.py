@@ -61,8 +61,7 @@ def to_the_first(comm):
 
 
 results, traffic = run_in_threads(to_the_first, 4)
-print(results)
-print("bytes sent by each rank:", traffic.bytes_sent)
+print(results, "bytes sent by each rank:", traffic.bytes_sent)
 
 # %% [markdown]
 # Where ranks wait for messages that nobody has sent there is a *deadlock*: on real machines a job that stands still.
@@ -143,8 +142,8 @@ check("parameter_server_step", parameter_server_step)
 # function run on simulated machines with an Ethernet card each.
 #
 # *The figure. Milliseconds a step over the number of workers, 16 keys of 1 MB each, with ports shared by all who cross
-# them. One server's line (blue) rises straight, to 174 ms at 32 workers; four servers' (orange) begins to rise when there are
-# more than four workers, to 51; sixteen servers' (green) is nearly flat, 10 ms at 16.*
+# them. One server's line (blue) rises straight, to 174 ms at 32 workers; four servers' (orange) rises from four workers
+# on, to 51; sixteen servers' (green) is nearly flat, 10 ms at 16.*
 
 
 # %% experiment="bottleneck"
@@ -345,7 +344,6 @@ for n, (cut, policy) in enumerate(kinds.values()):
     bars += [(-3 * n, *span, 0, f"fp{k + 1}") for k, span in enumerate(spans)]
     bars += [(-3 * n - 1, start, stop, 1, str(layer + 1)) for layer, start, stop in slices]
     timeline(left, bars)
-    print(f"{list(kinds)[n]!r}: {end:.0f} s")
 left.set_yticks([-3 * n - 0.5 for n in range(3)], list(kinds))
 left.set(xlabel="seconds", xlim=(0, 10.2))
 cuts, layers, sent = [2.0**k for k in range(-11, 0)], [1e-2] * 16, [8e-3] * 15 + [0.24]
@@ -594,9 +592,9 @@ check("quantize", quantize)
 
 # %% [markdown]
 # **Look at it: what compression costs, and what it gains.** Four workers and a server train lab 3's decoder on real
-# text, letter by letter. Gradients and the server's mean go through your functions, both ways; with error feedback where
-# a method is biased. The cell counts bytes, and works out seconds for a server behind a link of 100 Mb/s with steps of
-# 50 ms. It needs the cell `asynchronous`, and a minute.
+# text, letter by letter. Gradients and the server's mean go through your functions, both ways; with error feedback
+# where a method is biased. The cell counts bytes, and works out seconds for a server behind a link of 100 Mb/s with
+# steps of 50 ms. It needs the cell `asynchronous`, and a minute.
 #
 # *The figure: the mean loss of ten steps, left over the megabytes that each worker has sent and received, right over
 # seconds, both logarithmic. All but one method end near what is sent as it is, 2.20 to 2.26, with 8 to 50 times fewer
