@@ -9,13 +9,13 @@ from autograder.exercise import Given
 
 from .cases_costs import without_defaults
 
-SERVER, RING, TREE = "parameter-server", "ring", "tree"
-SCHEMES = {"server": [SERVER], "ring": [RING], "tree": [TREE], "zero": ["zero-1", "zero-2", "zero-3"]}
+RING, TREE = "ring", "tree"
+SCHEMES = {"ring": [RING], "tree": [TREE], "zero": ["zero-1", "zero-2", "zero-3"]}
 
 
 def traffic_cases(draw: Draw) -> Sequence[Given]:
     """Gradients and weights of different sizes, trees of all shapes. P divides the entries of rings and ZeRO, except
-    where padding is what is asked for; a server and a tree divide nothing."""
+    where padding is what is asked for; a tree divides nothing."""
 
     def case(name: str, aspect: str, scheme: str, ranks: int, public: bool = False, **changes: int) -> Given:
         entries, rest = ranks * draw.integer(40, 90_000), draw.integer(1, ranks - 1) if ranks > 2 else 1
@@ -37,10 +37,6 @@ def traffic_cases(draw: Draw) -> Sequence[Given]:
         )
 
     return [
-        case("a server", "server", SERVER, few, True),
-        case("a server, weights are wider", "server", SERVER, few, True, gradient_itemsize=2, weight_itemsize=4),
-        case("a server, many ranks", "server", SERVER, many),
-        case("a server, one rank", "server", SERVER, 1),
         case("a ring", "ring", RING, few, True),
         case("a ring of two", "ring", RING, 2),
         case("a ring, one rank", "ring", RING, 1),

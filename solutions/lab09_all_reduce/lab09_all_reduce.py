@@ -26,18 +26,10 @@ from mlsys_course.substrate.ranks import ETHERNET, Cluster, run, run_in_threads,
 # %% [markdown]
 # ## 1. Ranks and messages
 #
-# $P$ programs run side by side; each knows its number, its *rank*, from 0 to $P - 1$. They share no variable. What one
-# wants from another comes in a message, through a communicator:
-#
-# | call | meaning |
-# |---|---|
-# | `comm.rank`, `comm.world_size` | my number, and $P$ |
-# | `comm.send(tensor, to)` | send a copy to rank `to`; goes on at once |
-# | `comm.recv(buffer, source)` | wait for the next message from rank `source`, fill `buffer` with it and return it |
-# | `comm.isend(...)`, `comm.irecv(...)` | the same, but return at once with a handle; `handle.wait()` waits |
-#
-# A buffer has the message's shape and dtype, and there is no message to oneself. Messages from one rank to another
-# arrive in the order in which they were sent. A `function(comm)` is called on every rank, of three kinds:
+# As in lab 8, $P$ programs run side by side and share nothing but messages. Each has a communicator: `comm.rank`,
+# `comm.world_size`; `comm.send(tensor, to)` sends a copy and goes on at once; `comm.recv(buffer, source)` waits for the
+# next message from rank `source`, fills the buffer, which has its shape and dtype, and returns it; `isend` and `irecv`
+# return a handle to `wait()` for. Messages from one rank to another arrive in the order in which they were sent.
 #
 # | call | ranks are | for |
 # |---|---|---|
@@ -365,7 +357,8 @@ size_choice = "{{ size_answer }}"
 check("size_choice", size_choice)
 
 # %% [markdown]
-# **Look at it: a server in the middle.** Lab 8's parameter server is gather-then-broadcast with the server as rank 0.
+# **Look at it: a server in the middle.** Lab 8's parameter server is gather-then-broadcast
+# with the server as rank 0 and $P - 1$ workers: a push of $(P - 1)\,n$ bytes, then a pull of as many.
 # The simulator runs both functions on up to 32 machines with an Ethernet card each.
 #
 # *The figure. Milliseconds over the number of ranks, for 1 MB. The central server's line (orange squares) rises
