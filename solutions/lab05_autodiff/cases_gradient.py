@@ -187,7 +187,6 @@ def gradient_cases(draw: Draw) -> Sequence[Given]:
         case("drawn, counted", "cost", drawn_program(draw, 2, 8), [0, 1], 2, **asked(draw)),
         case("another order, drawn", "fan-out", whole, [2, 0, 1], 3, order=drawn_order),
         case("an input twice", "edges", study, [0, 2, 0], public=True),
-        case("only a condition", "edges", [["positive", 1], ["multiply", 0, 2]], [1, 0], 2, shape=(4,)),
         Given("some do not matter, of other kinds", "edges", {"lines": lone, "wanted": [1, 0, 2], "feeds": kinds}),
         case("a long chain", "chain", longest, [0, 1], 2, (), runs=1, deep=True),
         case("float32, one does not matter", "edges", [["exp", 1], ["multiply", 2, 2]], [0, 1], 2, dtype=torch.float32),

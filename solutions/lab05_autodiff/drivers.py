@@ -460,7 +460,9 @@ def gradient(candidate, case, slopes):
     nodes = program(case["lines"], inputs)
     number = {node: n for n, node in enumerate(nodes)}
     output, needed = nodes[-1], needed_by(nodes[-1])
-    order = [nodes[n] for n in case.get("order", range(len(nodes))) if nodes[n] in needed]
+    order = sorted(needed, key=lambda node: node.number)
+    if "order" in case:  # of programs whose lines are a node each
+        order = [nodes[n] for n in case["order"] if nodes[n] in needed]
     wanted = [nodes[n] for n in case["wanted"]]
 
     def rule(node: Node, grad: Node) -> list[Node | None]:
