@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from mlsys_course.desk.check import Case, Outcome, Specification, encode
+from mlsys_course.desk.check.driver import EACH
 from mlsys_course.desk.check.meter import run_measured
 from mlsys_course.desk.check.ranked import is_ranked
 from mlsys_course.desk.check.tree import decode
@@ -71,6 +72,8 @@ def specification(lab: Lab, item: Exercise, given: Sequence[Given], *, public: b
                 f'{item.id}: case {kind.name!r} needs {{"ranks": [inputs of rank 0, ...]}} exactly if its driver has '
                 "ranks=True"
             )
+        if EACH in kind.inputs and (driver.ranks or driver.judged):
+            raise CaseError(f"{item.id}: case {kind.name!r} is several calls; a driver with ranks or judged= takes one")
         inputs = decode(encode(dict(kind.inputs)))  # exactly what a candidate will receive
         outcome = outcome_of(driver, item, item.reference, inputs, parts, kind.limits)
         if outcome.problem:

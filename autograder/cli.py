@@ -1,5 +1,6 @@
 """The staff's commands of ``mlsys``. Each is one call; what it does lives in the library."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -106,11 +107,17 @@ def grade(
     course = load_course(term=term)
     stem = course.stem(lab)
     check_folder(into or submitted.resolve().parent)
-    from .grade.run import grade as grade_lab
-    from .grade.sheet import write_csv
-    from .grade.table import closing_lines, protections_line, results_table
+    from .grade.session import Session
 
-    with machine_trouble(), progress_bar() as bar:
+    with (
+        machine_trouble(),
+        Session(course, stem, unsafe=unsafe, device=device, jobs=jobs or os.cpu_count()) as session,
+        progress_bar() as bar,
+    ):
+        from .grade.run import grade as grade_lab  # with it nbgrader, which takes as long as the sandbox's start
+        from .grade.sheet import write_csv
+        from .grade.table import closing_lines, protections_line, results_table
+
         task = bar.add_task(f"grading {stem}", total=None)
 
         def started(count: int, session) -> None:
@@ -123,9 +130,8 @@ def grade(
             submitted,
             into or submitted.resolve().parent,
             jobs=jobs,
-            unsafe=unsafe,
-            device=device,
             regrade=regrade,
+            session=session,
             started=started,
             progress=lambda row: bar.advance(task),
         )

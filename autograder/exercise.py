@@ -9,16 +9,19 @@ and its ``drivers.py`` one driver for each Exercise. Everything else is derived.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, TypeAlias
 
 from mlsys_course.desk.check import Tree
+from mlsys_course.desk.check.devices import DEVICE, PRETENDED
+from mlsys_course.desk.check.driver import EACH
 
 from .draw import Draw
 from .errors import CourseError
 
 Candidate: TypeAlias = Any
+ON_A_CARD = {DEVICE: PRETENDED}  # what a case's inputs have that is called as on a card
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def exercises_of(package: ModuleType, **common: Any) -> Callable[..., Exercise]:
     """How a lab writes its exercises: ``exercise = exercises_of(attention, forbidden=FORBIDDEN)``, then one line each,
     ``exercise("causal_mask", {"square": 4}, cases.causal_mask, mistakes.CAUSAL_MASK)``.
 
-    The reference is the component's of that name, unless ``reference`` is given; ``common`` is what all have.
+    The reference is the component's of that name, unless ``reference`` is given; ``common`` is what all have. Points
+    for "device" bring their case along.
     """
 
     def exercise(id: str, points: Mapping[str, float], cases: Any, misconceptions: Any, **rest: Any) -> Exercise:
@@ -99,9 +103,33 @@ def exercises_of(package: ModuleType, **common: Any) -> Callable[..., Exercise]:
             raise CourseError(f"{package.__name__} has no {id!r}, which is an exercise; export it in its __init__.py")
         module = getattr(reference, "__module__", "")
         component = module if module.startswith(f"{package.__name__}.") else package.__name__
+        cases = with_device(cases) if DEVICE in points else cases
         return Exercise(id, component, reference, points, cases, misconceptions, **{**common, **rest})
 
     return exercise
+
+
+def calls(*inputs: Mapping[str, Tree]) -> dict[str, Tree]:
+    """Several calls as the inputs of one case, so in one process: what one leaves behind, the next ones meet."""
+    return {EACH: list(inputs)}
+
+
+def on_a_card(given: Given, name: str = "as on a card", aspect: str = DEVICE) -> Given:
+    """A case as another one, whose inputs are on a card, which is pretended where there is none."""
+    return replace(given, name=name, aspect=aspect, inputs={**given.inputs, **ON_A_CARD})
+
+
+def with_device(cases: Callable[[Draw], Sequence[Given]]) -> Callable[[Draw], Sequence[Given]]:
+    """The same kinds of cases, and the first public one once more as on a card, unless one that is decides "device"."""
+
+    def both(draw: Draw) -> Sequence[Given]:
+        given = cases(draw)
+        if any(case.aspect == DEVICE for case in given):
+            return given
+        first = next(case for case in given if case.public)
+        return [*given, on_a_card(first)]
+
+    return both
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from .meaning import meaning_of
 
-ENGINE = 7
+ENGINE = 8
 
 ROOT = Path(__file__).resolve().parents[2]
 SCORING = (  # what decides what a submission gets, but for the lab
     "autograder/draw.py",
+    "autograder/crossing.py",
     "autograder/exercise.py",
     "autograder/cases.py",
     "autograder/parts.py",

@@ -1,5 +1,6 @@
 """``mlsys grade``: find, run in parallel, record in turn, and take up what was interrupted."""
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -103,6 +104,7 @@ def grade(
     regrade: bool = False,
     ask_proof: bool = True,
     limits: Limits | None = None,
+    session: Session | None = None,
     progress: Callable[[Row], None] = lambda row: None,
     started: Callable[[int, Session], None] = lambda count, session: None,
 ) -> list[Row]:
@@ -110,14 +112,14 @@ def grade(
 
     What an earlier run has graded is not run again, unless the submission has changed or ``regrade`` says so. A
     submission that changes meanwhile is graded as it is in the end. CourseError where ``regrade`` would follow a lab
-    that has changed since and that nobody has proven.
+    that has changed since and that nobody has proven. A ``session`` that was begun before is ended by who began it.
     """
     found = submissions(submitted, stem)
     claim(into, course.term.name)
     copy = (into.resolve() / "submitted") != submitted.resolve()
     jobs = jobs or os.cpu_count() or 1
-    session = functools.partial(Session, course, stem, unsafe=unsafe, device=device, jobs=jobs, limits=limits)
-    with Recorder(into, stem) as recorder, session() as session:
+    begin = functools.partial(Session, course, stem, unsafe=unsafe, device=device, jobs=jobs, limits=limits)
+    with Recorder(into, stem) as recorder, begin() if session is None else contextlib.nullcontext(session) as session:
         use_session(session)
         recorder.follow(course.plan)
         recorder.recover()
@@ -126,6 +128,7 @@ def grade(
         recorder.generate(solution_notebook(session.lab), session.folder)
         recorder.announce(course.plan)
         recorder.book.note(session.fingerprint)
+        _ = session.engine  # which may not be had: then nothing was graded
         started(len(found), session)
         run = _GradingRun(session, recorder, copy, jobs)
         rows = {}

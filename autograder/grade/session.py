@@ -15,13 +15,13 @@ from nbformat import NotebookNode
 from mlsys_course.desk.check import Verdict
 
 from ..build.edition import stage_edition
-from ..build.pipeline import build
-from ..cases import GROUPS
+from ..cases import GROUPS, quiet_torch
 from ..course import Course, CourseError
 from ..draw import group_of
 from ..fingerprint import fingerprint
 from ..sandbox import Cell, Engine, Limits, Run
 from ..scoring.cells import cells_of, graded_cells, numbers_of
+from ..scoring.kept import scorer_of
 from ..scoring.score import Scorer
 from .flags import flags
 from .own_words import first_stopped
@@ -58,7 +58,8 @@ class Session:
         jobs: int | None = None,
         limits: Limits | None = None,
     ):
-        self.lab = course.lab(stem)
+        self.lab, self._course = course.lab(stem), course
+        self.fingerprint = fingerprint(course, stem)
         self._scratch = tempfile.TemporaryDirectory(prefix="mlsys-grade-")
         scratch = Path(self._scratch.name)
         scratch.chmod(0o755)  # the sandbox's own user reads the edition
@@ -66,22 +67,24 @@ class Session:
         if not (self.folder / f"{stem}.ipynb").is_file():
             if self.folder.parent == course.root / "labs":
                 raise CourseError(f"{self.folder} is not built; call `mlsys build {stem}` first")
-            build(self.lab, self.folder)
+            from ..build.pipeline import build as build_lab  # with it comes nbgrader, which takes a second to import
+
+            build_lab(self.lab, self.folder)
         self.released: NotebookNode = nbformat.read(self.folder / f"{stem}.ipynb", as_version=4)
         self.candidates = graded_cells(self.released)
         edition = stage_edition(course, stem, self.folder, scratch / "edition")
         self._turn = threading.Semaphore(jobs) if jobs else contextlib.nullcontext()  # at most so many sandboxes
         self._threads, self._making = torch.get_num_threads(), threading.Lock()
-        with ThreadPoolExecutor(1) as beside:  # both take seconds
-            engine = beside.submit(Engine, edition, unsafe=unsafe, device=device, sharers=jobs, limits=limits)
-            try:  # from here on PyTorch has one thread: references are small, and submissions keep the cores busy
-                self._scorers = {0: Scorer.for_lab(self.lab)}
-            except BaseException:
-                engine.result().close()
-                raise
-        self.engine = engine.result()
+        beside = ThreadPoolExecutor(1)  # its process takes seconds to start, and nobody needs it yet
+        self._engine = beside.submit(Engine, edition, unsafe=unsafe, device=device, sharers=jobs, limits=limits)
+        beside.shutdown(wait=False)
+        quiet_torch()  # references are small, and submissions keep the cores busy
+        try:
+            self._scorers = {0: self._scorer(0)}
+        except BaseException:
+            self.close()
+            raise
         self.unsafe = unsafe
-        self.fingerprint = fingerprint(course, stem)
 
     def __enter__(self) -> "Session":
         return self
@@ -90,9 +93,15 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        self.engine.close()
+        with contextlib.suppress(Exception):  # where it could not start there is nothing to end
+            self._engine.result().close()
         torch.set_num_threads(self._threads)
         self._scratch.cleanup()
+
+    @property
+    def engine(self) -> Engine:
+        """The sandboxes, once they can be had. Raises SandboxUnavailable where they cannot."""
+        return self._engine.result()
 
     @property
     def identity(self) -> str:
@@ -115,8 +124,11 @@ class Session:
         group = group_of(student, self.lab.term.secret, GROUPS) if student else 0
         with self._making:
             if group not in self._scorers:
-                self._scorers[group] = Scorer.for_lab(self.lab, group)
+                self._scorers[group] = self._scorer(group)
             return self._scorers[group]
+
+    def _scorer(self, group: int) -> Scorer:
+        return scorer_of(self._course, self.lab.stem, group, self.fingerprint)
 
     def grade(self, notebook: NotebookNode, files: Mapping[str, bytes], student: str = "") -> Graded:
         """Run and score a student's repaired notebook; without a name, as of the first group."""

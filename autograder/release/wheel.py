@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from mlsys_course.desk.release import pack
 
 NAME = "mlsys_course"
-STAFF_ONLY = ("jinja2", "jupytext", "latex2mathml", "tomlkit")  # the build's, the pages', the term's
+STAFF_ONLY = ("covertable", "jinja2", "jupytext", "latex2mathml", "tomlkit")  # the build's, the pages', the term's
 STUDENT_EXTRAS = ("data",)
 WHEEL = "Wheel-Version: 1.0\nGenerator: mlsys release\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 COMMANDS = f"[console_scripts]\nmlsys = {NAME}.desk.cli:main\n"  # the staff's join by entry points of the full package

@@ -10,7 +10,7 @@ import torch
 from mlsys_course.desk.check import Outcome, Specification, decode
 from mlsys_course.desk.check.driver import accepts
 from mlsys_course.desk.check.families import NAMES, policy
-from mlsys_course.desk.check.outcome import NOT_WRITTEN
+from mlsys_course.desk.check.outcome import NOT_WRITTEN, TWO_DEVICES
 from mlsys_course.desk.check.tree import TreeError, leaves
 
 from .contract import Cell
@@ -89,7 +89,7 @@ def outcome(head: Mapping[str, Any], blob: bytes, inputs: bytes, specification: 
     told = {
         "raised": lambda: detail if detail in EXCEPTIONS else "Exception",
         "type": lambda: "a result of a wrong type",
-        "device": lambda: "not where its inputs are",
+        "device": lambda: TWO_DEVICES,
         "modified": lambda: _input_path(detail, decode(inputs)),
         "forbidden": lambda: detail if _is_forbidden(detail, specification) else "something",
         "timeout": lambda: "",

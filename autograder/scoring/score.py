@@ -1,7 +1,8 @@
 """The trusted side of a run: holds the references and sealed cases, answers parts, decides the score."""
 
+import functools
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlsys_course.desk.check import Driver, Outcome, Specification, Verdict, encode, judge
@@ -32,9 +33,13 @@ class Scorer:
     latest: threading.local = field(default_factory=threading.local)  # by exercise: outcomes, and what they came to
 
     @classmethod
-    def for_lab(cls, lab: Lab, group: int = 0) -> "Scorer":
+    def for_lab(
+        cls, lab: Lab, group: int = 0, specification: Callable[[Exercise | Choice], Specification] | None = None
+    ) -> "Scorer":
+        """Of a group; ``specification`` may know an exercise's sealed specification already."""
+        made = specification or functools.partial(sealed_specification, lab, group=group)
         items = {item.id: item for item in lab.items if isinstance(item, Exercise | Choice)}
-        return cls(items, {name: sealed_specification(lab, item, group) for name, item in items.items()}, lab.drivers)
+        return cls(items, {name: made(item) for name, item in items.items()}, lab.drivers)
 
     def calls(self, exercise: str) -> Sequence[Call]:
         """The sealed calls of an exercise: inputs only."""

@@ -37,6 +37,11 @@ def handed_in(attention: Function, case: Case) -> Function:
     return lambda q, k, v, mask=None: 2 * attention(q, k, v, mask)
 
 
+def on_device(case: Case) -> dict[str, torch.device]:
+    """The argument ``device`` of what is given no tensor; the others see the device of their inputs."""
+    return {"device": case["device"]} if "device" in case else {}
+
+
 @driver
 def attention(candidate: Function, case: Case) -> Tree:
     """(q, k, v) or (q, k, v, mask); with ``heads_last`` q, k and v are strided views, as after a transpose."""
@@ -48,9 +53,9 @@ def attention(candidate: Function, case: Case) -> Tree:
 
 @driver
 def causal_mask(candidate: Function, case: Case) -> Tree:
-    """causal_mask(T) or causal_mask(T, S)."""
+    """causal_mask(T) or causal_mask(T, S), with a device where the case has one."""
     sizes = [case[name] for name in ("T", "S") if name in case]
-    return {"mask": candidate(*sizes)}
+    return {"mask": candidate(*sizes, **on_device(case))}
 
 
 @driver
@@ -60,8 +65,8 @@ def padding_mask(candidate: Function, case: Case) -> Tree:
 
 @driver
 def window_mask(candidate: Function, case: Case) -> Tree:
-    """window_mask(T, window) or window_mask(T, window, S)."""
-    return {"mask": candidate(*(case[name] for name in ("T", "window", "S") if name in case))}
+    """window_mask(T, window) or window_mask(T, window, S), with a device where the case has one."""
+    return {"mask": candidate(*(case[name] for name in ("T", "window", "S") if name in case), **on_device(case))}
 
 
 @driver
@@ -112,9 +117,9 @@ def grouped_query_attention(candidate: Function, case: Case, attention: Function
 
 @driver
 def sinusoidal_positions(candidate: Function, case: Case) -> Tree:
-    """The base is left out where the case has none."""
+    """Base and device are left out where the case has none."""
     base = {"base": case["base"]} if "base" in case else {}
-    return {"positions": candidate(case["T"], case["C"], **base)}
+    return {"positions": candidate(case["T"], case["C"], **base, **on_device(case))}
 
 
 @driver
@@ -140,18 +145,19 @@ def cached_attention(candidate: Function, case: Case, attention: Function, rotar
     weights = [case[name] for name in ("w_q", "w_k", "w_v", "w_o", "n_heads", "n_kv_heads")]
     outputs = []
     for piece in case["x"].split(case["pieces"], dim=1):
-        y, past = candidate(piece, *weights, past, attention=attention, rotary=rotary)
+        y, past = candidate(piece, *weights, past, attention=handed_in(attention, case), rotary=rotary)
         outputs.append(y)
     return {"outputs": outputs, "keys": past[0], "values": past[1]}
 
 
 @driver
 def KVCache(candidate: Callable, case: Case) -> Tree:
-    """After each append: keys, values and offset, or the error's class. With ``memory`` also the last pair once more,
-    after each earlier pair was written to: what is in one memory shows there."""
-    cache, found, returned, tokens = candidate(case["capacity"]), [], [], 0
+    """After each append: keys, values and offset, or the error's class. At last the last pair once more: with
+    ``beside`` another cache was filled in between, and with ``memory`` each earlier pair was written to, which shows
+    where all lies in one memory, and so were the tensors that were handed in, which shows nowhere."""
+    cache, other, found, returned, handed, tokens = (*(candidate(case["capacity"]) for _ in range(2)), [], [], [], 0)
     for new in case["new"]:
-        k, v = (new[name].clone() if "memory" in case else new[name] for name in "kv")  # who returns them is written to
+        k, v = (new[name].clone() if "memory" in case else new[name] for name in "kv")  # these are written to
         T = k.shape[2]
         if tokens + T > case["capacity"]:
             said = {"raised": raised(cache.append, k, v)}
@@ -159,10 +165,15 @@ def KVCache(candidate: Callable, case: Case) -> Tree:
             returned.append(cache.append(k, v))
             said = {"keys": torch.Tensor.clone(returned[-1][0]), "values": torch.Tensor.clone(returned[-1][1])}
             tokens += T
+            handed.append((k, v))
+            if "beside" in case:
+                other.append(-k, -v)
         found.append({**said, "offset": cache.offset})
-    if "memory" not in case:
+    if not returned:
         return {"appends": found}
     with torch._C.DisableTorchFunctionSubclass(), torch.inference_mode():  # a class of one's own could write elsewhere
-        for x in (x for pair in returned[:-1] for x in pair):
-            torch.Tensor.add_(x, 1)
-        return {"appends": found, "written to": [torch.Tensor.clone(x) for x in returned[-1]]}
+        if "memory" in case:
+            for x in (x for pair in (*returned[:-1], *handed) for x in pair):
+                torch.Tensor.add_(x, 1)
+        at_last = "written to" if "memory" in case else "at last"
+        return {"appends": found, at_last: [torch.Tensor.clone(x) for x in returned[-1]]}

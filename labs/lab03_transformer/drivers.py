@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlsys_course import attention as lab02
-from mlsys_course.desk.check import allowed, driver, with_gradients
+from mlsys_course.desk.check import allowed, driver, kept, with_gradients
 from mlsys_course.desk.check.tree import Tree, leaves
 from mlsys_course.substrate.model_config import ModelConfig
 
@@ -34,25 +34,41 @@ def same(now: Tree, before: Tree) -> bool:
     return found == expected
 
 
+def laid_out(case: Case) -> Case:
+    """The same, with x in another order of memory where the case says so, as a transposed tensor is."""
+    return {**case, "x": case["x"].mT.clone().contiguous().mT} if case.get("strided") else case
+
+
 @driver
 def layer_norm(candidate: Function, case: Case) -> Tree:
-    return with_gradients(lambda *t: candidate(*t, **options(case, "epsilon")), case, ["x", "gain", "bias"])
+    return with_gradients(lambda *t: candidate(*t, **options(case, "epsilon")), laid_out(case), ["x", "gain", "bias"])
 
 
 @driver
 def rms_norm(candidate: Function, case: Case) -> Tree:
-    return with_gradients(lambda *t: candidate(*t, **options(case, "epsilon")), case, ["x", "gain"])
+    return with_gradients(lambda *t: candidate(*t, **options(case, "epsilon")), laid_out(case), ["x", "gain"])
 
 
 @driver
 def feed_forward(candidate: Function, case: Case) -> Tree:
     names = ["x", "w_1", "b_1", "w_2", "b_2"]
-    return with_gradients(lambda *t: candidate(*t, **options(case, "activation")), case, names)
+    return with_gradients(lambda *t: candidate(*t, **options(case, "activation")), laid_out(case), names)
 
 
 @driver
 def swiglu(candidate: Function, case: Case) -> Tree:
-    return with_gradients(candidate, case, ["x", "w_gate", "w_up", "w_down"])
+    return with_gradients(candidate, laid_out(case), ["x", "w_gate", "w_up", "w_down"])
+
+
+class Called(nn.Module):
+    """A function as a module, for an ``nn.ModuleList`` of them."""
+
+    def __init__(self, function: Function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
 @driver
@@ -62,9 +78,11 @@ def block(candidate: Function, case: Case) -> Tree:
     def call(x: Tensor, weights: Tensor, stretch: Tensor) -> Tree:
         sublayers = [lambda y, w=w: torch.tanh(y @ w) + y.mean(-2, keepdim=True) for w in weights]
         norms = [lambda y, s=s: (y + 0.5) * s for s in stretch]
+        if case.get("modules"):
+            return {"output": candidate(x, sublayers, nn.ModuleList(map(Called, norms)), case["norm_position"])}
         handed = [list(sublayers), list(norms)]
         output = candidate(x, *handed, case["norm_position"])
-        return {"output": output, "lists unchanged": same(handed, [sublayers, norms])}
+        return {"output": output, "the lists given": kept(same(handed, [sublayers, norms]))}
 
     return with_gradients(call, case, ["x", "weights", "stretch"])
 
@@ -111,17 +129,19 @@ def decoder_block(candidate: Function, case: Case, **parts: Function) -> Tree:
     def call(x: Tensor, memory: Tensor, *weights: Tensor) -> Tree:
         named, handed = (grouped(dict(zip(WEIGHTS, weights, strict=True))) for _ in range(2))
         output = candidate(x, memory, handed, case["n_heads"], **options(case, "mask", "memory_mask"), **parts)
-        return {"output": output, "dict unchanged": same(handed, named)}
+        return {"output": output, "the dict of weights": kept(same(handed, named))}
 
     return with_gradients(call, case, ["x", "memory", *WEIGHTS])
 
 
-def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
-    """For each row of the mask the mean of the tokens that it shows: attention that finds all alike."""
+def masked_mean(x: Tensor, mask: Tensor | None, queries: int) -> Tensor:
+    """For each of so many queries the mean of the tokens of x that the mask shows: attention that finds all alike."""
     if mask is not None and mask.dtype != torch.bool:
         raise TypeError(f"a mask of dtype {mask.dtype}; expected torch.bool, True where a token may be seen")
-    shown = torch.ones(1, 1, x.shape[-2]) if mask is None else mask.reshape(-1, *mask.shape[-2:])
-    shown = shown.to(x)
+    B, S, H = *x.shape[:2], len(x) + 1
+    if mask is None:
+        mask = torch.ones(queries, S, dtype=torch.bool, device=x.device)
+    shown = mask.expand(B, H, queries, S)[:, 0].to(x.dtype)
     return (shown @ x) / shown.sum(-1, keepdim=True).clamp_min(1)
 
 
@@ -130,17 +150,26 @@ def encoder_decoder(candidate: Function, case: Case) -> Tree:
     """Blocks that average the tokens that their masks show, each with a weight of its own."""
 
     def call(x: Tensor, y: Tensor, weights: Tensor) -> Tree:
-        half = len(weights) // 2
-        encoder = [lambda x, mask, w=w: x + torch.tanh(masked_mean(x, mask) @ w) for w in weights[:half]]
+        half = case.get("encoders", len(weights) // 2)
+        hidden = []  # the masks of the source's padding
+
+        def encode(x: Tensor, mask: Tensor | None, w: Tensor) -> Tensor:
+            hidden.append(mask)
+            return x + torch.tanh(masked_mean(x, mask, x.shape[1]) @ w)
+
+        def decode(y: Tensor, memory: Tensor, mask: Tensor | None, memory_mask: Tensor | None, w: Tensor) -> Tensor:
+            hidden.append(memory_mask)
+            read = masked_mean(memory, memory_mask, y.shape[1]) @ w.T
+            return y + torch.tanh(masked_mean(y, mask, y.shape[1]) @ w) + 2 * read
+
+        encoder = [lambda x, mask, w=w: encode(x, mask, w) for w in weights[:half]]
         decoder = [
-            lambda y, memory, mask, memory_mask, w=w: (
-                y + torch.tanh(masked_mean(y, mask) @ w) + 2 * masked_mean(memory, memory_mask) @ w.T
-            )
-            for w in weights[half:]
+            lambda y, memory, mask, memory_mask, w=w: decode(y, memory, mask, memory_mask, w) for w in weights[half:]
         ]
         handed = [list(encoder), list(decoder)]
         output = candidate(x, y, *handed, **options(case, "lengths"))
-        return {"output": output, "lists unchanged": same(handed, [encoder, decoder])}
+        found = {"output": output, "the lists given": kept(same(handed, [encoder, decoder]))}
+        return found if "lengths" in case else {**found, "padding masks are None": all(mask is None for mask in hidden)}
 
     return with_gradients(call, case, ["x", "y", "weights"])
 
@@ -153,7 +182,10 @@ class MixBlock(nn.Module):
         self.w = nn.Parameter(torch.zeros(config.d_model, config.d_model))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return torch.tanh(x + masked_mean(x, mask) @ self.w)
+        T = x.shape[1]
+        if mask is None or mask.shape != (T, T):
+            raise ValueError(f"a mask of shape {None if mask is None else tuple(mask.shape)}; expected {(T, T)}")
+        return torch.tanh(x + masked_mean(x, mask, T) @ self.w)
 
 
 class StretchNorm(nn.Module):
@@ -185,16 +217,25 @@ def Decoder(candidate: Callable[..., nn.Module], case: Case) -> Tree:
     Some cases ask the same model again, about tokens of other lengths.
     """
     config = configuration(case["config"])
-    model = candidate(config, MixBlock, StretchNorm)
+    made = []
+
+    def make_block(config: ModelConfig) -> nn.Module:
+        made.append(MixBlock(config))
+        return made[-1]
+
+    model = candidate(config, make_block, StretchNorm)
     some = case["state"]["embedding.weight"]
     model.to(some.device, some.dtype)
     load(model, case["state"])
     logits = model(case["tokens"])
     found = {"logits": logits, "parameters": sum(p.numel() for p in model.parameters())}
+    found["blocks are what make_block made"] = sorted(map(id, made)) == sorted(map(id, model.blocks))
     if "then" in case:
         found["logits then"] = [model(tokens) for tokens in case["then"]]
     if "cotangent" in case:
-        named = {name: p for name, p in model.named_parameters(remove_duplicate=False) if name != "head.weight"}
+        named = dict(model.named_parameters(remove_duplicate=False))
+        if config.tied_head:
+            del named["head.weight"]
         gradients = torch.autograd.grad(logits, list(named.values()), case["cotangent"], materialize_grads=True)
         found["gradients"] = dict(zip(named, gradients, strict=True))
     return found
@@ -202,9 +243,11 @@ def Decoder(candidate: Callable[..., nn.Module], case: Case) -> Tree:
 
 @driver
 def block_parameters(candidate: Callable[..., dict], case: Case) -> Tree:
-    """The terms that the case names."""
+    """The terms that the case names, looked at after another block was counted."""
     table = candidate(configuration(case["config"]))
-    return {name: table[name] for name in case["returns"]}
+    candidate(configuration({**case["config"], "d_model": case["config"]["d_model"] + 2}))
+    found = {name: table[name] for name in case["returns"]}
+    return {**found, "all are whole numbers": all(isinstance(number, int) for number in found.values())}
 
 
 @driver

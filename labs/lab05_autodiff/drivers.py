@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import mlsys_course.substrate.graph as G
-from mlsys_course.desk.check import driver, raised
+from mlsys_course.desk.check import driver, kept, raised
 from mlsys_course.desk.check.seen import OUTSIDE, Seen, calls_of, unforeseen
 from mlsys_course.desk.check.tree import Tree
 from mlsys_course.substrate.graph import Node, Operator
@@ -169,7 +169,7 @@ def topological_order(candidate, case):
     handed = list(outputs)
     found = [candidate(handed) for _ in range(1 if "chain" in case or "watched" in case else 2)]
     first, *more = [looked_through(order, nodes, uses) for order in found]
-    return {**first, "list unchanged": same(handed, outputs), **({"called again": more[0]} if more else {})}
+    return {**first, "the list given": kept(same(handed, outputs)), **({"called again": more[0]} if more else {})}
 
 
 def looked_through(found: Sequence[Node], nodes: Sequence[Node], uses: Sequence[Sequence[Node]]) -> dict[str, Tree]:
@@ -209,10 +209,11 @@ class Running:
         self.given = [dict(one) for one in self.feeds]
 
     @property
-    def unchanged(self) -> bool:
+    def handed_on(self) -> str:
+        """What became of the lists and the feeds."""
         lists = same(self.handed[0], self.outputs) and same(self.handed[1], self.order)
         pairs = zip(self.given, self.feeds, strict=True)
-        return lists and all(same([*one, *one.values()], [*was, *was.values()]) for one, was in pairs)
+        return kept(lists and all(same([*one, *one.values()], [*was, *was.values()]) for one, was in pairs))
 
 
 @driver(parts={"computed": computed}, judged=times_computed)
@@ -232,13 +233,13 @@ def Evaluator(candidate, case, computed):
         return {"values after a failure": list(one.run(one.given[-1]))}
     if "every" in case:
         found: list[Tree] = [[x[:: case["every"]].clone() for x in one.run(feeds)] for feeds in one.given]
-        return {"values": found, "lists and feeds unchanged": one.unchanged}
+        return {"values": found, "lists and feeds given": one.handed_on}
     others = [Running(candidate, case["beside"], {})] if "beside" in case else []
     found, beside = [], []
     for feeds in one.given:
         found.append(list(one.run(feeds)))
         beside += [list(other.run(other.given[-1])) for other in others]
-    outputs = {"lists and feeds unchanged": one.unchanged, **({"another evaluator's": beside} if others else {})}
+    outputs = {"lists and feeds given": one.handed_on, **({"another evaluator's": beside} if others else {})}
     if "overwrite" in case:  # the same tensors as before, with other numbers in them, of which PyTorch knows nothing
         found = [[x.clone() for x in values] for values in found]
         for tensor in one.feeds[-1].values():
@@ -258,7 +259,8 @@ def after_bad_feeds(one: Running, kinds: str | Sequence[str]) -> dict[str, Tree]
     for kind, n in tried:
         said = raised(one.run, bad_feeds(kind, one.feeds[0], n))
         found.append({"raised": said, "values after it": list(one.run(one.feeds[-1]))})
-    return found[0] if isinstance(kinds, str) else dict(zip(map("{0[0]}, {0[1]}".format, tried), found, strict=True))
+    words = [f"{kind}, variable {n + 1}" for kind, n in tried]
+    return found[0] if isinstance(kinds, str) else dict(zip(words, found, strict=True))
 
 
 def bad_feeds(kind: str, feeds: dict[Node, torch.Tensor], place: int) -> dict[Node, torch.Tensor]:
@@ -331,37 +333,19 @@ def node_of(case: Mapping[str, Tree], inputs: Sequence[Node]) -> Node:
 def rule_outputs(candidate, case):
     """The adjoints that a rule passes on, as numbers, once for each set of feeds; copies of broadcasting summed.
 
-    A case may be several, ``each`` a call; of each call's nodes the numbers are found when all have been made. One
-    variable may stand at several places of the operator's: ``places`` says which where.
+    One variable may stand at several places of the operator's: ``places`` says which where.
     """
-    several = case.get("each", [case])
-    calls = [called(candidate, one) for one in several]
-    found = [computed_at(*call, one) for call, one in zip(calls, several, strict=True)]
-    if "each" not in case:
-        return {"adjoints": found[0]}
-    words = [f"{one['operator']}, call {n}" for n, one in enumerate(several, 1)]
-    return {"adjoints": dict(zip(words, found, strict=True))}
-
-
-def called(candidate: Any, case: Mapping[str, Tree]) -> tuple[list[Node], Node, list[Node | None]]:
-    """The variables of a case, the adjoint's last, its node, and what the candidate passes on."""
     inputs = variables(case["feeds"][0])
     node = node_of(case, [inputs[k] for k in case.get("places", range(len(inputs)))])
     grad = G.variable("grad", node.shape, node.dtype)
     passed = list(candidate(node, grad))
     assert len(passed) == len(node.inputs), f"{len(passed)} adjoints for {len(node.inputs)} inputs"
-    return [*inputs, grad], node, passed
-
-
-def computed_at(
-    variables: Sequence[Node], node: Node, passed: Sequence[Node | None], case: Mapping[str, Tree]
-) -> list[list[torch.Tensor | None]]:
-    """The numbers of what was passed on, for each set of feeds."""
-    found = []
-    for tensors, cotangent in zip(case["feeds"], case["cotangents"], strict=True):
-        feeds = dict(zip(variables, [*tensors, cotangent], strict=True))
-        fits = zip(passed, node.inputs, strict=True)
-        found.append([None if p is None else reduced(value(p, feeds), feeds[x]) for p, x in fits])
+    found: dict[str, Tree] = {}
+    for run, (tensors, cotangent) in enumerate(zip(case["feeds"], case["cotangents"], strict=True)):
+        feeds = {**dict(zip(inputs, tensors, strict=True)), grad: cotangent}
+        again = f", feeds {run + 1}" if run else ""
+        for n, (p, x) in enumerate(zip(passed, node.inputs, strict=True), 1):
+            found[f"adjoint of input {n}{again}"] = None if p is None else reduced(value(p, feeds), feeds[x])
     return found
 
 
@@ -400,15 +384,9 @@ def selection_gradients(candidate, case):
 
 @driver
 def sum_to(candidate, case):
-    """The node's value; of several shapes, when all nodes have been made."""
-    grads = [G.variable("grad", tuple(x.shape), x.dtype) for x in case.get("grads", [case.get("grad")])]
-    tensors = dict(zip(grads, case.get("grads", [case.get("grad")]), strict=True))
-    shapes = case["shapes"] if "grads" in case else [[case["shape"]]]
-    calls = [(grad, tuple(shape)) for grad, row in zip(grads, shapes, strict=True) for shape in row]
-    made = [candidate(*call) for call in calls]
-    found = [value(node, {grad: tensors[grad]}) for node, (grad, _) in zip(made, calls, strict=True)]
-    words = [f"of {grad.shape} to {shape}" for grad, shape in calls]
-    return {"sum": dict(zip(words, found, strict=True)) if "grads" in case else found[0]}
+    """The node's value, and with it its shape."""
+    grad = G.variable("grad", tuple(case["grad"].shape), case["grad"].dtype)
+    return {"sum": value(candidate(grad, tuple(case["shape"])), {grad: case["grad"]})}
 
 
 # ---- gradient --------------------------------------------------------------------------------------------------------
@@ -473,8 +451,8 @@ def gradient(candidate, case, slopes):
     handed = [list(wanted), list(order)]
     found = [candidate(output, *handed, rule) for _ in range(1 if "key" in case or "deep" in case else 2)]
     first, *more = [[gradients_at(one, inputs, tensors) for tensors in case["feeds"]] for one in found]
-    unchanged = same(handed[0], wanted) and same(handed[1], order)
-    return {"gradients": first, "lists unchanged": unchanged, **({"called again": more[0]} if more else {})}
+    given = kept(same(handed[0], wanted) and same(handed[1], order))
+    return {"gradients": first, "the lists given": given, **({"called again": more[0]} if more else {})}
 
 
 def gradients_at(found: Sequence[Node], inputs: Sequence[Node], tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -526,7 +504,6 @@ FUNCTIONS = {
     "large entries": lambda x, c: (c * (x / 1e4) ** 3).sum(),
     "constant": lambda x, c: c.sum(),
     "cubes": lambda x, c: (c * x**3).sum(),
-    "logarithms": lambda x, c: (c * x.log()).sum(),
 }
 
 
@@ -546,21 +523,8 @@ def check_gradient(candidate, case):
 def forward_rule(candidate, case):
     """The node's tangent as numbers; None stands for an input that does not move.
 
-    A case may be several, ``each`` a call; of each call's node the numbers are found when all have been made. One
-    variable may stand at several places of the operator's: ``places`` says which where.
+    One variable may stand at several places of the operator's: ``places`` says which where.
     """
-    several = case.get("each", [case])
-    calls = [tangent_of(candidate, one) for one in several]
-    found = [value(node, feeds) for node, feeds, _ in calls]
-    unchanged = all(kept for _, _, kept in calls)
-    if "each" not in case:
-        return {"tangent": found[0], "list unchanged": unchanged}
-    words = [f"{one['operator']}, call {n}" for n, one in enumerate(several, 1)]
-    return {"tangents": dict(zip(words, found, strict=True)), "lists unchanged": unchanged}
-
-
-def tangent_of(candidate: Any, case: Mapping[str, Tree]) -> tuple[Node, dict[Node, torch.Tensor], bool]:
-    """The candidate's node, feeds for it, and whether the list of tangents is as it was."""
     inputs = variables(case["feeds"])
     places = case.get("places", range(len(inputs)))
     node = node_of(case, [inputs[k] for k in places])
@@ -572,4 +536,5 @@ def tangent_of(candidate: Any, case: Mapping[str, Tree]) -> tuple[Node, dict[Nod
             feeds[along] = direction
     given = [tangents[k] for k in places]
     handed = list(given)
-    return candidate(node, handed), feeds, same(handed, given)
+    found = candidate(node, handed)
+    return {"tangent": value(found, feeds), "the list given": kept(same(handed, given))}

@@ -15,17 +15,27 @@ CONVENTION = "payloads without headers; a buffer that the ranks do not divide is
 
 @dataclass(frozen=True)
 class Load:
-    """Bytes over the wire of one participant in one step, by what they carry; ``count`` participants have this load."""
+    """Bytes over the wire of one participant in one step, by what they carry; ``count`` participants have this load.
+
+    ``in_turn`` says that what comes one way has to wait for what goes the other: then both take their time.
+    """
 
     role: str
     count: int
     sent: Table
     received: Table
+    in_turn: bool = False
 
     @property
     def busiest_way(self) -> int:
         """The larger of the two directions: what a wire that is as fast both ways has to wait for."""
         return max(self.sent.total, self.received.total)
+
+    def seconds(self, link: Link) -> float:
+        """How long its wire takes at line rate."""
+        if self.in_turn:
+            return link.seconds(self.sent.total) + link.seconds(self.received.total)
+        return link.seconds(self.sent.total, self.received.total)
 
 
 @dataclass(frozen=True)
@@ -67,23 +77,28 @@ def ceil_div(whole: int, parts: int) -> int:
     return -(-whole // parts)
 
 
-def load(role: str, count: int, sent: Mapping[str, int], received: Mapping[str, int] | None = None) -> Load:
+def load(
+    role: str, count: int, sent: Mapping[str, int], received: Mapping[str, int] | None = None, in_turn: bool = False
+) -> Load:
     """A load from its terms; where none are received apart, as much comes in as goes out."""
     came = sent if received is None else received
-    return Load(role, count, Table("bytes", sent, CONVENTION), Table("bytes", came, CONVENTION))
+    return Load(role, count, Table("bytes", sent, CONVENTION), Table("bytes", came, CONVENTION), in_turn)
 
 
 def parameter_server(exchange: Exchange) -> list[Load]:
     """Every worker pushes all gradients and pulls all weights; ``servers`` machines of their own hold a shard each.
 
     A worker's traffic does not depend on P. A server's grows with P: it is where the traffic meets. The largest shard
-    is counted. Source: Li et al. 2014.
+    is counted. A weight is pulled when all its gradients have been pushed: one way works after the other. Lab 9's P
+    ranks with rank 0 in the middle are P - 1 workers here. Source: Li et al. 2014.
     """
     shard = ceil_div(exchange.entries, exchange.servers) * exchange.ranks
     pulled, pushed = shard * exchange.weight_itemsize, shard * exchange.gradient_itemsize
     return [
-        load("worker", exchange.ranks, {"push gradients": exchange.gradients}, {"pull weights": exchange.weights}),
-        load("server", exchange.servers, {"pull weights": pulled}, {"push gradients": pushed}),
+        load(
+            "worker", exchange.ranks, {"push gradients": exchange.gradients}, {"pull weights": exchange.weights}, True
+        ),
+        load("server", exchange.servers, {"pull weights": pulled}, {"push gradients": pushed}, in_turn=True),
     ]
 
 
@@ -177,6 +192,8 @@ def traffic(
 
 
 def exchange_seconds(loads: Sequence[Load], link: Link) -> float:
-    """How long the busiest wire takes at line rate, both ways at once: a lower bound, without latency or congestion."""
-    busiest = bottleneck(loads)
-    return link.seconds(busiest.sent.total, busiest.received.total)
+    """How long the busiest wire takes at line rate: a lower bound, without latency or congestion.
+
+    Both ways work at once, save at a parameter server, where the pull follows the push.
+    """
+    return max(load.seconds(link) for load in loads)

@@ -14,7 +14,7 @@ def numerical_gradient(f: Function, x: Tensor) -> Tensor:
     The step, 6e-6 times max(1, |entry|), is near the cube root of float64's precision: a longer one bends with the
     function, a shorter one drowns in rounding.
     """
-    found = torch.zeros(x.numel(), dtype=torch.float64)
+    found = torch.zeros(x.numel(), dtype=torch.float64, device=x.device)
     for k, entry in enumerate(x.flatten().tolist()):
         step, there = 6e-6 * max(1.0, abs(entry)), []
         for moved in (entry + step, entry - step):
@@ -44,7 +44,7 @@ def complex_step(f: Function, x: Tensor, step: float = 1e-30) -> Tensor:
     For analytic functions of complex128 tensors: no relu, no maximum, no comparison, no absolute value.
     Source: Squire and Trapp 1998.
     """
-    found = torch.zeros(x.numel(), dtype=torch.float64)
+    found = torch.zeros(x.numel(), dtype=torch.float64, device=x.device)
     for k in range(x.numel()):
         at = x.to(torch.complex128).flatten()
         at[k] += 1j * step

@@ -1,6 +1,6 @@
 """Figures that a colour-blind reader can tell apart. Each function returns a figure; as a cell's last line it shows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -28,6 +28,16 @@ def figure(columns: int = 1, *, width: float = 4.5, height: float = 3.4) -> tupl
         fig, grid = plt.subplots(1, columns, figsize=(width * columns, height), layout="constrained", squeeze=False)
     plt.close(fig)  # else a notebook shows it twice: as a cell's value, and at the end of the cell
     return fig, list(grid[0])
+
+
+def timeline(ax: Axes, bars: Iterable[tuple[float, float, float, int, str]], height: float = 0.9) -> None:
+    """Bars on rows over time: (row, start, end, number of the colour, words inside). Odd colours are hatched too."""
+    for row, start, end, colour, words in bars:
+        hatch = "//" * (colour % 2)
+        ax.barh(row, end - start, height, left=start, color=COLOURS[colour], hatch=hatch, edgecolor="white")
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        if words:
+            ax.text((start + end) / 2, row, words, ha="center", va="center", fontsize=8, bbox=box)
 
 
 def heatmap(

@@ -56,7 +56,7 @@ def layer_norm_backward(
     theirs are sums over these. Source: Ba et al. 2016, differentiated. Lab 3, extension ``layer_norm_backward``.
     """
     _check_width(x, gain)
-    precise = x.to(torch.promote_types(x.dtype, torch.float32))
+    precise, gradient = (y.to(torch.promote_types(x.dtype, torch.float32)) for y in (x, gradient))
     centred = precise - precise.mean(-1, keepdim=True)
     scale = torch.rsqrt(centred.square().mean(-1, keepdim=True) + epsilon)
     hat, g = centred * scale, gradient * gain

@@ -61,12 +61,12 @@ def variants(draw: Draw) -> dict[str, Any]:
 def from_ids_to_loss() -> list[Item]:
     """Parts 1 to 3."""
     of_tokens, of_scores = cases_tokens, cases_softmax
-    looked_up = {"values": 4, "padding": 2, "edges": 2}
+    looked_up = {"values": 3, "padding": 2, "edges": 2, "device": 1}
     stable = {"values": 4, "stability": 4, "edges": 2, "dtypes": 2}
     embeddings = ("torch.nn.functional.embedding", "torch.embedding")
     ids = exercise(
         "one_hot",
-        {"values": 4, "edges": 2},
+        {"values": 3, "edges": 2, "device": 1},
         of_tokens.one_hot,
         tokens.ONE_HOT,
         forbidden=("torch.nn.functional.one_hot",),
@@ -83,7 +83,7 @@ def from_ids_to_loss() -> list[Item]:
     )
     loss_ = exercise(
         "cross_entropy",
-        {"loss": 5, "gradient": 6, "edges": 3},
+        {"loss": 5, "gradient": 5, "edges": 3, "device": 1},
         of_scores.cross_entropy,
         loss.CROSS_ENTROPY,
         forbidden=LOSSES + AUTOGRAD,
@@ -115,7 +115,7 @@ def from_ids_to_loss() -> list[Item]:
 
 def from_blocks_to_answers(v: dict) -> list[Item]:
     """Parts 4 to 7."""
-    tiled = {"values": 4, "ragged": 4, "tiles": 2, "precision": 2, "edges": 2}
+    tiled = {"values": 3, "ragged": 4, "device": 1, "tiles": 2, "precision": 2, "edges": 2}
     up, down = (
         {"three layers": 4, "other depths": 2, "dtypes": 2},
         {"one layer": 4, "weights": 6, "biases": 3, "slope": 3},
@@ -157,7 +157,7 @@ def extensions() -> list[Item]:
     slope = {"values": 4, "axes": 2}
     smooth = exercise(
         "smooth_cross_entropy",
-        {"loss": 3, "gradient": 3},
+        {"loss": 3, "gradient": 2, "device": 1},
         of_scores.smooth_cross_entropy,
         loss.SMOOTH,
         kind="extension",

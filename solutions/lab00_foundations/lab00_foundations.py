@@ -23,7 +23,8 @@
 #   `mlsys submit lab00` packs them.
 #
 # **Rules that hold throughout.** A function does not change what it is given. It computes on the device of its inputs:
-# make new tensors with `device=x.device`. A loop is as acceptable as a one-liner.
+# make new tensors with `device=x.device`. In the case `as on a card` tensors say that they are on a GPU and behave so,
+# whether you have one or not. A loop is as acceptable as a one-liner.
 
 # %%
 import itertools
@@ -55,7 +56,7 @@ print("The experiments run on", device)
 #
 # ### Exercise `one_hot` (6 points): warm-up
 # Three lines are enough. Try the check first with a wrong answer, to see what it says.
-# Points by part: values 4, edges 2. Not allowed: `torch.nn.functional.one_hot`.
+# Points by part: values 3, edges 2, device 1. Not allowed: `torch.nn.functional.one_hot`.
 
 
 # %% exercise="one_hot"
@@ -95,7 +96,8 @@ check("one_hot", one_hot)
 # which stands for no word.
 #
 # ### Exercise `look_up` (8 points)
-# Points by part: values 4, padding 2, edges 2. Not allowed: `torch.nn.functional.embedding`, `torch.embedding`.
+# Points by part: values 3, padding 2, edges 2, device 1. Not allowed: `torch.nn.functional.embedding`,
+# `torch.embedding`.
 
 
 # %% exercise="look_up"
@@ -284,9 +286,9 @@ fig
 # To see it, write $-\log p_y = -x_y + \log \sum_j e^{x_j}$ and differentiate by $x_i$.
 #
 # ### Exercise `cross_entropy` (14 points)
-# Points by part: loss 5, gradient 6, edges 3. The function `log_softmax` is a parameter: checking and grading pass one
-# that is right, so a mistake in yours costs nothing here. Not allowed: `torch.nn.functional.cross_entropy`, `nll_loss`,
-# autograd.
+# Points by part: loss 5, gradient 5, edges 3, device 1. The function `log_softmax` is a parameter: checking and grading
+# pass one that is right, so a mistake in yours costs nothing here. Not allowed: `torch.nn.functional.cross_entropy`,
+# `nll_loss`, autograd.
 
 
 # %% exercise="cross_entropy"
@@ -340,9 +342,9 @@ check("cross_entropy", cross_entropy)
 # The same idea spreads matrices over GPUs (lab 11) and makes attention fast (lab 12).
 #
 # ### Exercise `block_matmul` (14 points)
-# Points by part: values 4, ragged 4, tiles 2, precision 2, edges 2. The product of two tiles is done by `multiply`,
-# which the caller gives you, and which counts. Not allowed: `@`, `torch.matmul`, `mm`, `bmm`, `mv`, `dot`, `einsum`,
-# `tensordot`, `inner`, `linear` and their relatives. Python's slices help: `x[8:12]` of 10 rows has 2.
+# Points by part: values 3, ragged 4, tiles 2, precision 2, edges 2, device 1. The product of two tiles is done by
+# `multiply`, which the caller gives you, and which counts. Not allowed: `@`, `torch.matmul`, `mm`, `bmm`, `mv`, `dot`,
+# `einsum`, `tensordot`, `inner`, `linear` and their relatives. Python's slices help: `x[8:12]` of 10 rows has 2.
 
 
 # %% exercise="block_matmul"
@@ -865,7 +867,7 @@ check("softmax_gradient", softmax_gradient)
 #
 # $$ t = (1 - s)\, \mathrm{onehot}(y) + \frac{s}{V}, \qquad L = -\frac1N \sum_n \sum_i t_{n,i} \log p_{n,i} $$
 #
-# What is the gradient now? Points by part: loss 3, gradient 3. Not allowed: as in `cross_entropy`.
+# What is the gradient now? Points by part: loss 3, gradient 2, device 1. Not allowed: as in `cross_entropy`.
 
 
 # %% exercise="smooth_cross_entropy"

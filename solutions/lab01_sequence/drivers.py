@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mlsys_course.desk.check import driver, raised, with_gradients
+from mlsys_course.desk.check import driver, kept, raised, with_gradients
 from mlsys_course.desk.check.tree import Tree, TreeError, leaves
 
 Function = Callable[..., Tree]
@@ -188,7 +188,7 @@ def seq2seq(candidate: Function, case: Case) -> Tree:
         weights, handed = grouped(tensors), grouped(tensors)
         given = (case["source"], case["mask"], case["inputs"], handed)
         found = candidate(*given, rnn=adding_rnn, score=near_scores, attend=soft_attend)
-        return {**parts(found, "logits", "weights"), "dict unchanged": same(handed, weights)}
+        return {**parts(found, "logits", "weights"), "the dict of weights": kept(same(handed, weights))}
 
     return with_gradients(both, case, names, ["logits"])
 
@@ -208,7 +208,7 @@ def bidirectional(candidate: Function, case: Case) -> Tree:
     states = tensor(candidate(case["x"], *handed, **options(case, "mask"), rnn=adding_rnn))
     hidden = "mask" in case and states.ndim == 3 and states.shape[:2] == case["mask"].shape
     shown = states.where(case["mask"][..., None], 0) if hidden else states
-    return {"states": shown, "lists unchanged": same(handed, directions)}
+    return {"states": shown, "the lists of weights": kept(same(handed, directions))}
 
 
 @driver

@@ -55,13 +55,15 @@ def _recurrent(v: dict[str, Any]) -> list[Item]:
         exercise("rnn_cell", cell, r.rnn_cell, m.RNN_CELL),
         exercise("rnn", unrolled, r.rnn, m.RNN),
         exercise("rnn_backward", backward, r.rnn_backward, m.RNN_BACKWARD, **own),
-        exercise("jacobian_product", {"values": 7, "edges": 3}, r.jacobian_product, m.JACOBIAN_PRODUCT, **own),
+        exercise(
+            "jacobian_product", {"values": 6, "edges": 3, "device": 1}, r.jacobian_product, m.JACOBIAN_PRODUCT, **own
+        ),
         Choice("fading_choice", 3, ["a", "b", "c", "d"], v["fading_answer"]),
     ]
 
 
 def _attention() -> list[Item]:
-    loss = {"values": 5, "padding": 5, "gradient": 2, "precision": 2}
+    loss = {"values": 5, "padding": 4, "gradient": 2, "precision": 2, "device": 1}
     kinds = {"dot": 2, "multiplicative": 3, "reduced": 3, "additive": 4}
     looks = {"distribution": 3, "context": 3, "mask": 3, "precision": 1}
     model = {"values": 5, "padding": 3, "gradient": 2}

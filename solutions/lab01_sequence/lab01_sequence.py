@@ -274,7 +274,7 @@ def jacobian_product(states, w_hh):
 
     states (T, C), T >= 1, are one sequence's, as your rnn with your rnn_cell returned them; w_hh is (C, C). Entry
     [t, i, j] is the derivative of states[T - 1, i] by states[t, j], all earlier states and all inputs held fixed; so
-    the last matrix is the identity.
+    the last matrix is the identity. Made on the device of the states.
     """
     ### BEGIN SOLUTION
     products = [torch.eye(states.shape[1], dtype=states.dtype, device=states.device)]
@@ -466,7 +466,7 @@ def teacher_forced_loss(decode, target, start, end, padding):
     filled up with any token; what follows a row's last label does not count. Every label counts alike, whichever row
     it is of. All tokens, the three marks included, are from 0 to V - 1; `end` and `padding` differ, `start` may equal
     one of them. Logits may be in the thousands. The log-softmax and the mean run in float32, or in float64 for float64
-    logits, which is the result's dtype too.
+    logits, which is the result's dtype too. Everything is made on the device of target.
     """
     ### BEGIN SOLUTION
     B, T = target.shape

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import Given, calls
 
 from .cases_heads import heads_inputs
 
-BF16 = torch.bfloat16
+BF16, F16, F64 = torch.bfloat16, torch.float16, torch.float64
 
 
 def cached_attention(draw: Draw) -> Sequence[Given]:
@@ -22,11 +22,31 @@ def cached_attention(draw: Draw) -> Sequence[Given]:
         given = {"B": B, "T": sum(pieces), "C": H * D, "H": H, "K": K, **changed}
         made = {**heads_inputs(draw, **given), "pieces": list(pieces)}
         if past:
-            shape = (given["B"], given["K"], past, given["C"] // given["H"])
+            shape = (given["B"], given["K"], past, given.get("D") or given["C"] // given["H"])
             kind = made["x"].dtype
             made |= {"past_k": draw.normal(*shape, dtype=kind), "past_v": draw.normal(*shape, dtype=kind)}
         return made
 
+    wide = {"C": H * D + 2, "D": D - 2}
+    pasts = [(1, S), (2, S), (S + 1, S), (3, 1), (2, 2), (1, 1), (2 * S, S)]
+    nexts = [inputs(T, past=past, B=b) for b, (T, past) in enumerate(pasts, 1)]
+    nexts += [
+        inputs(2, past=S, **wide),
+        inputs(2, past=S, K=1),
+        inputs(2, past=S, H=6, K=3, D=4),
+        inputs(2, past=S, K=H),
+    ]
+    firsts = [
+        inputs(5, **wide),
+        inputs(5, C=H * D - 4, D=D),
+        inputs(H, B=1),
+        inputs(1, H=1, K=1),
+        inputs(K, H=6, K=3, D=3),
+    ]
+    pieces = [inputs(1, 4, 2, **wide), inputs(2, 2, 2), inputs(2, 2, 2), inputs(1, 5, B=1, K=1), inputs(3, 4, K=H)]
+    marked = calls(
+        *({**given, "marked": True} for given in (inputs(3), inputs(2, past=S), inputs(1, past=S), inputs(2, 3)))
+    )
     return [
         Given("first tokens", "first tokens", inputs(5), public=True),
         Given("first token", "first tokens", inputs(1)),
@@ -38,6 +58,12 @@ def cached_attention(draw: Draw) -> Sequence[Given]:
         Given("bfloat16", "next tokens", inputs(2, past=S, dtype=BF16)),
         Given("piece by piece", "piece by piece", inputs(3, 1, 2), public=True),
         Given("token by token", "piece by piece", inputs(1, 1, 1, 1, 1)),
+        Given("first tokens, other sizes", "first tokens", calls(*firsts)),
+        Given("next tokens, one call after the other", "next tokens", calls(*nexts)),
+        Given("pieces, one call after the other", "piece by piece", calls(*pieces)),
+        Given("an attention that doubles", "next tokens", marked, public=True),
+        Given("float16", "next tokens", calls(inputs(2, past=S, dtype=F16), inputs(3, dtype=F16))),
+        Given("float64", "next tokens", calls(inputs(2, past=S, dtype=F64), inputs(3, dtype=F64))),
     ]
 
 
@@ -51,6 +77,17 @@ def kv_cache(draw: Draw) -> Sequence[Given]:
         return {"capacity": capacity, "new": new}
 
     T = draw.integer(2, 4)
+    beside = {"beside": True}
+    kinds = [inputs(9, 2, T, 1, dtype=dtype) for dtype in (F16, BF16)]
+    refused = [
+        inputs(5, 3, 3, 3, 2),
+        inputs(4, 4, 1, 4),
+        inputs(6, 5, 2, 7, 1, 1),
+        inputs(2, 3, 3, 1, 1),
+        inputs(3, 1, 2, 3, 1),
+    ]
+    sizes = [inputs(1, 1), inputs(40, 5, 6, 20, 1, Dv=D + 1), inputs(12, T, 1), inputs(3, 3, Dv=1)]
+    one = [inputs(40, 5, 4, 20, 1, Dv=D + 1), inputs(3, 3), inputs(2, 1, 1), inputs(70, 33, 33)]
     return [
         Given("token by token", "contents", inputs(8, 1, 1, 1), public=True),
         Given("pieces", "contents", inputs(12, T, 1, 3), public=True),
@@ -63,4 +100,9 @@ def kv_cache(draw: Draw) -> Sequence[Given]:
         Given("full, and on", "full", inputs(5, 3, 3, 2), public=True),
         Given("full at once", "full", inputs(3, 4, 2)),
         Given("full by one", "full", inputs(T + 1, T, 2, 1)),
+        Given("caches side by side", "contents", calls(*(given | beside for given in (*sizes, inputs(9, 2, T, 1))))),
+        Given("16 bits", "contents", calls(*kinds)),
+        Given("float64", "contents", calls(inputs(9, 2, T, 1, dtype=F64), inputs(4, 1, 3, dtype=F64))),
+        Given("one memory, other sizes", "one memory", calls(*({**given, "memory": True} for given in one))),
+        Given("full again and again", "full", calls(*refused, refused[0] | beside)),
     ]

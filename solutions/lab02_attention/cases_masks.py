@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import ON_A_CARD, Given, calls
 
 Tensor = torch.Tensor
 BF16 = torch.bfloat16
@@ -23,7 +23,28 @@ def causal_mask(draw: Draw) -> Sequence[Given]:
         Given("cached keys", "cached keys", {"T": T, "S": S}, public=True),
         Given("cached keys, other size", "cached keys", {"T": sizes[3], "S": sizes[3] + T}),
         Given("one query, cached keys", "cached keys", {"T": 1, "S": S}),
+        Given(
+            "sizes, one call after the other",
+            "square",
+            calls(*({"T": n} for n in (5, 40, 5, 140, 300)), {"T": 5, "S": 5}),
+        ),
+        Given(
+            "cached keys, sizes",
+            "cached keys",
+            calls(*({"T": t, "S": n} for t, n in ((5, 9), (5, 6), (5, 300), (4, 4)))),
+        ),
     ]
+
+
+INTEGERS = [torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64]
+
+
+def of_every_dtype(draw: Draw, name: str, T: int) -> dict[str, Any]:
+    """Counts from 0 to T by every integer dtype, also where T is more than that holds; all alike, one and several."""
+    counts = [torch.tensor([0, T, T // 2, 1], dtype=dtype) for dtype in INTEGERS]
+    counts += [draw.integers(4, high=T + 1), torch.full((3,), T // 2), torch.full((3,), T), torch.zeros(2).long()]
+    given = [{name: count, "T": T} for count in [*counts, torch.tensor([T - 1])]]
+    return calls(*given, *({name: torch.tensor([0, 127, 3], dtype=dtype), "T": 140} for dtype in INTEGERS[:2]))
 
 
 def padding_mask(draw: Draw) -> Sequence[Given]:
@@ -42,12 +63,17 @@ def padding_mask(draw: Draw) -> Sequence[Given]:
         Given("int32", "values", batch(B, T, torch.int32)),
         Given("empty and full", "edges", {"lengths": with_ends, "T": T}, public=True),
         Given("one token", "edges", {"lengths": torch.tensor([1, 0, 1]), "T": 1}),
+        Given("dtypes, one call after the other", "values", of_every_dtype(draw, "lengths", T)),
     ]
 
 
 def window_mask(draw: Draw) -> Sequence[Given]:
     T, wide, T2 = draw.integer(7, 9), draw.integer(3, 4), draw.integer(2, 4)
     S = T2 + draw.integer(5, 8)
+    squares = [(T, 2), (T, 3), (T, T), (T, T - 1), (1, 1), (1, 5), (12, 7), (140, 130)]
+    square = [{"T": n, "window": window, "S": n} for n, window in squares]
+    some = [(T2, S - T2 + 2), (T2, S), (T2, S + 3), (T2, 1), (1, S + 1), (T2 + 1, 5), (2, 200)]
+    cached = [{"T": n, "window": window, "S": S} for n, window in some]
     return [
         Given("square", "square", {"T": T, "window": wide}, public=True),
         Given("square, other size", "square", {"T": T + 3, "window": 2}),
@@ -55,6 +81,10 @@ def window_mask(draw: Draw) -> Sequence[Given]:
         Given("wider than the sequence", "square", {"T": T, "window": T + 3}),
         Given("cached keys", "cached keys", {"T": T2, "window": wide, "S": S}, public=True),
         Given("one query, cached keys", "cached keys", {"T": 1, "window": wide, "S": S}),
+        Given("S stated, one call after the other", "square", calls(*square, {"T": T, "window": 2})),
+        Given(
+            "cached keys, one call after the other", "cached keys", calls(*cached, {"T": 2, "window": 260, "S": 300})
+        ),
     ]
 
 
@@ -70,7 +100,9 @@ def prefix_mask(draw: Draw) -> Sequence[Given]:
         Given("one sequence", "values", batch(1, T)),
         Given("int32", "values", batch(2, T, torch.int32)),
         Given("none and all", "edges", {"prefix": torch.tensor([0, T, 1, 3]), "T": T}, public=True),
+        Given("as on a card", "edges", {**batch(2, T), **ON_A_CARD}, public=True),
         Given("one token", "edges", {"prefix": torch.tensor([1, 0]), "T": 1}),
+        Given("dtypes, one call after the other", "values", of_every_dtype(draw, "prefix", T)),
     ]
 
 
@@ -83,6 +115,17 @@ def document_mask(draw: Draw) -> Sequence[Given]:
         )
 
     a, b = draw.integer(2, 4), draw.integer(3, 4)
+    apart = [[7, 7, 3, 7, 3, 3], [1, 2, 1, 2, 2, 1], [0, 0, 5, 0, 5, 5], [-1, 4, -1, -2, -2, 4]]
+    large = [[2**24, 2**24 + 1, 2**24, 2**53, 2**53 + 1, 2**24 + 1], [-(2**40), 2**40, 2**40, -(2**40), 0, 1]]
+    numbers = [
+        torch.tensor(apart),
+        torch.tensor(large),
+        torch.tensor(apart[:3]).to(torch.uint8),
+        torch.zeros(2, 6).long(),
+    ]
+    numbers += [
+        torch.tensor([row], dtype=dtype) for row in apart[2:] for dtype in (torch.int8, torch.int16, torch.int32)
+    ]
     return [
         Given("packed", "values", {"documents": packed(2, a, b, 2)}, public=True),
         Given("packed, other lengths", "values", {"documents": packed(3, b, 1, a)}, public=True),
@@ -90,4 +133,8 @@ def document_mask(draw: Draw) -> Sequence[Given]:
         Given("one document", "edges", {"documents": packed(2, a + b)}),
         Given("one token each", "edges", {"documents": packed(2, 1, 1, 1, 1)}, public=True),
         Given("one token", "edges", {"documents": packed(3, 1)}),
+        Given(
+            "any numbers, any order", "values", calls(*({"documents": n[:, draw.shuffled(range(6))]} for n in numbers))
+        ),
+        Given("many tokens", "edges", calls({"documents": packed(1, 70, 3, 67)}, {"documents": packed(2, 2, 2)})),
     ]

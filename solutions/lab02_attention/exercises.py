@@ -63,11 +63,11 @@ def _attention_and_masks(v: dict[str, Any]) -> list[Item]:
     return [
         exercise("attention", scores, cases_attention.attention, wrong.ATTENTION),
         Choice("scale_choice", 3, ["a", "b", "c", "d"], v["scale_answer"]),
-        exercise("causal_mask", {"square": 4, "cached keys": 3}, cases.causal_mask, wrong.CAUSAL_MASK),
-        exercise("padding_mask", {"values": 4, "edges": 2}, cases.padding_mask, wrong.PADDING_MASK),
-        extension("window_mask", {"square": 2, "cached keys": 1}, cases.window_mask, wrong.WINDOW_MASK),
+        exercise("causal_mask", {"square": 4, "cached keys": 2, "device": 1}, cases.causal_mask, wrong.CAUSAL_MASK),
+        exercise("padding_mask", {"values": 3, "edges": 2, "device": 1}, cases.padding_mask, wrong.PADDING_MASK),
+        extension("window_mask", {"square": 1, "cached keys": 1, "device": 1}, cases.window_mask, wrong.WINDOW_MASK),
         extension("prefix_mask", {"values": 1, "edges": 1}, cases.prefix_mask, wrong.PREFIX_MASK),
-        extension("document_mask", {"values": 2, "edges": 1}, cases.document_mask, wrong.DOCUMENT_MASK),
+        extension("document_mask", {"values": 1, "edges": 1, "device": 1}, cases.document_mask, wrong.DOCUMENT_MASK),
     ]
 
 
@@ -89,8 +89,11 @@ def _heads() -> list[Item]:
 
 
 def _positions() -> list[Item]:
-    waves, turns = {"values": 5, "base": 1, "edges": 2}, {"values": 6, "offset": 3, "base": 1, "precision": 2}
-    turns["gradient"] = 2
+    waves, turns = (
+        {"values": 4, "base": 1, "edges": 2, "device": 1},
+        {"values": 5, "offset": 3, "base": 1, "precision": 2},
+    )
+    turns |= {"gradient": 2, "device": 1}
     near = {"float32": 1e-4, "float64": 1e-4}  # float32 angles are good to about 1e-5 where they are largest
     cases, wrong = cases_positions, mistakes
     rubric = [
@@ -107,8 +110,8 @@ def _positions() -> list[Item]:
 
 
 def _cache() -> list[Item]:
-    steps = {"first tokens": 2, "next tokens": 2, "piece by piece": 2}
-    keeps = {"contents": 2, "one memory": 1, "full": 1}
+    steps = {"first tokens": 1, "next tokens": 2, "piece by piece": 2, "device": 1}
+    keeps = {"contents": 1, "one memory": 1, "full": 1, "device": 1}
     parts = {**PART, "rotary": Part(drivers.marked, lambda x, offset=0: x.numel())}
     cases, wrong = cases_cache, mistakes_heads
     return [

@@ -23,7 +23,7 @@
 # **Rules.** Loops, `einsum`, `torch.softmax`: as you like. Not allowed in a solution is PyTorch's own attention:
 # `F.scaled_dot_product_attention`, `F.multi_head_attention_forward`, `nn.MultiheadAttention`,
 # `nn.TransformerEncoderLayer`, `torch._native_multi_head_attention`. In a scratch cell, do compare with them. No
-# function may change its inputs.
+# function may change its inputs, and each may be called many times, with other sizes and numbers.
 
 # %%
 import math
@@ -70,8 +70,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
     none); the result is (..., T, Dv). T and S may differ, as may D and Dv. q, k and v share a dtype, which is the
     result's; the softmax runs in float32, or in float64 where they are float64. `mask` is bool, True where the query
     may attend to the key, and broadcasts to (..., T, S). A query that may attend to no key gets zeros, and contributes
-    zero to every gradient. Scores may be as large as the inputs' dtype holds, of either sign: no NaN, no infinity, and
-    a key that is hidden counts for nothing however low the others score.
+    zero to every gradient. Scores q kᵀ, before they are divided, may be as large as the inputs' dtype holds, of either
+    sign: no NaN, no infinity, and a key that is hidden counts for nothing however low the others score.
     """
     ### BEGIN SOLUTION
     scores = (q @ k.transpose(-2, -1)).to(torch.promote_types(q.dtype, torch.float32)) / math.sqrt(q.shape[-1])
@@ -240,8 +240,9 @@ check("causal_mask", causal_mask)
 def padding_mask(lengths: Tensor, T: int) -> Tensor:
     """A bool mask of shape (B, 1, 1, T): True at keys that are tokens, False at padding.
 
-    `lengths` is (B,), of an integer dtype, each from 0 to T: sequence b has its tokens at positions 0 to lengths[b] - 1
-    and padding after them. The two axes of size 1 let it broadcast over heads and queries. Same device as `lengths`.
+    `lengths` is (B,), int8 to int64 or uint8, each from 0 to T, which may be more than that dtype holds: sequence b has
+    its tokens at positions 0 to lengths[b] - 1 and padding after them. The two axes of size 1 let it broadcast over
+    heads and queries. Same device as `lengths`.
     """
     ### BEGIN SOLUTION
     is_token = torch.arange(T, device=lengths.device)[None, :] < lengths[:, None]
@@ -306,8 +307,8 @@ check("window_mask", window_mask)
 def prefix_mask(prefix: Tensor, T: int) -> Tensor:
     """A bool mask of shape (B, 1, T, T): causal, and the first prefix[b] keys of sequence b are seen by all queries.
 
-    `prefix` is (B,), of an integer dtype, each from 0 to T. Query t of sequence b sees key s where s <= t or
-    s < prefix[b]. Same device as `prefix`.
+    `prefix` is (B,), with dtypes and values as `lengths` of padding_mask. Query t of sequence b sees key s where
+    s <= t or s < prefix[b]. Same device as `prefix`.
     """
     ### BEGIN SOLUTION
     position = torch.arange(T, device=prefix.device)
@@ -325,8 +326,9 @@ check("prefix_mask", prefix_mask)
 def document_mask(documents: Tensor) -> Tensor:
     """A bool mask of shape (B, 1, T, T): True where the key is not after the query and belongs to the same document.
 
-    `documents` is (B, T), of an integer dtype: the number of each token's document. The numbers are arbitrary; equal
-    numbers of one sequence are one document, also where others stand between them. Same device as `documents`.
+    `documents` is (B, T), int8 to int64 or uint8: the number of each token's document. The numbers are arbitrary, 0 and
+    negative ones too; equal numbers of one sequence are one document, also where others stand between them. Same device
+    as `documents`.
     """
     ### BEGIN SOLUTION
     T = documents.shape[1]
@@ -526,6 +528,7 @@ def sinusoidal_positions(T: int, C: int, base: float = 10000.0, device: torch.de
     """The table P of shape (T, C) in float32 for positions 0 to T - 1, on `device`.
 
     Entry [t, 2i] is sin(t / base^(2i/C)) and entry [t, 2i+1] is cos of the same, for i from 0 to C/2 - 1. C is even.
+    Angles in float32 will do: with T of some hundred they are good to 1e-4.
     """
     ### BEGIN SOLUTION
     t = torch.arange(T, dtype=torch.float32, device=device)[:, None]
@@ -600,11 +603,12 @@ fig
 
 # %% exercise="rotary_positions"
 def rotary_positions(x: Tensor, offset: int = 0, base: float = 10000.0) -> Tensor:
-    """x of shape (..., T, D) with each row turned by its position; same shape and dtype as x.
+    """x of shape (..., T, D) with each row turned by its position; same shape, dtype and device as x.
 
     Row t stands at position offset + t. For i from 0 to D/2 - 1, channels i and i + D/2 are turned by the angle
     (offset + t) / base^(2i/D), as in the equation. D is even; there may be any number of leading dimensions. Angles,
-    sines and cosines are computed in float32 or better, whatever x's dtype.
+    sines and cosines are computed in float32 or better, whatever x's dtype, and x may then be turned in its own. Any
+    offset >= 0 may come, such as a million.
     """
     ### BEGIN SOLUTION
     T, D = x.shape[-2:]
@@ -709,6 +713,7 @@ def cached_attention(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, past=None, *, a
     It sees all S past tokens, the new ones before it, and itself. Use the parameter `attention`, called as
     attention(q, k, v, mask) with q, k and v of the same leading dimensions. Returns y (B, T, C), and the pair of
     (turned) keys and values of all S + T tokens, each (B, K, S + T, D), the past first. `past` itself does not change.
+    Everything is made on the device of x.
     """
     ### BEGIN SOLUTION
     B, T, _ = x.shape
@@ -747,7 +752,8 @@ class KVCache:
         k is (B, K, T, D), v is (B, K, T, Dv), T >= 1; B, K, D, Dv, dtype and device are the same in every call, and no
         gradients are asked for. S counts the tokens of all calls, the new ones last. What is returned are views of one
         memory for the keys and one for the values: no call copies the tokens of earlier calls. Raises ValueError where
-        more than `capacity` tokens would come together; the cache then stays as it was.
+        more than `capacity` tokens would come together; the cache then stays as it was, and so it does when the caller
+        later writes to k and v, or fills another cache.
         """
         ### BEGIN SOLUTION
         start, end = self.offset, self.offset + k.shape[2]

@@ -32,6 +32,12 @@ def naive_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     return grown / total.where(total > 0, 1)
 
 
+def renormalized(scores: Tensor, mask: Tensor | None) -> Tensor:
+    weights = scores.softmax(-1) if mask is None else scores.softmax(-1) * mask
+    total = weights.sum(-1, keepdim=True)
+    return weights / total.where(total > 0, 1)
+
+
 PATCHED = (
     "Your zeros are right, and the gradient behind them is not: a NaN that is replaced afterwards was still computed, "
     "and the backward pass goes through it."
@@ -53,6 +59,11 @@ ATTENTION = [
     mistake("mask after the softmax",
         "With a mask, do the weights of a row still sum to 1? Ask when the forbidden keys must drop out.",
         FILL, "scores"),
+    mistake("masked after the softmax, and normalized again",
+        "When a hidden key scores far above all others, what is left of the others' weights once the softmax is done?",
+        masked_softmax=renormalized),
+    mistake("hidden keys score 0", "A score of 0 is not low. What is exp(0), and what should a hidden key weigh?",
+        LOWEST, "0.0", CLEARED, LEFT),
     mistake("mask added as numbers",
         "A bool added to a score counts as 0 or 1. Is that enough to keep a key from being attended to?",
         FILL, "scores + mask", CLEARED, LEFT),

@@ -30,6 +30,11 @@ def own(function: Any) -> Any:
     return lambda *given, attention=None, **options: function(*given, **options)
 
 
+def causal(x: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
+    below = torch.ones(x.shape[-2], source.shape[-2], dtype=torch.bool).tril()
+    return below if mask is None else mask & below
+
+
 CALL, SCORED = "attention(x @ w_q, source @ w_k, source @ w_v, mask)", "attention(x @ w_q"
 mistake = wrong(self_attention)
 SELF_ATTENTION = [
@@ -49,6 +54,8 @@ SELF_ATTENTION = [
     mistake("scaled twice", "Who divides by the square root of D: this function, or the `attention` that it calls?",
         SCORED, f"{SCORED} / w_q.shape[1] ** 0.5"),
     mistake("mask dropped", NO_MASK, CALL, CALL.replace("mask", "None")),
+    mistake("always causal", "Without a mask every token may see every other. Where does yours hide some?",
+        CALL, f"{CALL[:-5]}always(x, source, mask))", always=causal),
     Misconception("an attention of its own", own(self_attention), OWN),
 ]  # fmt: skip
 
@@ -100,7 +107,7 @@ MULTI_HEAD = [
     mistake("one wide head", "Into how many softmaxes does each query's attention split?",
         split_heads=lambda x, n_heads: x, merge_heads=lambda x: x),
     Misconception("head_dim from C", width_over_heads,
-        "H * D may differ from C: read the head dimension off the projection's width instead of off x."),
+        "H * D may differ from C. Where does your code take C for it, on the way into the heads or out of them?"),
 ]  # fmt: skip
 mistake = wrong(grouped_query_attention)
 GROUPED_QUERY = [
@@ -140,6 +147,7 @@ CACHED_ATTENTION = [
         TURNED, "k = rotary(k, offset)"),
     mistake("values turned", "Positions decide who looks where. Do they belong into what is found there, the values?",
         TURNED, "q, k, v = (rotary(each, offset) for each in (q, k, v))"),
+    Misconception("an attention of its own", own(cached_attention), OWN),
     mistake("positions left out", "Where in your code is `rotary` called?", TURNED, "pass"),
 ]  # fmt: skip
 
@@ -148,7 +156,7 @@ RETURNED, COUNTED = "keys[..., :end, :], values[..., :end, :]", "self.offset = e
 mistake = wrong(KVCache)
 KV_CACHE = [
     mistake("a new memory at each call",
-        "What you return is right, and each call copies all earlier tokens. Take memory for `capacity` tokens once.",
+        "What you return is right, and a copy: each call copies all earlier tokens, into new memory or on the way out.",
         COUNTED, f"{COUNTED}; self._memory = keys, values = keys.clone(), values.clone()"),
     mistake("the whole memory", "How many keys do you return after one token? Beyond `offset` there is nothing yet.",
         RETURNED, "keys, values", *ZEROS),
@@ -161,6 +169,8 @@ KV_CACHE = [
         RETURNED, "k, v"),
     mistake("keys and values swapped", "Which does `append` take first, and which does it return first?",
         RETURNED, "values[..., :end, :], keys[..., :end, :]"),
+    mistake("never full", "Which error tells the caller that the tokens do not fit? See the docstring.",
+        "if end > self.capacity", "if False"),
     mistake("cut at the end",
         "Two tokens come and one fits. What does your cache do with the other, and who learns of it?",
         "if end > self", "if start >= self", "end, :] = k", "end, :] = k[..., : self.capacity - start, :]",

@@ -5,11 +5,34 @@ from typing import Any
 
 import torch
 
+from autograder.crossing import crossed
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import Given, calls
 
 Tensor = torch.Tensor
 BF16, F16, F64 = torch.bfloat16, torch.float16, torch.float64
+
+
+def with_cotangent(draw: Draw, inputs: dict[str, Any], scale: float = 1.0) -> dict[str, Any]:
+    """The inputs of a call whose gradients are asked for."""
+    return {**inputs, "cotangent": draw.normal(*inputs["x"].shape, scale=scale, dtype=inputs["x"].dtype)}
+
+
+def again(draw: Draw, inputs: Any, C: int, **more: Any) -> dict[str, Any]:
+    """Calls with other numbers of one shape, then other shapes, axes of size 1 and of T = C, and another layout."""
+    shapes = [(2, 3), (2, 3), (3, C), (1, 1), (2, 1, 2), ()]
+    found = [inputs(*shape, C, **more) for shape in shapes]
+    return calls(*found, with_cotangent(draw, inputs(2, 3, C, **more)), {**inputs(2, 3, C, **more), "strided": True})
+
+
+def tiny(inputs: Any, T: int, C: int) -> dict[str, Any]:
+    """Numbers whose squares are as small as an epsilon that nobody would leave out, or has none beside them."""
+    return calls(*(inputs(T, C, scale=1e-4, shift=0.0, dtype=F64, epsilon=epsilon) for epsilon in (0.0, 1e-9, 1e-5)))
+
+
+def halves(draw: Draw, inputs: Any, T: int, C: int, dtype: torch.dtype) -> dict[str, Any]:
+    """In 16 bits with the gradient, twice, and without."""
+    return calls(*(with_cotangent(draw, inputs(T, C, dtype=dtype)) for _ in range(2)), inputs(T, C, dtype=dtype))
 
 
 def layer_norm_cases(draw: Draw) -> Sequence[Given]:
@@ -24,10 +47,11 @@ def layer_norm_cases(draw: Draw) -> Sequence[Given]:
             **more,
         }
 
-    def far(rows: int) -> dict[str, Any]:
-        """Whole numbers around some thousands: mean and deviations are exact in float32, squares are not."""
-        x = draw.integers(rows, 16, low=-8, high=8) + draw.integer(3000, 4000)
-        return {**inputs(rows, 16), "x": x.float()}
+    def far(rows: int, dtype=torch.float32, size: int = 32, low: int = 3000, **more: Any) -> dict[str, Any]:
+        """Whole numbers far from 0, tokens on both sides: mean and deviations are exact, squares are not."""
+        side = torch.tensor([[1.0], [-1.0]]).repeat(rows, 1)[:rows]
+        x = draw.integers(rows, 16, low=-size, high=size) + draw.integer(low, low + low // 3) * side
+        return {**inputs(rows, 16, dtype=dtype, **more), "x": x.to(dtype)}
 
     constant = inputs(2, C)
     constant["x"] = torch.full((2, C), float(draw.integer(2, 9)))
@@ -39,6 +63,7 @@ def layer_norm_cases(draw: Draw) -> Sequence[Given]:
         Given("float64", "values", inputs(B, C, dtype=F64), public=True),
         Given("epsilon", "epsilon", inputs(T, C, epsilon=draw.number(0.2, 0.6)), public=True),
         Given("small numbers", "epsilon", inputs(B, T, C, epsilon=draw.number(0.001, 0.004), **small)),
+        Given("very small numbers", "epsilon", tiny(inputs, T, C)),
         Given("all channels equal", "epsilon", constant),
         Given("far from zero", "stability", far(T), public=True),
         Given("far from zero, one token", "stability", far(1)),
@@ -47,7 +72,10 @@ def layer_norm_cases(draw: Draw) -> Sequence[Given]:
         Given("bfloat16", "precision", inputs(B, T, 64, shift=draw.number(40, 60), dtype=BF16), public=True),
         Given("float16", "precision", inputs(T, 16, scale=400.0, dtype=F16), public=True),
         Given("bfloat16, many channels", "precision", inputs(2, 256, shift=draw.number(40, 60), dtype=BF16)),
+        Given("bfloat16, gradient", "precision", halves(draw, inputs, T, C, BF16)),
+        Given("float16, gradient", "precision", calls(*halves(draw, inputs, T, C, F16)["each"], far(T, F16, 4, 300))),
         Given("one channel", "values", inputs(T, 1)),
+        Given("one call after the other", "values", again(draw, inputs, C)),
         Given("gradient, all channels equal", "gradient", {**constant, "cotangent": draw.normal(2, C)}),
     ]
 
@@ -69,13 +97,17 @@ def rms_norm_cases(draw: Draw) -> Sequence[Given]:
         Given("float64", "values", inputs(B, C, dtype=F64), public=True),
         Given("epsilon", "epsilon", inputs(T, C, epsilon=draw.number(0.2, 0.6)), public=True),
         Given("small numbers", "epsilon", inputs(B, T, C, epsilon=draw.number(0.001, 0.004), **small)),
+        Given("very small numbers", "epsilon", tiny(inputs, T, C)),
         Given("zeros", "epsilon", zeros),
         Given("gradient", "gradient", inputs(B, T, C, cotangent=draw.normal(B, T, C)), public=True),
         Given("gradient, epsilon", "gradient", inputs(T, C, epsilon=0.5, cotangent=draw.normal(T, C))),
         Given("float16", "precision", inputs(T, 16, scale=400.0, dtype=F16), public=True),
-        Given("bfloat16", "precision", inputs(B, T, 16, dtype=BF16)),
+        Given("bfloat16", "precision", calls(inputs(B, T, 16, dtype=BF16), inputs(2, 1024, dtype=BF16))),
+        Given("bfloat16, gradient", "precision", halves(draw, inputs, T, C, BF16)),
+        Given("float16, gradient", "precision", halves(draw, inputs, T, C, F16)),
         Given("float16, many channels", "precision", inputs(2, 128, scale=500.0, dtype=F16)),
         Given("one channel", "values", inputs(T, 1)),
+        Given("one call after the other", "values", again(draw, inputs, C)),
         Given("gradient at zeros", "gradient", {**zeros, "cotangent": draw.normal(2, C)}),
     ]
 
@@ -89,7 +121,21 @@ def feed_forward_cases(draw: Draw) -> Sequence[Given]:
         scales = {"w_1": C**-0.5, "w_2": width**-0.5}
         return {n: draw.normal(*s, scale=scales.get(n, 1.0), dtype=dtype) for n, s in shapes.items()} | more
 
+    def of_shape(leading: Sequence[int], dtype=torch.float32, cotangent: bool = False, **more: Any) -> dict[str, Any]:
+        given = inputs(*leading, dtype=dtype, **more)
+        return with_cotangent(draw, given) if cotangent else given
+
+    def at_zero(**more: Any) -> dict[str, Any]:
+        """A token of zeros, and a unit that it leaves at 0: both GELUs have a slope there."""
+        given = with_cotangent(draw, inputs(T, **more))
+        given["x"][0], given["b_1"][0] = 0.0, 0.0
+        return given
+
     gelu, tanh = {"activation": "gelu"}, {"activation": "gelu_tanh"}
+    leading = [[T], [], [1], [B, T], [1, 1], [2, B, 1]]
+    shapes: dict[str, Sequence[Any]] = {"activation": ["relu", "gelu", "gelu_tanh"], "leading": leading}
+    shapes |= {"width": [3 * C, C, 1], "cotangent": [False, True]}
+    bfloat16 = {"activation": shapes["activation"], "leading": [[T], [], [B, T]], "cotangent": [False, True]}
     return [
         Given("batch", "relu", inputs(B, T), public=True),
         Given("one token", "relu", inputs(), public=True),
@@ -101,10 +147,17 @@ def feed_forward_cases(draw: Draw) -> Sequence[Given]:
         Given("gelu by tanh", "gelu", inputs(B, T, **tanh), public=True),
         Given("gelu by tanh, float64", "gelu", inputs(T, dtype=F64, **tanh), public=True),
         Given("gradient", "gradient", inputs(B, T, cotangent=draw.normal(B, T, C)), public=True),
-        Given("gradient, gelu", "gradient", inputs(T, cotangent=draw.normal(T, C), **gelu)),
+        Given("gradient, gelu", "gradient", calls(inputs(T, cotangent=draw.normal(T, C), **gelu), at_zero(**gelu))),
         Given("bfloat16", "precision", inputs(B, T, dtype=BF16), public=True),
         Given("bfloat16, gelu", "precision", inputs(T, dtype=BF16, **gelu)),
-        Given("gradient, gelu by tanh", "gradient", inputs(T, cotangent=draw.normal(T, C), **tanh)),
+        Given(
+            "gradient, gelu by tanh", "gradient", calls(inputs(T, cotangent=draw.normal(T, C), **tanh), at_zero(**tanh))
+        ),
+        Given("bfloat16, all of it", "precision", calls(*(of_shape(**row, dtype=BF16) for row in crossed(bfloat16)))),
+        Given("float16", "precision", calls(*(of_shape(**row, dtype=F16) for row in crossed(bfloat16)))),
+        Given(
+            "all of it", "relu", calls(*(of_shape(**row) for row in crossed(shapes)), inputs(B, T) | {"strided": True})
+        ),
     ]
 
 
@@ -117,6 +170,9 @@ def swiglu_cases(draw: Draw) -> Sequence[Given]:
         scales = {"w_gate": gate * C**-0.5, "w_up": C**-0.5, "w_down": width**-0.5}
         return {n: draw.normal(*s, scale=scales.get(n, 1.0), dtype=dtype) for n, s in shapes.items()} | more
 
+    def inputs_of(*shape: int) -> dict[str, Any]:
+        return inputs(*shape[:-1])
+
     def saturated(*leading: int) -> dict[str, Any]:
         """Gates of some hundreds, exact in float32; the gradient goes to their matrix too."""
         given = inputs(*leading, cotangent=draw.normal(*leading, C))
@@ -124,6 +180,27 @@ def swiglu_cases(draw: Draw) -> Sequence[Given]:
         given["x"] = draw.integers(*leading, C, low=-4, high=5).float()
         given["x"][..., 0] = 4.0
         return {**given, "w_up": 0.05 * given["w_up"], "w_down": 0.05 * given["w_down"]}
+
+    def halves_saturated(dtype: torch.dtype) -> dict[str, Any]:
+        """Gates up to 480 that 16 bits hold exactly; all else has one sign, so that no order of sums loses digits."""
+        given = inputs(1, dtype=dtype, cotangent=draw.uniform(1, C, low=0.5, high=1.0).to(dtype))
+        given["w_gate"] = (8 * draw.integers(C, 3 * C, low=-3, high=4)).to(dtype)
+        given["w_gate"][:, :2] = torch.tensor([24.0, -24.0])
+        given["x"] = torch.full((1, C), 4.0, dtype=dtype)
+        given |= {name: (0.05 * given[name].abs()).to(dtype) for name in ("w_up", "w_down")}
+        return given
+
+    def at_zero() -> dict[str, Any]:
+        """A token of zeros: its gates are 0, and have a slope."""
+        given = with_cotangent(draw, inputs(T))
+        given["x"][0] = 0.0
+        return given
+
+    def narrow(dtype: torch.dtype) -> list[dict[str, Any]]:
+        return [
+            *(with_cotangent(draw, inputs(*leading, dtype=dtype)) for leading in ([2], [1, 2])),
+            inputs(dtype=dtype),
+        ]
 
     return [
         Given("batch", "values", inputs(B, T), public=True),
@@ -133,9 +210,12 @@ def swiglu_cases(draw: Draw) -> Sequence[Given]:
         Given("large gates", "stability", saturated(T), public=True),
         Given("large gates, batch", "stability", saturated(B, T)),
         Given("gradient", "gradient", inputs(B, T, cotangent=draw.normal(B, T, C)), public=True),
-        Given("gradient, one token", "gradient", inputs(cotangent=draw.normal(C))),
+        Given("gradient, one token", "gradient", calls(inputs(cotangent=draw.normal(C)), at_zero())),
         Given("bfloat16", "precision", inputs(B, T, dtype=BF16), public=True),
-        Given("bfloat16, one token", "precision", inputs(1, dtype=BF16)),
+        Given("bfloat16, one token", "precision", calls(inputs(1, dtype=BF16), *narrow(BF16))),
+        Given("float16", "precision", calls(*narrow(F16), inputs(B, T, dtype=F16))),
+        Given("large gates, 16 bits", "stability", calls(halves_saturated(BF16), halves_saturated(F16))),
+        Given("one call after the other", "values", again(draw, inputs_of, C)),
     ]
 
 
@@ -148,6 +228,8 @@ def block_cases(draw: Draw) -> Sequence[Given]:
         x = draw.normal(B, T, C, dtype=dtype)
         return {"x": x, "weights": weights, "stretch": stretch, "norm_position": position, **more}
 
+    counts: dict[str, Sequence[Any]] = {"position": ["pre", "post"], "count": [0, 1, 2, 3, 5], "modules": [False, True]}
+
     return [
         Given("pre", "pre", inputs("pre"), public=True),
         Given("pre, float64", "pre", inputs("pre", dtype=F64)),
@@ -159,4 +241,5 @@ def block_cases(draw: Draw) -> Sequence[Given]:
         Given("three sublayers, post", "edges", inputs("post", 3)),
         Given("one sublayer", "edges", inputs(draw.choice(["pre", "post"]), 1)),
         Given("no sublayer", "edges", inputs("pre", 0), public=True),
+        Given("any number, either", "edges", calls(*(inputs(**row) for row in crossed(counts)))),
     ]

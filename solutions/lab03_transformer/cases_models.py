@@ -1,14 +1,17 @@
-"""Lab 3's cases of blocks with a memory, stacks, models, and the extensions. Sealed."""
+"""Lab 3's cases of blocks with a memory, stacks, and models. Sealed."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from autograder.crossing import crossed
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import Given, calls, on_a_card
 
-BF16, F64 = torch.bfloat16, torch.float64
+from .cases import with_cotangent
+
+BF16, F16, F64 = torch.bfloat16, torch.float16, torch.float64
 
 
 def lengths_of(draw: Draw, B: int, S: int) -> torch.Tensor:
@@ -27,19 +30,49 @@ def decoder_block_cases(draw: Draw) -> Sequence[Given]:
     B, T, S, H, D = draw.integer(2, 3), draw.integer(4, 5), draw.integer(6, 7), draw.integer(2, 3), draw.choice([2, 4])
     C = H * D
 
-    def inputs(dtype=torch.float32, T: int = T, S: int = S, **more: Any) -> dict[str, Any]:
+    def inputs(
+        dtype=torch.float32, T: int = T, S: int = S, C: int = C, B: int = B, n_heads: int = H, **more: Any
+    ) -> dict[str, Any]:
         shapes = {f"{kind}_{letter}": (C, C) for kind in ("self", "cross") for letter in "qkvo"}
         shapes |= {"w_1": (C, 2 * C), "b_1": (2 * C,), "w_2": (2 * C, C), "b_2": (C,)}
         given = {name: draw.normal(*s, scale=1.4 * s[0] ** -0.5, dtype=dtype) for name, s in shapes.items()}
         for n in (1, 2, 3):
             given[f"gain_{n}"] = draw.uniform(C, low=0.6, high=1.6).to(dtype)
             given[f"bias_{n}"] = draw.normal(C, scale=0.5, dtype=dtype)
-        given |= {"x": draw.normal(B, T, C, dtype=dtype), "memory": draw.normal(B, S, C, dtype=dtype), "n_heads": H}
-        return given | more
+        given |= {"x": draw.normal(B, T, C, dtype=dtype), "memory": draw.normal(B, S, C, dtype=dtype)}
+        return given | {"n_heads": n_heads} | more
+
+    def together(rows: int, columns: int, batch: int, heads: int) -> dict[str, Any]:
+        """Both masks, the memory's of any shape that there may be; each query sees its own number of keys."""
+        shape = draw.choice([(rows, columns), (batch, 1, rows, columns), (batch, heads, rows, columns)])
+        memory_mask = draw.booleans(*shape)
+        memory_mask[..., 0] = True
+        return {"mask": torch.ones(rows, rows, dtype=torch.bool).tril(), "memory_mask": memory_mask}
 
     causal = torch.ones(T, T, dtype=torch.bool).tril()
     padded = shown(lengths_of(draw, B, S), S)
     square = torch.ones(S, S, dtype=torch.bool).tril()
+    flat = draw.booleans(T, S)
+    flat[:, 0] = True
+    sizes = calls(
+        inputs(),
+        inputs(),
+        inputs(T=1),
+        inputs(T=1, S=1, B=1),
+        inputs(T=B, S=B),
+        inputs(n_heads=1),
+        inputs(C=12, n_heads=4),
+    )
+    alone = calls(
+        inputs(mask=causal),
+        inputs(T=S, mask=square),
+        inputs(T=S, memory_mask=padded),
+        inputs(memory_mask=flat),
+        inputs(T=1, mask=causal[:1, :1], memory_mask=padded),
+        inputs(T=S, memory_mask=square),
+    )
+    both = calls(inputs(**together(T, S, B, H)), inputs(T=3, S=3, **together(3, 3, B, H)))
+    halves = calls(inputs(F16, mask=causal), inputs(F16), with_cotangent(draw, inputs(F16, memory_mask=flat), 0.1))
     return [
         Given("no mask", "values", inputs(), public=True),
         Given("no mask, float64", "values", inputs(F64)),
@@ -53,14 +86,33 @@ def decoder_block_cases(draw: Draw) -> Sequence[Given]:
         Given("gradient, padded", "gradient", inputs(memory_mask=padded, cotangent=draw.normal(B, T, C, scale=0.3))),
         Given("bfloat16", "precision", inputs(BF16, mask=causal), public=True),
         Given("bfloat16, no mask", "precision", inputs(BF16)),
+        Given("float16", "precision", halves),
+        Given("one call after the other", "values", sizes),
+        Given("a mask at a time", "masks", alone),
+        Given("masks of any shape", "masks", both),
     ]
+
+
+def with_y(draw: Draw, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of a call of which gradients are asked; its output is like y."""
+    return {**inputs, "cotangent": draw.normal(*inputs["y"].shape)}
 
 
 def encoder_decoder_cases(draw: Draw) -> Sequence[Given]:
     B, T, S, C = draw.integer(2, 3), draw.integer(4, 5), draw.integer(6, 8), draw.integer(4, 6)
 
-    def inputs(layers: int = 2, dtype=torch.float32, T: int = T, **more: Any) -> dict[str, Any]:
-        weights = draw.normal(2 * layers, C, C, scale=C**-0.5, dtype=dtype)
+    def inputs(
+        layers: int = 2,
+        dtype=torch.float32,
+        T: int = T,
+        S: int = S,
+        B: int = B,
+        decoders: int | None = None,
+        **more: Any,
+    ) -> dict[str, Any]:
+        decoders = layers if decoders is None else decoders
+        weights = draw.normal(layers + decoders, C, C, scale=C**-0.5, dtype=dtype)
+        more = more if layers == decoders else {**more, "encoders": layers}
         return {
             "x": draw.normal(B, S, C, dtype=dtype),
             "y": draw.normal(B, T, C, dtype=dtype),
@@ -68,6 +120,26 @@ def encoder_decoder_cases(draw: Draw) -> Sequence[Given]:
             **more,
         }
 
+    def short(B: int = B) -> torch.Tensor:
+        """None of the sources is as long as there is room."""
+        return draw.integers(B, low=1, high=S - 2)
+
+    stacks = {"layers": [0, 1, 3], "decoders": [1, 0, 2], "lengths": [False, True]}
+    uneven = [
+        inputs(**row, **({"lengths": lengths_of(draw, B, S)} if padded else {}))
+        for row in crossed(stacks)
+        for padded in [row.pop("lengths")]
+    ]
+    padding = calls(
+        inputs(lengths=lengths_of(draw, B, S)),
+        inputs(lengths=short()),
+        inputs(lengths=torch.full((B,), S - 2)),
+        inputs(),
+        inputs(lengths=torch.full((B,), S)),
+        inputs(lengths=short().to(torch.uint8)),
+        inputs(B=1, T=1, lengths=short(1).int()),
+        inputs(S=S + 2, T=T + 1, lengths=lengths_of(draw, B, S + 2)),
+    )
     return [
         Given("whole source", "values", inputs(), public=True),
         Given("three layers each", "values", inputs(3)),
@@ -81,14 +153,26 @@ def encoder_decoder_cases(draw: Draw) -> Sequence[Given]:
         Given("one layer each", "edges", inputs(1, lengths=lengths_of(draw, B, S)), public=True),
         Given("one token to write", "edges", inputs(T=1, lengths=lengths_of(draw, B, S))),
         Given("no layers", "edges", inputs(0), public=True),
+        Given("uneven stacks", "edges", calls(*uneven)),
+        Given("lengths of all kinds, one call after the other", "padding", padding),
+        Given("gradient, uneven", "gradient", with_y(draw, inputs(1, decoders=3, lengths=short()))),
     ]
+
+
+SWITCHES: dict[str, Sequence[Any]] = {
+    "positions": ["rotary", "learned", "sinusoidal"],
+    "norm_position": ["post", "pre"],
+    "tied_head": [False, True],
+    "embedding_scale": [False, True],
+    "layers": [1, 2],
+}
 
 
 def decoder_cases(draw: Draw) -> Sequence[Given]:
     V, C = draw.integer(9, 14), 2 * draw.integer(2, 4)
 
     def inputs(
-        T: int, layers: int = 2, dtype=torch.float32, cotangent: bool = False, **switches: Any
+        T: int, layers: int = 2, dtype=torch.float32, cotangent: bool = False, C: int = C, **switches: Any
     ) -> dict[str, Any]:
         config = {"vocabulary": V, "context": 9, "d_model": C, "n_layers": layers, "positions": "rotary"}
         config |= {"norm_position": "post", "tied_head": False, "embedding_scale": False, **switches}
@@ -112,6 +196,12 @@ def decoder_cases(draw: Draw) -> Sequence[Given]:
 
     T = draw.integer(5, 7)
     scaled = {"positions": "sinusoidal", "embedding_scale": True}
+    lengths = calls(
+        inputs(3, 1, positions="sinusoidal") | then(T + 5, 1, 3),
+        inputs(T, 1, C=C + 4, **scaled) | then(3, T + 5),
+        inputs(3, 1, positions="learned") | then(9, 1, 3),
+        inputs(3, 1, C=C + 4, positions="learned", tied_head=True),
+    )
     return [
         Given("two blocks", "blocks", inputs(T), public=True),
         Given("three blocks", "blocks", inputs(T, 3), public=True),
@@ -130,61 +220,11 @@ def decoder_cases(draw: Draw) -> Sequence[Given]:
         Given("gradient, tied", "gradient", inputs(T, cotangent=True, tied_head=True, **scaled)),
         Given("bfloat16", "positions", inputs(T, dtype=BF16, **scaled)),
         Given("other lengths after it", "blocks", inputs(T) | then(T + 2, 2, T)),
+        Given("positions, other lengths after it", "positions", lengths),
         Given("scaled, rotary", "positions", inputs(T, 1, embedding_scale=True)),
         Given("scaled, learned", "positions", inputs(T, 1, positions="learned", embedding_scale=True)),
         Given("pre-norm, scaled, sinusoidal", "norm", inputs(T, 1, norm_position="pre", **scaled)),
         Given("tied head, pre-norm", "head", inputs(T, 1, tied_head=True, norm_position="pre")),
-    ]
-
-
-def block_parameters_cases(draw: Draw) -> Sequence[Given]:
-    every = ["attention", "feed_forward", "norms"]
-
-    def inputs(returns: Sequence[str], **switches: Any) -> dict[str, Any]:
-        K, group, D = draw.integer(2, 5), draw.integer(2, 4), 2 * draw.integer(8, 20)
-        config = {"n_heads": K * group, "n_kv_heads": K * group, "head_dim": D, "attention_biases": ""}
-        config |= {"d_model": K * group * D + 2 * draw.integer(4, 9), "d_ffn": draw.integer(200, 900), "gated": False}
-        config |= {"mlp_biases": False, "norm": "layer", **switches}
-        if switches.get("n_kv_heads") == "fewer":
-            config["n_kv_heads"] = K
-        return {"config": config, "returns": list(returns)}
-
-    def biases() -> str:
-        return "".join(sorted(draw.sample("QKVO", 2)))
-
-    few = {"n_kv_heads": "fewer"}
-    return [
-        Given("multi-head", "attention", inputs(every[:1]), public=True),
-        Given("grouped heads", "attention", inputs(every[:1], **few), public=True),
-        Given("biases", "attention", inputs(every[:1], attention_biases="QKVO", **few), public=True),
-        Given("some biases", "attention", inputs(every[:1], attention_biases=biases(), **few), public=True),
-        Given("plain", "feed_forward", inputs(every[1:2]), public=True),
-        Given("plain, biases", "feed_forward", inputs(every[1:2], mlp_biases=True), public=True),
-        Given("gated", "feed_forward", inputs(every[1:2], gated=True), public=True),
-        Given("gated, biases", "feed_forward", inputs(every[1:2], gated=True, mlp_biases=True)),
-        Given("layer norms", "norms", inputs(every[2:]), public=True),
-        Given("rms norms", "norms", inputs(every[2:], norm="rms"), public=True),
-        Given("rms norms, biases elsewhere", "norms", inputs(every[2:], norm="rms", mlp_biases=True)),
-    ]
-
-
-def layer_norm_backward_cases(draw: Draw) -> Sequence[Given]:
-    B, T, C = draw.integer(2, 3), draw.integer(3, 4), draw.integer(5, 9)
-
-    def inputs(*shape: int, returns: str = "x", dtype=F64, **more: Any) -> dict[str, Any]:
-        x, gradient = draw.normal(*shape, scale=1.5, dtype=dtype) + 0.5, draw.normal(*shape, dtype=dtype)
-        asked = {"x": ["gradient_x"], "rest": ["gradient_gain", "gradient_bias"]}[returns]
-        return {"x": x, "gain": draw.normal(shape[-1], dtype=dtype), "gradient": gradient, "returns": asked, **more}
-
-    return [
-        Given("one token", "x", inputs(C), public=True),
-        Given("batch", "x", inputs(B, T, C), public=True),
-        Given("epsilon", "x", inputs(T, C, epsilon=draw.number(0.2, 0.6)), public=True),
-        Given("float32", "x", inputs(B, T, C, dtype=torch.float32)),
-        Given("gain and bias", "gain and bias", inputs(T, C, returns="rest"), public=True),
-        Given("gain and bias, batch", "gain and bias", inputs(B, T, C, returns="rest")),
-        Given("gain and bias, one token", "gain and bias", inputs(C, returns="rest")),
-        Given("gain and bias, epsilon", "gain and bias", inputs(B, T, C, returns="rest", epsilon=0.5)),
-        Given("four dimensions", "x", inputs(2, B, 1, C)),
-        Given("gain and bias, four dimensions", "gain and bias", inputs(2, B, 1, C, returns="rest")),
+        on_a_card(Given("", "", inputs(4, 1, cotangent=True, norm_position="pre", **scaled), public=True)),
+        Given("switches together", "together", calls(*(inputs(3, **row) for row in crossed(SWITCHES)))),
     ]

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from autograder.draw import Draw
-from autograder.exercise import Choice, Item, Part, Question, exercises_of
+from autograder.exercise import Candidate, Choice, Item, Part, Question, exercises_of
 from mlsys_course import transformer as component
 
-from . import cases, cases_models, mistakes, mistakes_models, references
+from . import cases, cases_extensions, cases_models, mistakes, mistakes_models, references
 
 DECODER = (
     "the component's Decoder knows its blocks; a student's takes any, so that a wrong block costs once, and is one "
@@ -43,7 +43,27 @@ def variants(draw: Draw) -> dict[str, Any]:
     order = draw.shuffled(range(4))
     letters = "abcd"
     options = {f"option_{letter}": f"{answers[i]:.3g}" for letter, i in zip(letters, order, strict=True)}
-    return {"layers": layers, **options, "growth_answer": letters[order.index(0)]}
+    secret = {"warmth": draw.number(1.5, 2.5), "leak": draw.number(0.2, 0.4), "epsilon": draw.number(0.1, 0.3)}
+    return {"layers": layers, **options, "growth_answer": letters[order.index(0)], **secret}
+
+
+def warmer(warmth: float) -> Candidate:
+    """An ``attend`` whose scores are that much larger than lab 2's: what nobody has without calling the parameter."""
+    return lambda x, source, w_q, *rest, **more: component.attend(x, source, warmth * w_q, *rest, **more)
+
+
+def leaky(leak: float) -> Candidate:
+    """A ``feed_forward`` that lets a part of what is negative through."""
+
+    def feed_forward(x: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Tensor) -> Tensor:
+        return component.feed_forward(x, w_1, b_1, w_2, b_2) + leak * (x @ w_1 + b_1).clamp(max=0) @ w_2
+
+    return feed_forward
+
+
+def with_epsilon(epsilon: float) -> Candidate:
+    """A ``layer_norm`` of another epsilon."""
+    return lambda x, gain, bias: component.layer_norm(x, gain, bias, epsilon)
 
 
 def attend_elements(x: Tensor, source: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, w_o: Tensor, n_heads: int,
@@ -65,13 +85,13 @@ def exercises(v: dict[str, Any]) -> list[Item]:
     gate = {"values": 4, "stability": 1, "gradient": 2, "precision": 1}
     wrap = {"pre": 4, "post": 4, "gradient": 2, "edges": 2}
     cross = {"values": 5, "masks": 4, "gradient": 3, "precision": 2}
-    stacks = {"values": 3, "padding": 4, "gradient": 1, "edges": 2}
-    model = {"blocks": 6, "positions": 5, "norm": 2, "head": 3, "gradient": 2}
+    stacks = {"values": 3, "padding": 3, "gradient": 1, "edges": 2, "device": 1}
+    model = {"blocks": 4, "positions": 4, "together": 2, "norm": 2, "head": 3, "gradient": 2, "device": 1}
     counts, backward = {"attention": 2, "feed_forward": 2, "norms": 2}, {"x": 6, "gain and bias": 2}
     parts = {
-        "attend": Part(component.attend, attend_elements),
-        "feed_forward": Part(component.feed_forward, network_elements),
-        "layer_norm": Part(component.layer_norm, lambda x, gain, bias: x.numel()),
+        "attend": Part(warmer(v["warmth"]), attend_elements, secret=True),
+        "feed_forward": Part(leaky(v["leak"]), network_elements, secret=True),
+        "layer_norm": Part(with_epsilon(v["epsilon"]), lambda x, gain, bias: x.numel(), secret=True),
     }
     rubric = [
         (2.0, "says that an output is a weighted mean of values, linear in them while the weights stand still, so that "
@@ -92,7 +112,7 @@ def exercises(v: dict[str, Any]) -> list[Item]:
         Question("averages", rubric),
         exercise("decoder_block", cross, cm.decoder_block_cases, mm.DECODER_BLOCK, parts=parts),
         exercise("encoder_decoder", stacks, cm.encoder_decoder_cases, mm.ENCODER_DECODER),
-        exercise("block_parameters", counts, cm.block_parameters_cases, mm.BLOCK_PARAMETERS, **extra),
-        exercise("layer_norm_backward", backward, cm.layer_norm_backward_cases, mm.LAYER_NORM_BACKWARD,
+        exercise("block_parameters", counts, cases_extensions.block_parameters_cases, mm.BLOCK_PARAMETERS, **extra),
+        exercise("layer_norm_backward", backward, cases_extensions.layer_norm_backward_cases, mm.LAYER_NORM_BACKWARD,
                  **{**extra, "forbidden": (*FORBIDDEN, *AUTOGRAD), "allowed": BASIC}),
     ]  # fmt: skip

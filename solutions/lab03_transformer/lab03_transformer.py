@@ -16,8 +16,10 @@
 # - **Post-norm** normalizes the sum after a sublayer, as one lecture's block does; **pre-norm** what goes into it.
 #
 # **Rules.** Not allowed in a solution are the finished parts: PyTorch's norms (`F.layer_norm`, `F.rms_norm`,
-# `nn.LayerNorm`, ...), `F.gelu`, `F.silu`, `F.glu` and their modules, `nn.Transformer` and its layers. Allowed is all
-# else, such as `torch.relu`, `torch.erf`, `torch.sigmoid`, `nn.Linear`. No function may change its inputs.
+# `nn.LayerNorm`, ...), `F.gelu`, `F.silu`, `F.glu` and their modules, `nn.Transformer` and its layers. In the functions
+# of parts 1 and 2 only tensor arithmetic may run: elementwise functions (`torch.relu`, `torch.erf`, `torch.sigmoid`,
+# ...), sums, means and other reductions, products of matrices, indexing, new tensors; no softmax, loss or pooling. No
+# function may change its inputs, and each may be called many times, with other sizes and numbers.
 
 # %%
 import math
@@ -67,9 +69,9 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float = 1e-5) -> 
 
     There may be any number of leading dimensions, also none. The variance is the mean of squared deviations (divided
     by C), and epsilon is added to it before the root. All of it is computed in float32, or in float64 where x is; the
-    result has x's dtype, which gain and bias share. The gradient flows through mean and variance too, and is finite
-    where all channels are equal. Where the mean is some thousand times the deviations, float32 results are still good
-    to 1e-5.
+    result has x's dtype, which gain and bias share; epsilon >= 0. The gradient flows through mean and variance too, in
+    every dtype, and is finite where all channels are equal. Subtract before you square: a mean that is some hundred
+    times the deviations may cost float32 results two digits, and not all of them.
     """
     ### BEGIN SOLUTION
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -125,6 +127,7 @@ def feed_forward(x: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Tensor, 
     """act(x w_1 + b_1) w_2 + b_2 for each token of x (..., C); w_1 is (C, F), b_1 (F,), w_2 (F, C), b_2 (C,).
     `activation` is "relu", "gelu" (x times the normal distribution function, exactly) or "gelu_tanh" (the table's
     approximation). All arguments share a dtype, which is the result's, and nothing is rounded to a coarser one.
+    F may be any width, also C. At 0, where ReLU has no slope, none is asked for.
     """
     ### BEGIN SOLUTION
     h = x @ w_1 + b_1
@@ -160,7 +163,8 @@ def swiglu(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
     """(SiLU(x w_gate) * (x w_up)) w_down for each token of x (..., C); w_gate and w_up are (C, F), w_down (F, C).
 
     There are no biases. All arguments share a dtype, which is the result's, and nothing is rounded to a coarser one.
-    Entries of x w_gate may be several hundred, of either sign: results and gradients stay finite.
+    Entries of x w_gate may be up to 500 in size, of either sign, in every dtype, and 0: results and gradients stay
+    finite.
     """
     ### BEGIN SOLUTION
     gate = x @ w_gate
@@ -222,7 +226,7 @@ def block(x: Tensor, sublayers: list, norms: list, norm_position: str) -> Tensor
 
     Sublayer n and norm n are functions of one tensor (B, T, C) that return one of the same shape. `norm_position` is
     "pre" or "post", as in the equation above. There may be any number of sublayers; without any x comes back. The lists
-    stay as they are.
+    stay as they are; either may be an nn.ModuleList, which one can go through, count and index like a list.
     """
     ### BEGIN SOLUTION
     for sublayer, norm in zip(sublayers, norms, strict=True):
@@ -324,7 +328,8 @@ class Decoder(nn.Module):
         Token embeddings, times sqrt(d_model) where config.embedding_scale; plus row t of `positions` at position t
         ("learned"), or of lab 2's sinusoidal table of the width C ("sinusoidal"), or nothing ("rotary"); through the
         blocks in order, each with a causal mask, bool (T, T); through the norm, if there is one; through the head.
-        Everything is made on the device of the tokens. Calls may differ in B and T.
+        Everything is made on the device of the tokens. Calls may differ in B and T, models of one process in all else;
+        with learned positions T is at most `context`.
         """
         ### BEGIN SOLUTION
         T, C = tokens.shape[1], self.config.d_model
@@ -588,8 +593,8 @@ def decoder_block(x, memory, weights, n_heads, mask=None, memory_mask=None, *, a
 
     `weights` is a dict: "self" and "cross" are lists [w_q, w_k, w_v, w_o], "ffn" is [w_1, b_1, w_2, b_2], "norms" is a
     list of three [gain, bias], in the sublayers' order. `mask` is for the self-attention, `memory_mask` for the other;
-    None hides nothing, and the block adds no mask of its own. The dict stays as it is. Call the parameters for the
-    parts:
+    None hides nothing, and the block adds no mask of its own; masks broadcast to (B, H, queries, keys). The dict stays
+    as it is. Call the parameters for the parts (while grading they answer a little otherwise than here):
     attend(x, source, w_q, w_k, w_v, w_o, n_heads, mask) has queries from x and keys and values from source,
     feed_forward(x, w_1, b_1, w_2, b_2) bends with ReLU, layer_norm(x, gain, bias).
     """
@@ -610,10 +615,11 @@ def encoder_decoder(x: Tensor, y: Tensor, encoder: list, decoder: list, lengths:
     """The decoder's output (B, T, C) for embedded source x (B, S, C) and target y (B, T, C).
 
     `encoder` is a list of functions (x, mask) -> x, `decoder` one of functions (y, memory, mask, memory_mask) -> y.
-    `lengths` (B,) counts the source's tokens, which stand before its padding; None: there is no padding. No token of
+    `lengths` (B,), of an integer dtype, counts the source's tokens, 1 to S, which stand before its padding. No token of
     source or target may see padding, none of the target a later one. Masks are bool, True where a token may be seen, of
-    shapes that broadcast to (B, H, queries, keys); where nothing is hidden, None. Lists may be empty, and stay as they
-    are.
+    shapes that broadcast to (B, H, queries, keys). Where lengths is None there is no padding, and its masks are None;
+    other masks that hide nothing may be either. The lists may differ in length; without an encoder the memory is x,
+    without a decoder y comes back. They stay as they are. Masks are made on the device of x and y.
     """
     ### BEGIN SOLUTION
     padding = None if lengths is None else padding_mask(lengths, x.shape[1])
@@ -831,10 +837,10 @@ fig
 
 # %% exercise="block_parameters"
 def block_parameters(config) -> dict[str, int]:
-    """How many numbers one block learns, as {"attention": ..., "feed_forward": ..., "norms": ...}.
+    """How many numbers one block learns, as {"attention": ..., "feed_forward": ..., "norms": ...}: a dict of its own.
 
     The configuration has d_model, n_heads, n_kv_heads, head_dim (n_heads * head_dim need not be d_model), d_ffn; gated
-    (three matrices in the network for two); attention_biases, the letters among "QKVO" of the projections that have a
+    (three matrices in the network for two); attention_biases, any of the letters "QKVO": the projections that have a
     bias; mlp_biases (all matrices of the network have one, or none has); norm, "layer" or "rms". A block has two
     sublayers, each with a norm.
     """
@@ -863,15 +869,18 @@ def layer_norm_backward(x: Tensor, gain: Tensor, gradient: Tensor, epsilon: floa
     """The gradients (dx, dgain, dbias) of y = layer_norm(x, gain, bias, epsilon), given `gradient` = dL/dy.
 
     x and gradient are (..., C), any number of leading dimensions, also none; dx is like x, dgain and dbias are (C,).
-    All are in x's dtype and as precise as it: float64 stays float64. Not allowed: autograd.
+    All are in x's dtype, which gain and gradient share, and computed as layer_norm is: in float32, or in float64 where
+    x is, and subtracted before squared. Not allowed: autograd.
     """
     ### BEGIN SOLUTION
-    centred = x - x.mean(-1, keepdim=True)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    centred = x.to(wide) - x.to(wide).mean(-1, keepdim=True)
     scale = torch.rsqrt((centred**2).mean(-1, keepdim=True) + epsilon)
-    hat, g = centred * scale, gradient * gain
+    hat, g = centred * scale, gradient.to(wide) * gain
     dx = scale * (g - g.mean(-1, keepdim=True) - hat * (g * hat).mean(-1, keepdim=True))
     C = x.shape[-1]
-    return dx, (gradient * hat).reshape(-1, C).sum(0), gradient.reshape(-1, C).sum(0)
+    dgain, dbias = (gradient * hat).reshape(-1, C).sum(0), gradient.to(wide).reshape(-1, C).sum(0)
+    return dx.to(x.dtype), dgain.to(x.dtype), dbias.to(x.dtype)
     ### END SOLUTION
 
 

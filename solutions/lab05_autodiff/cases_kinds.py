@@ -3,7 +3,7 @@
 Every dtype, zeros and signs, every choice of axes, sizes that differ from call to call, a node at two places.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, permutations, product
 from typing import Any
 
@@ -90,7 +90,7 @@ class Cases:
         )
 
 
-def several(name: str, aspect: str, calls: Sequence[dict[str, Any]]) -> Given:
+def several(name: str, aspect: str, calls: Sequence[Mapping[str, Any]]) -> Given:
     """Many calls in one case."""
     return Given(name, aspect, {"each": list(calls)})
 
@@ -152,14 +152,14 @@ def broadcast_from(shape: tuple[int, ...]) -> list[list[int]]:
 def sum_to_kinds(draw: Draw) -> list[Given]:
     cases, (a, b, c) = Cases(draw), draw.shuffled([2, 3, 4])
 
-    def case(name: str, shapes: Shapes, dtype: torch.dtype) -> Given:
+    def calls(shapes: Shapes, dtype: torch.dtype) -> list[dict[str, Any]]:
         grads = [cases.tensor(shape, dtype) for shape in shapes]
-        return Given(name, "values", {"grads": grads, "shapes": [broadcast_from(shape) for shape in shapes]})
+        return [{"grad": grad, "shape": shape} for grad in grads for shape in broadcast_from(tuple(grad.shape))]
 
+    single = [*calls([(c, a, b), (a, a)], F32), *calls([(b, a)], BF16)]
     return [
-        case("every shape", [(a, b, c), (b, b, b), (1, c, 1), (2, a, 1, b), (3,)], F64),
-        case("every shape, float32", [(c, a, b), (a, a)], F32),
-        case("every shape, bfloat16", [(b, a)], BF16),
+        several("every shape", "values", calls([(a, b, c), (b, b, b), (1, c, 1), (2, a, 1, b), (3,)], F64)),
+        several("every shape, other dtypes", "values", single),
     ]
 
 

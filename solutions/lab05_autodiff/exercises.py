@@ -84,7 +84,7 @@ def core(secret: int) -> list[Exercise]:
 def extensions() -> list[Exercise]:
     """For who wants more."""
     differences = {"forbidden": FORBIDDEN + OF_NUMBERS, "tolerance": {"float64": 1e-8}}  # they are not exact
-    check, forward = {"differences": 4, "verdict": 4}, {"arithmetic": 3, "functions": 2, "linear": 3}
+    check, forward = {"differences": 3, "verdict": 4, "device": 1}, {"arithmetic": 3, "functions": 2, "linear": 3}
     norms, picks = {"softmax": 4, "norms": 6}, {"embedding": 2, "where": 2, "max": 2}
     more = {"kind": "extension"}
     return [

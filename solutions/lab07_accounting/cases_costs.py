@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from autograder.crossing import crossed
 from autograder.draw import Draw
 from autograder.exercise import Given
 
@@ -43,6 +44,13 @@ def forward_cases(draw: Draw) -> Sequence[Given]:
 
     layers, whole = ["projections", "mlp"], ["projections", "pairs", "mlp", "head", "total"]
     cached, heads = draw.integer(200, 5000), draw.integer(3, 12)
+    fields: dict[str, Sequence[Any]] = {"gated": [False, True], "past": [0, cached], "time": [draw.integer(20, 400), 1]}
+    fields |= {"n_kv_heads": [1, heads], "batch": [draw.integer(2, 9), 1], "n_layers": [draw.integer(3, 40), 1]}
+
+    def together(aspect: str, terms: list[str]) -> Given:
+        each = [dict(case("", aspect, terms, n_heads=heads, **row).inputs) for row in crossed(fields)]
+        return Given(f"switches together, {aspect}", aspect, {"each": each})
+
     return [
         case("with a gate", "layers", layers, True, gated=True),
         case("without a gate", "layers", layers, True, gated=False),
@@ -56,6 +64,7 @@ def forward_cases(draw: Draw) -> Sequence[Given]:
         case("whole table", "head", whole, True),
         case("whole table, one layer", "head", whole, n_layers=1),
         case("whole table, decoding", "head", whole, past=cached, time=1, batch=1),
+        *(together(aspect, terms) for aspect, terms in (("layers", layers), ("pairs", ["pairs"]), ("head", whole))),
     ]
 
 
@@ -96,6 +105,7 @@ def states_cases(draw: Draw) -> Sequence[Given]:
         kept = without_defaults({"precision": precision, "optimizer": optimizer}, precision="mixed", optimizer="adamw")
         return Given(name, aspect, {"parameters": count, **kept}, public)
 
+    rows = crossed({"precision": ["float32", "bfloat16"], "optimizer": ["adamw", "momentum", "sgd"]})
     return [
         case("float32", "plain", "float32", "adamw", True),
         case("bfloat16", "plain", "bfloat16", "adamw", True),
@@ -107,6 +117,7 @@ def states_cases(draw: Draw) -> Sequence[Given]:
         case("autocast", "autocast", "autocast", "adamw", True),
         case("autocast, no moments", "autocast", "autocast", "sgd"),
         case("autocast, momentum", "autocast", "autocast", "momentum"),
+        Given("every precision and optimizer", "plain", {"each": [dict(case("", "", **row).inputs) for row in rows]}),
     ]
 
 
@@ -126,6 +137,12 @@ def activation_cases(draw: Draw) -> Sequence[Given]:
 
     sides, inside = ["input", "norms", "mlp"], ["attention", "pairs"]
     heads = draw.integer(3, 6)
+
+    def together(**row: Any) -> dict[str, Any]:
+        return dict(case("", "total", ["total"], n_heads=heads, **row).inputs)
+
+    fields: dict[str, Sequence[Any]] = {"attention": ["eager", "fused"], "kept": ["none", "selective", "full"]}
+    fields |= {"gated": [False, True], "n_kv_heads": [1, heads]}
     return [
         case("norms and network", "network", sides, "eager", "none", True),
         case("norms and network with a gate", "network", sides, "fused", "none", True, gated=True),
@@ -144,6 +161,7 @@ def activation_cases(draw: Draw) -> Sequence[Given]:
         case("a live layer, fused", "total", ["total"], "fused", "none", gated=False),
         case("a live layer, selective", "total", ["total"], "eager", "selective", gated=False),
         case("a live layer, full", "total", ["total"], "fused", "full", gated=True),
+        Given("switches together", "total", {"each": [together(**row) for row in crossed(fields)]}),
     ]
 
 

@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
+from autograder.crossing import crossed
 from autograder.draw import Draw
 from autograder.exercise import Given
 
 from .cases_costs import without_defaults
 
-SERVER, RING, TREE = "parameter-server", "ring", "tree"
+RING, TREE = "ring", "tree"
+SCHEMES = {"ring": [RING], "tree": [TREE], "zero": ["zero-1", "zero-2", "zero-3"]}
 
 
 def traffic_cases(draw: Draw) -> Sequence[Given]:
     """Gradients and weights of different sizes, trees of all shapes. P divides the entries of rings and ZeRO, except
-    where padding is what is asked for; a server and a tree divide nothing."""
+    where padding is what is asked for; a tree divides nothing."""
 
     def case(name: str, aspect: str, scheme: str, ranks: int, public: bool = False, **changes: int) -> Given:
         entries, rest = ranks * draw.integer(40, 90_000), draw.integer(1, ranks - 1) if ranks > 2 else 1
@@ -25,11 +27,16 @@ def traffic_cases(draw: Draw) -> Sequence[Given]:
         return Given(name, aspect, without_defaults({**inputs, **changes}, **sizes), public)
 
     few, many = draw.integer(6, 11), draw.integer(30, 200)
+    fields: dict[str, Sequence[Any]] = {"ranks": [few, 1, 2, many], "gradient_itemsize": [4, 2]}
+    fields |= {"weight_itemsize": [2, 4], "micro_batches": [draw.integer(3, 7), 1]}
+
+    def together(aspect: str, *schemes: str) -> Given:
+        rows = crossed({"scheme": schemes, **fields})
+        return Given(
+            f"{aspect}, all together", aspect, {"each": [dict(case("", aspect, **row).inputs) for row in rows]}
+        )
+
     return [
-        case("a server", "server", SERVER, few, True),
-        case("a server, weights are wider", "server", SERVER, few, True, gradient_itemsize=2, weight_itemsize=4),
-        case("a server, many ranks", "server", SERVER, many),
-        case("a server, one rank", "server", SERVER, 1),
         case("a ring", "ring", RING, few, True),
         case("a ring of two", "ring", RING, 2),
         case("a ring, one rank", "ring", RING, 1),
@@ -53,6 +60,7 @@ def traffic_cases(draw: Draw) -> Sequence[Given]:
         case("stage 1, padded", "padding", "zero-1", few, True),
         case("stage 3, padded", "padding", "zero-3", many),
         case("a ring, sixteen bits", "ring", RING, few, gradient_itemsize=2, weight_itemsize=2, micro_batches=1),
+        *(together(aspect, *schemes) for aspect, schemes in SCHEMES.items()),
     ]
 
 

@@ -184,7 +184,7 @@ def _costs() -> list[Exercise]:
 
 def _plans() -> list[Exercise]:
     """Traffic, GPUs, schedule."""
-    carried = {"server": 3, "ring": 2, "tree": 2, "zero": 3, "padding": 3}
+    carried = {"ring": 3, "tree": 3, "zero": 4, "padding": 3}
     times = {"step": 4, "run": 4, "reached": 3}
     return [
         exercise("traffic", carried, plans.traffic_cases, TRAFFIC),

@@ -560,19 +560,17 @@ kept_figure
 # bits that is 350 GB, every step. *Who* carries these bytes is what tells the schemes apart.
 #
 # ```
-#   parameter server            ring                          binary tree
+#   ring                          binary tree
 #
-#        server            0 -> 1 -> 2 -> 3                        0
-#      / |   | \           ^              |                      /   \
-#     0  1   2  3          '--------------'                     1     2
-#                          chunks of 1/P, 2(P - 1) times       / \
-#   n in and n out         round and round                    3   4     sums up, the result down
-#   for each worker
+#   0 -> 1 -> 2 -> 3                      0
+#   ^              |                    /   \
+#   '--------------'                   1     2
+#   chunks of 1/P, 2(P - 1) times     / \
+#   round and round                  3   4     sums up, the result down
 # ```
 #
 # | scheme | a step |
 # |---|---|
-# | `parameter-server` | each rank pushes all gradients to one server, a machine of its own, and pulls all weights |
 # | `ring` | reduce-scatter of gradients, then all-gather of the summed gradients |
 # | `tree` | gradients go up each edge, the sum comes down each edge; rank r's parent is `(r - 1) // 2` |
 # | `zero-1` | reduce-scatter of gradients; each rank updates its share of the weights; all-gather of weights |
@@ -582,29 +580,27 @@ kept_figure
 # ZeRO 3 keeps weights in shares too: gathered for forward and again for backward; after the update nothing is sent. A
 # reduce-scatter and an all-gather run round a ring here, and are alike for the wire: in each of $P-1$ rounds every rank
 # passes one chunk on. Buffers that P does not divide are padded, so a chunk has $\lceil n/P \rceil$ entries; an
-# all-gather of weights moves weights. In a tree and at the server nothing is divided, so nothing is padded.
+# all-gather of weights moves weights. In a tree nothing is divided, so nothing is padded.
 #
 # A wire carries both ways at the same time, so a participant is as busy as the *larger* of what it sends and what it
 # receives. The busiest participant's wire is the **bottleneck**: the step waits for it.
 # ### Exercise `traffic` (13 points)
-# Points by part: server 3, ring 2, tree 2, ZeRO 3, buffers that P does not divide 3.
+# A server in the middle, where all ranks meet, is lab 8. Points by part: ring 3, tree 3, ZeRO 4, padding 3.
 
 
 # %% exercise="traffic"
 def traffic(scheme, entries, ranks, gradient_itemsize=2, weight_itemsize=2, micro_batches=1):
     """Bytes of one training step over the wires, a dict of two whole numbers.
 
-    scheme: one of the six names in the table. entries: the number of gradients, and of weights.
+    scheme: one of the five names in the table. entries: the number of gradients, and of weights.
     gradient_itemsize, weight_itemsize: bytes of one gradient and of one weight on the wire.
     micro_batches: forward and backward passes in a step; it matters to zero-2 and zero-3 only.
-    "total": what all participants together send, the server included.
-    "bottleneck": of the participant whose wire is busiest, the larger of what it sends and what it receives.
-    With one rank nothing is sent, except with a parameter server.
+    "total": what all ranks together send.
+    "bottleneck": of the rank whose wire is busiest, the larger of what it sends and what it receives.
+    With one rank nothing is sent.
     """
     ### BEGIN SOLUTION
-    gradients, weights = entries * gradient_itemsize, entries * weight_itemsize
-    if scheme == "parameter-server":
-        return {"total": ranks * (gradients + weights), "bottleneck": ranks * max(gradients, weights)}
+    gradients = entries * gradient_itemsize
     if scheme == "tree":
         degrees = [(r > 0) + max(0, min(2, ranks - 1 - 2 * r)) for r in range(ranks)]
         return {"total": sum(degrees) * gradients, "bottleneck": max(degrees) * gradients}
@@ -625,7 +621,8 @@ def traffic(scheme, entries, ranks, gradient_itemsize=2, weight_itemsize=2, micr
 check("traffic", traffic)
 
 # %% [markdown]
-# **Look at it:** server, ring and tree send almost the same together. A good scheme does not send less, it spreads it.
+# **Look at it:** ring, tree and a server in the middle (lab 8: every rank pushes all gradients to it, then pulls all
+# weights) send almost the same together. A good scheme does not send less, it spreads it.
 #
 # *The figure: GPT-2 124M in 16 bits. Left: bytes of the busiest wire over ranks, both axes logarithmic; the server's
 # line (blue circles) rises with slope one, the tree's (green triangles) steps up to three times the gradients and
@@ -635,8 +632,9 @@ check("traffic", traffic)
 GPT2_SIZE = 124_439_808
 worlds = [2**k for k in range(1, 11)]
 carried, axes = figure(2)
-for scheme in ("parameter-server", "ring", "tree", "zero-3"):
-    found = [traffic(scheme, GPT2_SIZE, world) for world in worlds]
+in_the_middle = [{"bottleneck": 2 * GPT2_SIZE * world, "total": 4 * GPT2_SIZE * world} for world in worlds]
+for scheme in ("a server", "ring", "tree", "zero-3"):
+    found = in_the_middle if scheme == "a server" else [traffic(scheme, GPT2_SIZE, world) for world in worlds]
     for ax, part in zip(axes, ("bottleneck", "total"), strict=True):
         ax.loglog(worlds, [one[part] / 1e9 for one in found], label=scheme, base=10)
 for ax, title in zip(axes, ("GB over the busiest wire", "GB over all wires"), strict=True):

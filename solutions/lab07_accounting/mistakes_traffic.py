@@ -3,7 +3,7 @@
 from autograder.mutated import mutated, wrong
 from mlsys_course.accounting import SCHEMES, traffic
 
-SERVER, RING, TREE, ZERO = "parameter-server", "ring", "tree", ["zero-1", "zero-2", "zero-3"]
+RING, TREE, ZERO = "ring", "tree", ["zero-1", "zero-2", "zero-3"]
 GATHERED_SUMS = '"all-gather gradients": half'
 BUSIEST = "bottleneck(loads).busiest_way"
 
@@ -26,15 +26,6 @@ TRAFFIC = [
         "ceil_div(self.entries, self.ranks)", "(self.entries // self.ranks)"),
     scheme("weights as gradients", "What does an all-gather of weights move, and how many bytes has one of these?",
         ZERO, "exchange.weight_itemsize", "exchange.gradient_itemsize"),
-    scheme("both ways added", "A wire works both ways at the same time. Which of the two ways is the server's busiest?",
-        SERVER, '{"push gradients": pushed}', '{"push gradients": pushed, "pull weights": pulled}'),
-    mistake("one worker", "How many ranks push to the one server in a step?",
-        BUSIEST, f'(loads[0] if scheme == "{SERVER}" else bottleneck(loads)).busiest_way'),
-    scheme("pushes only", "When the server has all gradients, how do the ranks learn of the new weights?",
-        SERVER, "shard * exchange.weight_itemsize", "0", '{"pull weights": exchange.weights}', "{}"),
-    scheme("pushes and pulls alike", "What comes back from a parameter server, and how many bytes has one of these?",
-        SERVER, "shard * exchange.weight_itemsize", "shard * exchange.gradient_itemsize", "exchange.weights",
-        "exchange.gradients"),
     mistake("root is busiest", "Draw a tree of seven ranks. How many edges meet at the root, and how many at rank 1?",
         BUSIEST, f'(loads[0] if scheme == "{TREE}" else bottleneck(loads)).busiest_way'),
     mistake("always three", "Draw trees of two, three and four ranks. How many edges meet at their busiest rank?",
@@ -51,7 +42,7 @@ TRAFFIC = [
         "load.count * load.sent.total", "(load.count if len(loads) > 1 else 1) * load.sent.total"),
     mistake("sent and received", "A byte that is sent is received once: how often does it count in what all send?",
         "load.count * load.sent.total",
-        f'load.count * (load.sent.total + (load.received.total if scheme == "{SERVER}" else 0))'),
+        f'load.count * (load.sent.total + (load.received.total if scheme == "{TREE}" else 0))'),
     scheme("ring of weights", "The ring's second half gathers sums. Of what, and how many bytes has one of these?",
         RING, GATHERED_SUMS, '"all-gather weights": exchange.others_chunks(exchange.weight_itemsize)'),
     scheme("ring each micro-batch", "A rank sums its micro-batches' gradients. How often does the ring run in a step?",

@@ -1,5 +1,6 @@
 """Lab 9, sealed: cases of the cost model, the schedule, and data-parallel training."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ def seconds_cases(draw: Draw) -> list[Given]:
     """For each algorithm: where latency decides, where bytes do, and worlds that are no power of two."""
 
     def case(algorithm: str, name: str, worlds: Sequence[int], public: bool = False) -> Given:
-        sizes = [float(draw.integer(1, 9) * 10**k) for k in (2, 5, 8)]
+        sizes = [float(draw.integer(1, 9) * 10**k) for k in (2, 5, 8)] + ([] if public else [0.0])
         link = {"alpha": draw.integer(5, 50) * 1e-6, "beta": 1e-9 / draw.integer(1, 50)}
         inputs = {"algorithm": algorithm, "n_bytes": sizes, "world_sizes": list(worlds), **link}
         return Given(f"{algorithm}, {name}", algorithm, inputs, public)
@@ -55,8 +56,13 @@ def schedule_cases(draw: Draw) -> list[Given]:
         case("in another order", "buckets", numbers(5), numbers(3), [[2], [4, 3], [1, 0]], True),
         case("names inside a bucket in any order", "buckets", numbers(5), numbers(2), [[2, 4, 3], [0, 1]]),
         case("nothing to send", "buckets", numbers(3), [], [], True),
+        case("in another order, some take no time", "one by one", [*numbers(2), 0.0, *numbers(2), 0.0],
+             [*numbers(1), 0.0, *numbers(2), 0.0, *numbers(1)], [[2], *draw.shuffled([k for k in each if k != [2]])]),
+        case("layers in no bucket and in two", "buckets", [30.0, *numbers(3), 0.0], [0.0, *numbers(2)],
+             [[4, 3], [3, 2], [4, 1]]),
+        case("the link keeps up late", "buckets", numbers(7, 2, 4), numbers(4, 7, 9), [[6], [5, 4], [3], [2, 1, 0]]),
         case("short times", "one by one", [n / 100 for n in numbers(4)], [n / 100 for n in numbers(4)], each[2:]),
-    ]
+    ]  # fmt: skip
 
 
 # ---- models, by what is drawn ----------------------------------------------------------------------------------------
@@ -91,35 +97,47 @@ def step_cases(draw: Draw) -> list[Given]:
             "uses": more.pop("uses", list(range(layers))),
             "frozen": more.pop("frozen", []),
             "normalized": optimizer[0],
-            "lr": 0.1,
+            "lr": more.pop("lr", 0.1),
             "momentum": optimizer[1],
             "steps": batches(draw, steps, parts, width),
-            **more,
         }
-        return Given(name, aspect, inputs, public)
+        if more.pop("left", False):
+            inputs["left"] = [draw.normal(width, width, dtype=F64) for _ in range(layers)]
+        for n in more.pop("zero", []):
+            inputs["starts"][0]["weights"][n].zero_()
+        if more.pop("opposite", False):  # with weights of 0, of two ranks' gradients only a little is left
+            inputs["starts"][0]["shift"].zero_()
+            for batch in inputs["steps"]:
+                batch[1] = batch[0] * torch.tensor([-1.001, 1.0, 1.0], dtype=F64)
+        return Given(name, aspect, inputs | more, public)
 
     descent, momentum, normalized = (False, 0.0), (False, 0.9), (True, 0.9)
     return [
-        case("two ranks", "gradient", [2, 2], descent, True),
-        case("three ranks", "gradient", [2, 2, 2], descent),
-        case("one rank", "gradient", [4], descent, True),
+        case("two ranks", "gradient", [3, 3], descent, True),
+        case("three ranks", "gradient", [2, 2, 2], descent, decay=0.5),
+        case("one rank", "gradient", [4], descent, True, left=True),
         case("a frozen layer", "gradient", [2, 2], descent, True, layers=3, frozen=[1]),
         case("a layer used twice", "gradient", [3, 3], descent, uses=[0, 1, 0]),
         case("normalized steps", "optimizer", [2, 2], normalized, True),
         case("normalized steps on three ranks", "optimizer", [1, 1, 1], normalized, steps=4),
-        case("momentum", "optimizer", [2, 2], momentum, steps=4),
+        case("momentum", "optimizer", [2, 2], momentum, steps=4, left=True),
         case("parts of different sizes", "uneven", [1, 3], descent, True),
-        case("different sizes, normalized steps", "uneven", [3, 1, 2], normalized),
-        case("a rank without examples", "uneven", [3, 0], descent, True),
+        case("different sizes, normalized steps", "uneven", [301, 1, 2], normalized),
+        case("a rank without examples", "uneven", [3, 0], descent, True, zero=[1]),
         case("two of three without examples", "uneven", [0, 2, 0], normalized),
-        case("a frozen layer, weights decay", "gradient", [2, 2], descent, layers=3, frozen=[1], decay=0.5),
+        case("a frozen layer, weights decay", "gradient", [2, 2], descent, layers=3, frozen=[1], decay=0.5,
+             zero=[0, 2]),
         case("five ranks", "gradient", [1, 1, 1, 1, 1], descent, steps=1),
-    ]
+        case("gradients that nearly cancel", "gradient", [4, 4], descent, layers=1, zero=[0], opposite=True,
+             steps=1, lr=1e3),
+        case("other layers frozen in each step", "gradient", [2, 2], descent, True, layers=3, left=True,
+             frozen_by_step=[[1], [0, 2], []]),
+    ]  # fmt: skip
 
 
 def bucket_cases(draw: Draw) -> list[Given]:
-    def case(name: str, aspect: str, sizes: list[int], bucket_bytes: int, public: bool = False) -> Given:
-        return Given(name, aspect, {"sizes": sizes, "bucket_bytes": bucket_bytes}, public)
+    def case(name: str, aspect: str, sizes: list[int], bucket_bytes: int, public: bool = False, **more: Any) -> Given:
+        return Given(name, aspect, {"sizes": sizes, "bucket_bytes": bucket_bytes, **more}, public)
 
     def drawn(count: int, low: int = 4, high: int = 40) -> list[int]:
         return [4 * draw.integer(low, high) for _ in range(count)]
@@ -127,10 +145,10 @@ def bucket_cases(draw: Draw) -> list[Given]:
     return [
         case("six layers", "buckets", [40, 40, 40, 40, 40, 40], 100, True),
         case("of many sizes", "buckets", [100, 50, 8, 60, 30, 8, 20], 70, True),
-        case("drawn", "buckets", drawn(20), 300),
+        case("drawn", "buckets", drawn(20), 300, again=[drawn(20), drawn(5)]),
         case("drawn, small buckets", "buckets", drawn(15), 170),
         case("a layer and its bias", "buckets", [n for k in drawn(6) for n in (10 * k, 8)], 900),
-        case("all in one", "buckets", drawn(8), 10_000),
+        case("all in one", "buckets", drawn(60), 10_000),
         case("just full", "edges", [60, 40, 30, 70], 100, True),
         case("just too full", "edges", [61, 40, 31, 70], 100),
         case("larger than a bucket", "edges", [20, 500, 20, 20], 100, True),
@@ -139,7 +157,9 @@ def bucket_cases(draw: Draw) -> list[Given]:
         case("one parameter", "edges", [12], 100),
         case("none", "edges", [], 100, True),
         case("empty ones", "edges", [40, 0, 60, 0, 40], 100, True),
-    ]
+        case("empty ones beside large ones", "edges", [0, 500, 0, 30, 0, 0, 200, 0], 100,
+             again=[[0, 0, 0], [0], [0, 70, 0, 500], [0, 0, 30, 80, 20], [0, 0, 30, 80, 20]]),
+    ]  # fmt: skip
 
 
 def average_cases(draw: Draw) -> list[Given]:
@@ -152,6 +172,7 @@ def average_cases(draw: Draw) -> list[Given]:
         missing: Sequence[tuple[int, int]] = (),
         strided: bool = False,
         dtype: torch.dtype = F64,
+        calls: Sequence[Sequence[int]] = (),
     ) -> Given:
         def grad(rank: int, n: int) -> torch.Tensor | None:
             if (rank, n) in missing:
@@ -162,26 +183,30 @@ def average_cases(draw: Draw) -> list[Given]:
             "ranks": [{"gradients": [grad(rank, n) for n in range(len(shapes))]} for rank in range(world_size)],
             "shapes": [torch.zeros(shape, dtype=dtype) for shape in shapes],
         }
-        flags = {"outside": "traffic"} if aspect == "traffic" else {"strided": True} if strided else {}
+        flags: dict[str, Any] = {"outside": "traffic"} if aspect == "traffic" else {"strided": True} if strided else {}
+        flags |= {"calls": [list(numbers) for numbers in calls]} if calls else {}
         return Given(name, aspect, inputs | flags, public)
 
     few = draw.integer(2, 5)
     return [
-        case("two ranks", "mean", 2, [(few, 2), (few,)], True),
-        case("three ranks", "mean", 3, [(2, few), (few,), (1, 3)], True),
-        case("one rank", "mean", 1, [(few,), (2,)]),
-        case("of other strides", "mean", 2, [(few, 2), (2, 3)], True, strided=True),
+        case("two ranks", "mean", 2, [(few, 2), (few,), (2,)], True),
+        case("three ranks", "mean", 3, [(2, few), (few,)], True),
+        case("one rank", "missing", 1, [(few,), (2,), (3,)], missing=[(0, 1)]),
+        case("of other strides", "mean", 2, [(few, 2), (2, 3), (2, 3, few), (2, 3, 1, 2), (3, 2, 2, 3)], True,
+             strided=True),
         case("a scalar, and three axes", "mean", 2, [(), (2, few, 2)], True),
         case("bfloat16", "mean", 2, [(few, 4)], dtype=torch.bfloat16),
         case("without a gradient on one rank", "missing", 2, [(few,), (2, 2)], True, [(1, 0)]),
         case("without one on different ranks", "missing", 3, [(few,), (2, 2), (3,)], False, [(0, 2), (2, 1)]),
-        case("without one anywhere", "missing", 2, [(few,), (2,)], True, [(0, 1), (1, 1)]),
+        case("without one anywhere", "missing", 2, [(few,), (2,), (2,)], True, [(0, 1), (1, 1), (0, 2), (1, 2)]),
         case("none at all on one rank", "missing", 2, [(few,), (2,)], False, [(0, 0), (0, 1)]),
         case("one message", "traffic", 2, [(few, 2), (few,), (4,)], True),
         case("one message, one missing", "traffic", 3, [(few, 2), (few,), (4,)], False, [(1, 1)]),
         case("five ranks, float32", "mean", 5, [(few,), (1, 2)], dtype=torch.float32),
         case("an empty one", "mean", 2, [(few,), (0, 3), (2,)]),
-    ]
+        case("empty ones, and again", "missing", 2, [(few,), (0, 3), (2,), (0,), (few,), (2,)], False,
+             [(0, 1), (1, 1), (1, 3), (0, 5), (1, 5)], calls=[[1, 0, 2], [3], [4, 5]]),
+    ]  # fmt: skip
 
 
 def data_parallel_cases(draw: Draw) -> list[Given]:
@@ -199,6 +224,12 @@ def data_parallel_cases(draw: Draw) -> list[Given]:
             "outside": returns,
         }
         begin = starts(draw, layers, width, world_size)
+        for n, own in itertools.product(more.pop("float32", []), begin):
+            own["weights"][n] = own["weights"][n].float()
+        if "zero" in more:  # weights after which nothing comes back, and a gradient of 0 is whole as any other
+            begin[0]["weights"][zero := more.pop("zero")].zero_()
+            inputs["silent"] = [n for n in range(layers) if n != zero]
+        inputs |= {"interrupted": True} if more.pop("interrupted", False) else {}
         micro, parts = more.pop("micro", 1), more.pop("parts", [2] * world_size)
         steps = more.pop("steps", 0 if returns == "state" else 1)
         inputs["ranks"] = [
@@ -214,25 +245,27 @@ def data_parallel_cases(draw: Draw) -> list[Given]:
 
     one, two, each = [[3, 2, 1, 0]], [[3, 2], [1, 0]], [[3], [2], [1], [0]]
     timed = "during backward"
+    first = draw.integer(1, 3)  # full after three others
+    after = [n for n in (3, 2, 1) if n != first]
     return [
         case("two ranks", "start", "state", two, True),
         case("three ranks, a frozen layer", "start", "state", [[3, 2], [0]], True, frozen=[1], world_size=3),
-        case("four ranks", "start", "state", one, world_size=4),
+        case("four ranks", "start", "state", [[3, 1, 0]], frozen=[2], world_size=4),
         case("two ranks ", "gradients", "gradients", two, True),
         case("three ranks, one bucket", "gradients", "gradients", one, world_size=3),
-        case("one rank", "gradients", "gradients", two, world_size=1),
-        case("several steps", "gradients", "gradients", two, True, steps=3),
+        case("one rank", "unused", "gradients", two, world_size=1, uses=[0, 1, 3], steps=2),
+        case("several steps", "gradients", "gradients", two, True, steps=3, world_size=3),
         case("a layer used twice", "gradients", "gradients", two, True, uses=[0, 1, 2, 3, 1]),
         case("a frozen layer", "gradients", "gradients", [[3], [1, 0]], frozen=[2]),
         case("what leaves when", "overlap", timed, two, True),
         case("what leaves when, bucket by bucket", "overlap", timed, each, True, steps=2),
         case("one bucket leaves last", "overlap", timed, one),
         case("in the order given", "overlap", timed, [[3], [1, 0], [2]], True, steps=2),
-        case("in the order given, forward", "overlap", timed, [[0, 1], [2, 3]]),
+        case("in the order given, forward", "overlap", timed, [[0, 1], [2, 3]], zero=2),
         case("used twice, when", "overlap", timed, each, uses=[0, 1, 2, 3, 2]),
         case("a layer that is not used", "unused", "gradients", two, True, uses=[0, 1, 3]),
         case("the last bucket is not used", "unused", "gradients", two, uses=[2, 3], steps=2),
-        case("none of the first bucket", "unused", "gradients", two, uses=[0, 1], steps=2),
+        case("none of the first bucket", "unused", "gradients", two, uses=[0, 1], steps=2, float32=[2, 3]),
         case("a rank without examples", "unused", "gradients", two, True, parts=[2, 0]),
         case("what is sent with an unused layer", "unused", "sent", two, uses=[0, 1, 3]),
         case("two backward passes", "no_sync", "gradients", two, True, micro=2),
@@ -240,4 +273,8 @@ def data_parallel_cases(draw: Draw) -> list[Given]:
         case("sent once", "no_sync", "sent", two, True, micro=2),
         case("the last pass sends as it goes", "no_sync", timed, two, True, micro=3, steps=2),
         case("five ranks", "gradients", "gradients", two, world_size=5),
+        case(
+            "many at a time", "overlap", timed, [[first], [6], [5], [4], *([n] for n in after), [0]], layers=7, steps=2
+        ),
+        case("after an error inside", "no_sync", timed, two, micro=3, steps=2, interrupted=True),
     ]

@@ -2,7 +2,10 @@
 messages, steps and order from what was seen between them; in your notebook ranks are threads.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,19 +17,48 @@ from mlsys_course.substrate.ranks import Action, Clocks, Communicator, RankRaise
 SECONDS = 5.0  # a rank that hangs must not hang the check
 
 
-@driver(ranks=True)
-def ring_all_reduce(candidate, case, comm):
-    return {"sum": candidate(case["x"], comm)}
+def in_threads(function, world_size: int) -> list:
+    """``function(comm)`` on each rank; what a rank raises is raised here as it is."""
+    try:
+        return run_in_threads(function, world_size, SECONDS)[0]
+    except RankRaised as error:
+        raise (error.__cause__ or error) from None
 
 
-@driver(ranks=True)
-def halving_doubling_all_reduce(candidate, case, comm):
-    return {"sum": candidate(case["x"], comm)}
+def on_ranks(call: Callable[[Mapping[str, Tree], Communicator], Tree], case: Mapping[str, Tree], comm) -> Any:
+    """What ``call(inputs, comm)`` finds on this rank; of a world of more than 8 ranks, which are threads, on each."""
+    if "world" not in case:
+        return call(case, comm)
+    own = case["world"]
+    return {"ranks": in_threads(lambda inner: call({**case, **own[inner.rank]}, inner), len(own))}
 
 
-@driver(ranks=True)
-def all_to_all(candidate, case, comm):
-    return {"arrived": list(candidate(case["chunks"], comm))}
+def lies_in(result: Any, x: torch.Tensor) -> bool:
+    """Whether a result is x itself, or in x's memory."""
+    if not isinstance(result, torch.Tensor) or not x.numel():
+        return result is x
+    return result.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+
+
+def sums(call: Callable[[torch.Tensor, Communicator], torch.Tensor], case: Mapping[str, Tree], comm) -> Any:
+    """The sum of x, and whether it is a new tensor. Of a list of tensors all sums, one call after the other: they are
+    looked at when the last one is there, since none may lie where another is put later."""
+
+    def own_sums(own: Mapping[str, Tree], comm: Communicator) -> Tree:
+        several = isinstance(own["x"], list)
+        given = own["x"] if several else [own["x"]]
+        found = [call(x, comm) for x in given]
+        where = "x's own memory" if any(map(lies_in, found, given)) else "memory of its own"
+        return {"sum": found if several else found[0], "the sum lies in": where}
+
+    return on_ranks(own_sums, case, comm)
+
+
+def by_columns(x: torch.Tensor) -> torch.Tensor:
+    """The same tensor, the first axis' entries side by side in memory, as a gradient may come. No file of cases keeps
+    such strides."""
+    order = tuple(reversed(range(x.dim())))
+    return x.permute(order).clone(memory_format=torch.contiguous_format).permute(order)
 
 
 # ---- what is seen between ranks --------------------------------------------------------------------------------------
@@ -50,6 +82,33 @@ def sizes_sent(actions: Sequence[Action], itemsize: int) -> list[int]:
     return found[0] if found and all(sizes == found[0] for sizes in found) else [n for sizes in found for n in sizes]
 
 
+def steps_of_a_ring(case: Tree, outputs: Tree, seen: Seen) -> Tree:
+    """The sums; or steps, of which twice 2 (P - 1) count as so many: some ranks may receive before they send."""
+    if OUTSIDE not in case:
+        return outputs
+    least = 2 * (len(seen) - 1)
+    steps = Clocks(seen).steps
+    return {"steps": least if steps <= 2 * least + 1 else steps}
+
+
+@driver(ranks=True, judged=steps_of_a_ring)
+def ring_all_reduce(candidate, case, comm):
+    return sums(candidate, case, comm)
+
+
+@driver(ranks=True)
+def halving_doubling_all_reduce(candidate, case, comm):
+    return sums(candidate, case, comm)
+
+
+@driver(ranks=True)
+def all_to_all(candidate, case, comm):
+    """What arrived; with ``again``, of two calls, looked at after both."""
+    found = [candidate(chunks, comm) for chunks in (case["chunks"], *case.get("again", []))]
+    returned = "a list" if all(isinstance(one, list | tuple) for one in found) else "something else"
+    return {"returned": returned, "arrived": [list(one) for one in found]}
+
+
 def steps_and_messages(case: Tree, outputs: Tree, seen: Seen) -> Tree:
     """Of a case of traffic steps, messages in all, and the most that one rank sends.
 
@@ -65,21 +124,40 @@ def steps_and_messages(case: Tree, outputs: Tree, seen: Seen) -> Tree:
 @driver(ranks=True, judged=steps_and_messages)
 def broadcast(candidate, case, comm):
     """What each rank has at the end, and returns."""
-    x = case["x"].clone()
-    returned = candidate(x, comm, case["root"])
-    return {"held": x, "returned": "nothing" if returned is None else "x itself" if returned is x else "something else"}
+
+    def received(own: Mapping[str, Tree], comm: Communicator) -> Tree:
+        x = by_columns(own["x"]) if own.get("strided") else own["x"].clone()
+        held = x.detach()  # in x's memory
+        returned = candidate(x, comm, own["root"])
+        what = "nothing" if returned is None else "x itself" if returned is x else "something else"
+        return {"held": held, "returned": what}
+
+    return on_ranks(received, case, comm)
+
+
+def heard_of(seen: Seen) -> Tree:
+    return {"heard of when each left": torch.tensor([len(ranks) for ranks in Clocks(seen).heard_of])}
 
 
 def who_waited(case: Tree, outputs: Tree, seen: Seen) -> Tree:
-    """Of how many ranks, itself included, each had word that they have come when it left; or steps."""
-    clocks = Clocks(seen)
+    """Of how many ranks, itself included, each had word that they have come when it left; or steps and messages."""
     if OUTSIDE in case:
-        return {"steps": clocks.steps}
-    return {"heard of when each left": torch.tensor([len(ranks) for ranks in clocks.heard_of])}
+        sizes = [size for own in seen for _, size in messages(own)]
+        entries = "none" if 0 in sizes else "one" if max(sizes, default=0) <= 8 else "more than one"
+        return {"steps": Clocks(seen).steps, "entries of a message": entries}
+    return outputs if "world_size" in case else heard_of(seen)
 
 
 @driver(ranks=True, judged=who_waited)
 def barrier(candidate, case, comm):
+    """A world of more than 8 ranks is one of threads."""
+
+    def what_it_did(inner):
+        candidate(inner)
+        return inner.actions
+
+    if "world_size" in case:
+        return heard_of(in_threads(what_it_did, case["world_size"]))
     candidate(comm)
     return {}
 
@@ -95,7 +173,7 @@ def entries_between_nodes(case: Tree, outputs: Tree, seen: Seen) -> Tree:
 
 @driver(ranks=True, judged=entries_between_nodes)
 def hierarchical_all_reduce(candidate, case, comm):
-    return {"sum": candidate(case["x"], comm, case["node_size"])}
+    return sums(lambda x, comm: candidate(x, comm, case["node_size"]), case, comm)
 
 
 # ---- what it costs, on paper -----------------------------------------------------------------------------------------
@@ -129,16 +207,17 @@ class Arriving(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return grad + ctx.arrive(), None
+        return grad + ctx.arrive().to(grad.dtype), None
 
 
 class Net(nn.Module):
     """Layers in a row with weights that the case gives. ``uses`` says which layer comes when: one may come twice, or
-    never. Two buffers are added to the input; one of them is not saved with the model. With ``arrive(n)`` a part of
-    the gradient of weights n comes from outside, during backward."""
+    never. Two buffers are added to the input; one of them is not saved with the model. A third counts, in whole
+    numbers. With ``arrive(n)`` a part of the gradient of weights n comes from outside, during backward."""
 
     shift: torch.Tensor
     table: torch.Tensor
+    count: torch.Tensor
 
     def __init__(
         self,
@@ -154,12 +233,13 @@ class Net(nn.Module):
         )
         self.register_buffer("shift", shift.clone())
         self.register_buffer("table", shift.square(), persistent=False)
+        self.register_buffer("count", (1000 * shift).long())
         self.uses, self.arrive = list(uses), arrive
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.shift + self.table
         for n in self.uses:
-            x = torch.tanh(x @ self.weight(n))
+            x = torch.tanh(x @ self.weight(n).to(x.dtype))
         return x
 
     def weight(self, n: int) -> torch.Tensor:
@@ -200,14 +280,6 @@ def start_by_messages(tensor: torch.Tensor, comm: Communicator):
     return wait
 
 
-def in_threads(function, world_size: int) -> list:
-    """``function(comm)`` on each rank; what a rank raises is raised here as it is."""
-    try:
-        return run_in_threads(function, world_size, SECONDS)[0]
-    except RankRaised as error:
-        raise (error.__cause__ or error) from None
-
-
 class Momentum:
     """Gradient descent with momentum and decay, which may be 0. With ``zero_grad`` and ``step`` as in torch.optim,
     whose first use takes seconds. A parameter without a gradient stays."""
@@ -215,12 +287,14 @@ class Momentum:
     def __init__(self, parameters, lr: float, momentum: float = 0.0, decay: float = 0.0):
         self.parameters, self.lr, self.momentum, self.decay = list(parameters), lr, momentum, decay
         self.memory = [torch.zeros_like(p) for p in self.parameters]
+        self.steps = 0
 
     def zero_grad(self) -> None:
         for p in self.parameters:
             p.grad = None
 
     def step(self) -> None:
+        self.steps += 1
         with torch.no_grad():
             for p, memory in zip(self.parameters, self.memory, strict=True):
                 if p.grad is not None:
@@ -232,6 +306,7 @@ class Normalized(Momentum):
     """Steps by the gradient over the root of its squares' running mean, as AdamW does."""
 
     def step(self) -> None:
+        self.steps += 1
         with torch.no_grad():
             for p, memory in zip(self.parameters, self.memory, strict=True):
                 if p.grad is not None:
@@ -241,28 +316,33 @@ class Normalized(Momentum):
 
 @driver
 def data_parallel_step(candidate, case):
-    """Weights after each step, of every rank."""
+    """Weights after each step, of every rank. Gradients may be left from what was before the first step (``left``), and
+    other layers frozen in each (``frozen_by_step``)."""
 
     def work(comm):
         model, weights = net(case, comm.rank), []
         kind = Normalized if case["normalized"] else Momentum
         optimizer = kind(model.parameters(), case["lr"], case["momentum"], case.get("decay", 0.0))
-        for batch in case["steps"]:
+        for w, left in zip(model.weights, case.get("left", []), strict=False):
+            w.grad = left.clone()
+        for frozen, batch in zip(
+            case.get("frozen_by_step", itertools.repeat(case["frozen"])), case["steps"], strict=False
+        ):
+            for n, w in enumerate(model.weights):
+                w.requires_grad_(n not in frozen)
             candidate(model, optimizer, loss, batch[comm.rank], comm, sum_by_messages)
             weights.append([w.detach().clone() for w in model.weights])
-        return {"weights": weights}
+        return {"weights": weights, "optimizer.step() was called": optimizer.steps}
 
     return by_rank(in_threads(work, case["world_size"]))
 
 
 @driver
 def make_buckets(candidate, case):
-    return {"buckets": [[int(k) for k in bucket] for bucket in candidate(case["sizes"], case["bucket_bytes"])]}
-
-
-def by_columns(x: torch.Tensor) -> torch.Tensor:
-    """The same matrix, column by column in memory, as a gradient may come. No file of cases keeps such strides."""
-    return x.t().clone(memory_format=torch.contiguous_format).t()
+    """Of one model; with ``again`` of others afterwards, too."""
+    found = [candidate(sizes, case["bucket_bytes"]) for sizes in (case["sizes"], *case.get("again", []))]
+    first, *others = [[[int(k) for k in bucket] for bucket in buckets] for buckets in found]
+    return {"buckets": first, "buckets of the next models": others}
 
 
 def tensors_sent(case: Tree, outputs: Tree, seen: Seen) -> Tree:
@@ -273,12 +353,35 @@ def tensors_sent(case: Tree, outputs: Tree, seen: Seen) -> Tree:
 
 @driver(ranks=True, judged=tensors_sent)
 def average_bucket(candidate, case, comm):
+    """With ``calls``, one for each list of parameters; gradients are looked at after the last."""
     parameters = [torch.nn.Parameter(torch.zeros(x.shape, dtype=x.dtype)) for x in case["shapes"]]
     for parameter, grad in zip(parameters, case["gradients"], strict=True):
         if grad is not None:
             parameter.grad = by_columns(grad) if case.get("strided") else grad.clone()
-    candidate(parameters, comm, sum_by_messages)
-    return {"gradients": [p.grad for p in parameters]}
+    for numbers in case.get("calls", [range(len(parameters))]):
+        candidate([parameters[n] for n in numbers], comm, sum_by_messages)
+    found = gradients_of(parameters, "parameters")
+    return {**found, "what changes with gradient": changes_together(parameters)}
+
+
+def gradients_of(parameters: Sequence[torch.Tensor], words: str) -> dict[str, Tree]:
+    """Copies of gradients, zeros where there is none, and in words which are not there."""
+    without = [str(n) for n, p in enumerate(parameters) if p.grad is None]
+    found = [torch.zeros_like(p.data) if p.grad is None else p.grad.clone() for p in parameters]
+    return {"gradients": found, "without a gradient": f"{words} {', '.join(without)}" if without else "none"}
+
+
+def changes_together(parameters: Sequence[torch.Tensor]) -> list[str]:
+    """Of each gradient, which others change when somebody writes into it."""
+    found, grads = [], [p.grad for p in parameters]
+    for n, grad in enumerate(grads):
+        before = [None if g is None else g.clone() for g in grads]
+        if grad is not None:
+            grad.add_(1)
+        pairs = enumerate(zip(grads, before, strict=True))
+        others = [str(k) for k, (g, b) in pairs if k != n and g is not None and not g.equal(b)]
+        found.append(f"gradients {', '.join(others)}" if others else "no other")
+    return found
 
 
 class Handle:
@@ -352,8 +455,10 @@ def what_is_asked(case: Tree, outputs: Tree, seen: Seen) -> Tree:
     if asked == "gradients":
         return {rank: {name: x for name, x in found.items() if name != "state"} for rank, found in outputs.items()}
     if asked == "sent":
-        return by_rank([{f"step {n}": sent(own, n) for n in steps} for own in seen])
-    found: list[dict[str, Tree]] = [{f"step {n}": order(own, n, r) for n in steps} for r, own in enumerate(seen)]
+        return by_rank([{f"sent in step {n + 1}": sent(own, n) for n in steps} for own in seen])
+    found: list[dict[str, Tree]] = [
+        {f"order in step {n + 1}": order(own, n, r) for n in steps} for r, own in enumerate(seen)
+    ]
     for own, one in zip(seen, found, strict=True):  # what leaves during backward is not sent once more
         one["tensors in all"] = [len(sent(own, n)) for n in steps]
     return by_rank(found)
@@ -366,7 +471,8 @@ def DataParallel(candidate, case, comm, arrival, mark):
 
     def arrive(n: int) -> torch.Tensor:
         arrived.append(n)
-        return arrival(n, case["key"], len(arrived), len(case["start"]["shift"]))
+        part = arrival(n, case["key"], len(arrived), len(case["start"]["shift"]))
+        return 0 * part if n in case.get("silent", []) else part
 
     model = Net(**case["start"], uses=case["uses"], frozen=case["frozen"], arrive=arrive)
     buckets = [[model.weights[n] for n in bucket] for bucket in case["buckets"]]
@@ -378,15 +484,21 @@ def DataParallel(candidate, case, comm, arrival, mark):
             weight.grad = None
         mark(f"step {number}")
         for piece in others:
-            with replica.no_sync():
+            with contextlib.suppress(Interrupted), replica.no_sync():
                 backward(model, piece)
+                if case.get("interrupted") and piece is others[-1]:
+                    raise Interrupted
         mark(f"last pass {number}")
         backward(model, last)
         mark(f"last pass {number} is over")
         replica.finish()
         mark(f"step {number} is over")
-        found[f"step {number}"] = [None if w.grad is None else w.grad.clone() for w in model.weights]
+        found[f"after step {number + 1}"] = gradients_of(list(model.weights), "weights")
     return found
+
+
+class Interrupted(Exception):
+    """Somebody's error inside no_sync, which somebody outside deals with."""
 
 
 def backward(model: Net, examples: torch.Tensor) -> None:

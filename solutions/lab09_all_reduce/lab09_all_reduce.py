@@ -26,18 +26,10 @@ from mlsys_course.substrate.ranks import ETHERNET, Cluster, run, run_in_threads,
 # %% [markdown]
 # ## 1. Ranks and messages
 #
-# $P$ programs run side by side; each knows its number, its *rank*, from 0 to $P - 1$. They share no variable. What one
-# wants from another comes in a message, through a communicator:
-#
-# | call | meaning |
-# |---|---|
-# | `comm.rank`, `comm.world_size` | my number, and $P$ |
-# | `comm.send(tensor, to)` | send a copy to rank `to`; goes on at once |
-# | `comm.recv(buffer, source)` | wait for the next message from rank `source`, fill `buffer` with it and return it |
-# | `comm.isend(...)`, `comm.irecv(...)` | the same, but return at once with a handle; `handle.wait()` waits |
-#
-# A buffer has the message's shape and dtype, and there is no message to oneself. Messages from one rank to another
-# arrive in the order in which they were sent. A `function(comm)` is called on every rank, of three kinds:
+# As in lab 8, $P$ programs run side by side and share nothing but messages. Each has a communicator: `comm.rank`,
+# `comm.world_size`; `comm.send(tensor, to)` sends a copy and goes on at once; `comm.recv(buffer, source)` waits for the
+# next message from rank `source`, fills the buffer, which has its shape and dtype, and returns it; `isend` and `irecv`
+# return a handle to `wait()` for. Messages from one rank to another arrive in the order in which they were sent.
 #
 # | call | ranks are | for |
 # |---|---|---|
@@ -86,10 +78,11 @@ print("bytes sent by each rank:", traffic.bytes_sent)
 def broadcast(x, comm, root):
     """Overwrite x on every rank with the root's x, and return it (x itself, not a copy).
 
-    x: a tensor of any shape, also without entries; shape and dtype are the same on all ranks.
+    x: a tensor of any shape and strides, also without entries; shape and dtype are the same on all ranks. It requires
+        no gradient.
     root: a rank; comm.world_size may be anything from 1 on.
-    Costs: P - 1 messages in all, at most ceil(log2 P) of them from any one rank, and all ranks are done after
-        ceil(log2 P) steps.
+    Costs: P - 1 messages in all, of x's shape and dtype, at most ceil(log2 P) of them from any one rank, and all ranks
+        are done after ceil(log2 P) steps.
     """
     ### BEGIN SOLUTION
     size = comm.world_size
@@ -154,9 +147,10 @@ def ring_all_reduce(x, comm):
     x: a tensor of n entries, one dimension, float64, float32 or bfloat16; n and dtype are the same on all ranks, the
         entries are not. n may be anything: not divisible by comm.world_size, smaller than it, or 0.
     comm: the communicator; comm.world_size may be 1.
-    Returns a new tensor of n entries and x's dtype; x stays as it is. Messages have x's dtype, and addition is in it.
-    A rank sends at most 2 (P - 1) messages, and at most 2 (P - 1) ceil(n / P) entries in all, to its right
-        neighbour, (comm.rank + 1) % P.
+    Returns a new tensor of n entries and x's dtype, also where there is one rank; x stays as it is, and so do results
+        of earlier calls. Messages have x's dtype, and addition is in it.
+    Costs: a rank sends at most 2 (P - 1) messages, and at most 2 (P - 1) ceil(n / P) entries in all, to its right
+        neighbour, (comm.rank + 1) % P. All ranks are done after 2 (P - 1) steps; twice as many will do.
     """
     ### BEGIN SOLUTION
     ranks, right, left = comm.world_size, (comm.rank + 1) % comm.world_size, (comm.rank - 1) % comm.world_size
@@ -365,7 +359,8 @@ size_choice = "{{ size_answer }}"
 check("size_choice", size_choice)
 
 # %% [markdown]
-# **Look at it: a server in the middle.** Lab 8's parameter server is gather-then-broadcast with the server as rank 0.
+# **Look at it: a server in the middle.** Lab 8's parameter server is gather-then-broadcast
+# with the server as rank 0 and $P - 1$ workers: a push of $(P - 1)\,n$ bytes, then a pull of as many.
 # The simulator runs both functions on up to 32 machines with an Ethernet card each.
 #
 # *The figure. Milliseconds over the number of ranks, for 1 MB. The central server's line (orange squares) rises
@@ -414,7 +409,8 @@ def data_parallel_step(model, optimizer, loss, examples, comm, all_reduce):
         have none.
     all_reduce(tensor, comm): the sum over all ranks, a new tensor. All ranks must call it equally often, and with the
         same shapes and dtypes.
-    Gradients of earlier steps play no part. Returns nothing.
+    Gradients that are there before play no part, in the first step neither; parameters that are frozen now may have
+        some. Which ones are frozen may change between calls. All is added and divided in float64. Returns nothing.
     """
     ### BEGIN SOLUTION
     count = all_reduce(torch.tensor([len(examples)]), comm).item()
@@ -452,8 +448,8 @@ def make_buckets(sizes, bucket_bytes):
     sizes: bytes of each parameter, in the order in which the model uses them; a list, possibly empty. Bytes may be 0.
     Go from the last parameter to the first. The next one goes into the current bucket unless that would then hold more
     than bucket_bytes; then it starts a new one. (So a parameter that is larger than bucket_bytes has a bucket that it
-    starts.) Buckets are in the order in which they were started, indices in the order in which they were put in.
-    No bucket is empty.
+    starts. So has one of 0 bytes that comes after it.) Buckets are in the order in which they were started, indices in
+    the order in which they were put in. No bucket is empty.
     """
     ### BEGIN SOLUTION
     buckets = []
@@ -482,7 +478,8 @@ def average_bucket(parameters, comm, all_reduce):
         None on some ranks or all, and of any strides. None counts as zeros, and is a gradient afterwards.
     all_reduce(tensor, comm): the sum over all ranks, a new tensor; called once, with as many entries as parameters
         have. The mean divides by comm.world_size.
-    Afterwards each grad has its parameter's shape and dtype. Returns nothing.
+    Afterwards each grad has its parameter's shape and dtype, without entries or not; writing into one changes no other,
+        of this call or an earlier one. Returns nothing.
     """
     ### BEGIN SOLUTION
     flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in parameters])
@@ -534,8 +531,9 @@ class DataParallel:
         model: a torch.nn.Module; of the same shapes on all ranks.
         buckets: a list of lists of parameters of model, in the order in which they are to leave, which need not be that
             in which gradients become whole. Each parameter that requires a gradient is in one of them, once, and no
-            other parameter is. Parameters of a bucket have one dtype.
-        broadcast(tensor, comm): overwrites tensor with rank 0's.
+            other parameter is. No bucket is empty. Parameters of a bucket have one dtype; another bucket may have
+            another.
+        broadcast(tensor, comm): overwrites tensor with rank 0's; of any dtype, and also a parameter.
         start_all_reduce(flat, comm): begins to sum a tensor of one dimension over all ranks and returns a handle at
             once; handle.wait() returns the sum, a new tensor. flat must not be changed before.
         """
@@ -553,15 +551,19 @@ class DataParallel:
     def no_sync(self):
         """A context manager: backward passes inside send nothing, and their gradients add up in grad, as usual.
 
-        After it, backward passes send again. There is at most one backward pass outside no_sync before each finish.
+        After it, also where an error ended it, backward passes send again. There is at most one backward pass outside
+        no_sync before each finish, and it is the last one. What a call returns is entered at once, once, and not inside
+        another.
         """
 
         ### BEGIN SOLUTION
         @contextlib.contextmanager
         def quiet():
             self.enabled = False
-            yield
-            self.enabled = True
+            try:
+                yield
+            finally:
+                self.enabled = True
 
         return quiet()
         ### END SOLUTION
@@ -573,7 +575,8 @@ class DataParallel:
         In a step each bucket is sent once: one call of start_all_reduce with all its parameters' entries. A bucket
         leaves during the backward pass outside no_sync, as soon as the gradients of all its parameters are whole in
         that pass and all buckets before it have left, before any other gradient becomes whole. What has not left by
-        then leaves in finish, in order. Nothing waits during backward. After finish the next step begins.
+        then leaves in finish, in order. Nothing waits during backward, however many are under way. After finish
+        the next step begins.
         """
         ### BEGIN SOLUTION
         for missing in self.missing:
@@ -634,7 +637,8 @@ def teach(comm, all_reduce=None, parts=None, replicas=None):
         buckets = [[trained[k] for k in bucket] for bucket in make_buckets([8 * p.numel() for p in trained], 8192)]
         thread = ThreadPoolExecutor(1)
         start = lambda flat, comm: InBackground(thread.submit(all_reduce, flat, comm))  # noqa: E731
-        replica = replicas(model, comm, buckets, lambda x, comm: broadcast(x, comm, 0), start)
+        from_zero = torch.no_grad()(lambda x, comm: broadcast(x, comm, 0))
+        replica = replicas(model, comm, buckets, from_zero, start)
         x, y = x.chunk(comm.world_size)[comm.rank], y.chunk(comm.world_size)[comm.rank]
     losses = []
     for _ in range(40):
@@ -678,12 +682,14 @@ def overlap_schedule(backward, reduce, buckets):
     """(spans, end, utilisation) of one backward pass with overlap.
 
     backward: seconds that each layer's backward takes, a list; the last layer's runs first, from time 0 on, the others
-        follow without a pause.
-    reduce: seconds that each bucket's all-reduce takes, a list, possibly empty.
-    buckets: for each bucket a list of layers, indices into backward, at least one; in the order in which they leave.
+        follow without a pause. One or the other may be 0.
+    reduce: seconds that each bucket's all-reduce takes, a list, possibly empty. They may be 0, too.
+    buckets: for each bucket a list of layers, indices into backward, at least one; in the order in which they leave,
+        which may be any. A layer may be in no bucket, and in more than one.
     A bucket's all-reduce starts when all its layers are done and that of the bucket before it has ended.
     spans: a list of (start, end) of each bucket's all-reduce. end: when backward and all of them have ended.
-    utilisation: the share of the time from 0 to end in which backward runs. Backward takes some time.
+    utilisation: the share of the time from 0 to end in which backward runs. Backward takes some time. Numbers are
+        floats; rounding is forgiven.
     """
     ### BEGIN SOLUTION
     done, now = {}, 0.0
@@ -779,7 +785,8 @@ fig
 # with the rank that differs in the highest bit, $r \oplus P/2$: it sends the half of the tensor that the partner is to
 # keep, and adds what it gets to its own half; then with the rank $P/4$ away a half of *that* half, until it has one
 # chunk whole. **Doubling** goes the same way back. In other worlds, let $P'$ be the largest power of two that is at
-# most $P$: each of $P - P'$ ranks first gives its tensor to a partner, who adds it, and gets the result at the end.
+# most $P$: each of $P - P'$ ranks first gives its tensor to a partner of its own, who adds it, and gets the result at
+# the end. (The nearest partner first costs the same, and is right here too.)
 # Points by part: powers of two 4, other worlds 3, traffic 3.
 
 
@@ -788,7 +795,8 @@ def halving_doubling_all_reduce(x, comm):
     """The sum over all ranks of x, on every rank.
 
     x: a tensor of n entries, one dimension; n and dtype are the same on all ranks. n may be anything, also 0.
-    Returns a new tensor of n entries and x's dtype; x stays as it is.
+    Returns a new tensor of n entries and x's dtype, also where there is one rank; x stays as it is, and so do results
+        of earlier calls. comm.world_size may be anything.
     Costs, with P' the largest power of two that is at most P: a rank sends at most 2 log2 P' messages, and where P' < P
         one more; where P' divides n, at most 2 n (1 - 1/P') entries, and where P' < P n more.
     """
@@ -835,7 +843,7 @@ def hierarchical_all_reduce(x, comm, node_size):
 
     x: a tensor of n entries, one dimension, n and dtype the same on all ranks; n may be smaller than comm.world_size.
     node_size: divides comm.world_size; ranks 0 to node_size - 1 are the first node, and so on. May be 1, or all.
-    Returns a new tensor; x stays as it is.
+    Returns a new tensor, also where there is one rank; x stays as it is, and so do results of earlier calls.
     Costs: where comm.world_size divides n, a rank sends exactly 2 (K - 1) / K * n / node_size entries to other nodes,
         where K is the number of nodes.
     """
@@ -877,8 +885,9 @@ def all_to_all(chunks, comm):
     """What every rank has for this one: a list whose entry s is what rank s had for this rank.
 
     chunks: a list of comm.world_size tensors; chunks[d] is for rank d. All have one shape and dtype, on all ranks.
-    Entry comm.rank is this rank's own chunk for itself. chunks stay as they are.
-    Costs: a rank sends P - 1 messages at most, and only what their receivers need.
+    Entry comm.rank is this rank's own chunk for itself, which may be the very tensor in chunks. chunks stay as they
+        are, and so do results of earlier calls.
+    Costs: a rank sends P - 1 messages at most, of the chunks' dtype, and only what their receivers need.
     """
     ### BEGIN SOLUTION
     for rank in range(comm.world_size):
@@ -904,7 +913,10 @@ check("all_to_all", all_to_all)
 
 # %% exercise="barrier"
 def barrier(comm):
-    """Returns when all ranks have called it, after ceil(log2 P) steps. Messages are tensors of one entry."""
+    """Returns when all ranks have called it, after ceil(log2 P) steps. Messages are tensors of one entry, not of none.
+
+    comm.world_size may be anything from 1 on.
+    """
     ### BEGIN SOLUTION
     far = 1
     while far < comm.world_size:

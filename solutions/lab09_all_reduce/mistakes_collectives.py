@@ -135,6 +135,12 @@ def hands_round_from(first: int):
 
 
 ring_all_reduce = A.ring_all_reduce
+to_the_left = mutated(A.ring_reduce_scatter, "exchange(leaving, right", "exchange(leaving, left")
+
+
+def the_other_way_round(x, comm):
+    return ring_all_reduce(x, A.Group(comm, range(comm.world_size)[::-1]))
+
 
 mistake = wrong(ring_all_reduce)
 RING = [
@@ -171,7 +177,17 @@ RING = [
         "Into how many pieces does `torch.chunk` cut 3 entries if it is asked for 4, and what is at chunks[3]? An "
         "empty chunk is one, too.",
         "total.view(-1).tensor_split(comm.world_size)", "torch.chunk(total, comm.world_size)"),
-    Misconception("receives_first", receives_first, "Read what each rank does first. Who has sent anything by then?"),
+    Misconception("receives_first", receives_first,
+        "All ranks wait for their left neighbours at the same time. In a step, of the first half as of the second, "
+        "what must a rank have done before it waits?"),
+    Misconception("sends_to_the_left", mutated(ring_all_reduce, ring_reduce_scatter=to_the_left),
+        "With two ranks both neighbours are the same one. With three: to whom do you send, and for whose message does "
+        "that one wait?"),
+    Misconception("the_other_way_round", the_other_way_round,
+        "The sums are right. Which neighbour gets your messages, and which one was asked for?"),
+    mistake("returns_x_itself_when_alone", "With one rank, is your result a new tensor?",
+        "total = x.clone(memory_format=torch.contiguous_format)",
+        "total = x.clone(memory_format=torch.contiguous_format) if comm.world_size > 1 else x"),
 ]  # fmt: skip
 
 
@@ -243,6 +259,10 @@ HIERARCHY = [
         "Some rank sends as much to other nodes as if it were alone in its own. Could a node's ranks share the work?"),
     Misconception("one flat ring", lambda x, comm, node_size: A.ring_all_reduce(x, comm),
         "How much does the ring's busiest rank send to the next node?"),
+    Misconception("twice between nodes",
+        lambda x, comm, node_size: between_nodes(A.hierarchical_all_reduce(x, comm, node_size), comm, node_size),
+        "What crosses between nodes, and your sums, are a multiple of what they should be. How often do the nodes add "
+        "one another's chunks?"),
     Misconception("nodes for themselves", in_the_node, "Whose entries are missing from your sums?"),
     Misconception("between nodes only", between_nodes, "Whose entries are missing from your sums?"),
 ]  # fmt: skip
@@ -291,7 +311,8 @@ BARRIER = [
     mistake("one doubling short",
         "After k steps you have heard of 2^k ranks, yourself included. Is that all of them when you stop?",
         LOOP, "while 2 * far < comm.world_size"),
-    Misconception("receives first", waits_first, "Read what each rank does first. Who has sent anything by then?"),
+    Misconception("receives first", waits_first,
+        "All ranks wait at the same time. What must a rank have done before it waits?"),
     Misconception("exclusive or", exclusive_or,
         "With powers of two it is right. Draw three ranks: who hears from whom, and of whom does rank 1 never hear?"),
 ]  # fmt: skip

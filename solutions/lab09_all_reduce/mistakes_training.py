@@ -61,13 +61,27 @@ def average_weights(model, optimizer, loss, examples, comm, all_reduce):
                 p.copy_(all_reduce(p, comm) / comm.world_size)
 
 
+STEPS, FRAMED = "    optimizer.step()", "    if len(examples):\n        optimizer.step()"
+
 mistake = wrong(A.data_parallel_step)
 STEP = [
     Misconception("weights are averaged, not gradients", average_weights,
         "With plain descent it comes to the same. Of an optimizer that remembers: whose gradients does each rank's "
         "AdamW see?"),
-    mistake("a sum for the mean", "With two ranks your step is twice as long. What is a mean over all?",
+    mistake("a sum for the mean",
+        "With one rank your step is right; with P ranks it is P times as long. What is a mean over all?",
         WEIGHT, f"{WEIGHT} * comm.world_size"),
+    mistake("steps twice", "With one rank too your step is not right. How often does the optimizer step in one call?",
+        STEPS, f"{STEPS}\n{STEPS}"),
+    mistake("who has no examples does not step",
+        "Compare the ranks' weights after a step: are those of a rank without examples the same as the others'?",
+        STEPS, FRAMED),
+    mistake("a sum over examples by the number of ranks",
+        "A rank's gradient counts n_r times, and their sum is divided by P. How many examples are in that sum?",
+        WEIGHT, "len(examples) / comm.world_size"),
+    mistake("what was there before plays a part",
+        "A gradient may be there before the very first step. When do you take it away, and of which parameters?",
+        "    optimizer.zero_grad()\n", "", STEPS, f"{STEPS}\n    optimizer.zero_grad()"),
     mistake("a sum over examples",
         "Each gradient counts n_r times. By what is the sum to be divided before the optimizer steps?",
         WEIGHT, "len(examples)"),
@@ -159,7 +173,12 @@ AVERAGE = [
         "`view` wants entries that lie one after the other in memory. A transposed gradient's do not: what copies?",
         ".flatten()", ".view(-1)"),
     Misconception("rows", leaves_rows, "A piece of the sum is a row of entries. Which shape has its parameter?"),
-    mistake("a sum", "With three ranks your gradients are three times as large.", " / comm.world_size", ""),
+    mistake("a sum", "With P ranks your gradients are P times as large.", " / comm.world_size", ""),
+    mistake("divided by the others",
+        "A mean over P ranks divides by P. How many gradients are in the sum, a rank's own counted?",
+        "/ comm.world_size", "/ max(1, comm.world_size - 1)"),
+    mistake("divided by the parameters", "By the number of what do you divide? It is a mean over ranks.",
+        "/ comm.world_size", "/ len(parameters)"),
     mistake("divided twice", "How often do you divide by P?", "comm.world_size", "comm.world_size**2"),
     Misconception("one message a parameter", one_message_each, "How many tensors did you all-reduce for one bucket?"),
     Misconception("leaves missing ones out",
@@ -240,6 +259,13 @@ DATA_PARALLEL = [
         SENDS, "            pass"),
     mistake("waits in the hook", "Backward stands still while a bucket is under way. Who has to wait, and when?",
         "self.comm))", "self.comm)); self.handles[-1].wait()"),
+    mistake("waits before the next one leaves",
+        "Backward stands still until the bucket before has arrived. Several may be under way at once: where do you "
+        "wait?",
+        "            self.handles.append(", "            [handle.wait() for handle in self.handles]\n"
+        "            self.handles.append("),
+    mistake("from the last bucket on", "In which order are buckets handed to you, and in which do yours leave?",
+        "= comm, buckets, start", "= comm, buckets[::-1], start"),
     mistake("leaves too soon", "Which gradients of the bucket are there when it leaves?",
         READY, "self.ready.update(*(bucket for bucket in self.buckets[len(self.handles) :] if parameter in bucket))"),
     mistake("one bucket at a time",
@@ -274,11 +300,25 @@ DATA_PARALLEL = [
 
 START, END = "max([free, *(done[layer] for layer in bucket)])", "end = max(clock, free)"
 
+
+def only_the_second_waits(backward, reduce, buckets):
+    """From the third bucket on the link is taken to be free."""
+    done = [stop for _, stop in A.schedule.backward_spans(backward)]
+    spans: list[tuple[float, float]] = []
+    for bucket, seconds in zip(buckets, reduce, strict=True):
+        start = max([*(spans[0][1:] if len(spans) == 1 else ()), *(done[layer] for layer in bucket)])
+        spans.append((start, start + seconds))
+    end = max([*done, *(stop for _, stop in spans)])
+    return spans, end, max(done) / end
+
+
 mistake = wrong(A.overlap_schedule)
 SCHEDULE = [
     mistake("no overlap", "Must the first bucket wait until backward has ended?", "0.0 if overlap else ", ""),
     mistake("all at once", "Two all-reduces overlap in your schedule. How many can the link carry?",
         START, "max(done[layer] for layer in bucket)", END, "end = max([clock, *(stop for _, stop in spans)])"),
+    Misconception("only the second waits", only_the_second_waits,
+        "Your first two all-reduces follow one another. What does the third wait for?"),
     mistake("forward order", "Which layer's gradient does backward reach first?",
         "in reversed(backward)", "in backward", "spans[::-1]", "spans"),
     mistake("first layer suffices", "Is the whole bucket there when its first layer is done?",

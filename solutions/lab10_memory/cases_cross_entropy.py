@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import Given, on_a_card
 
 LOSS, GRADIENTS = ["loss"], ["grad_hidden", "grad_weight"]
 BOTH = [*LOSS, *GRADIENTS]
@@ -63,6 +63,14 @@ def sure(draw: Draw, tokens: int, words: int) -> dict:
     return {"hidden": hidden, "weight": weight, "targets": torch.zeros(tokens, dtype=torch.int64)}
 
 
+def all_one_way(draw: Draw, words: int) -> dict:
+    """In bfloat16 hundreds of tokens that pull a weight the same way: a sum of that dtype stops growing at half."""
+    tokens = draw.integer(600, 660)
+    hidden = draw.uniform(tokens, 4, low=3.6, high=4.4).bfloat16()
+    weight = draw.normal(words, 4, scale=0.05).bfloat16()
+    return {"hidden": hidden, "weight": weight, "targets": torch.zeros(tokens, dtype=torch.int64)}
+
+
 def padded(draw: Draw, tokens: int, words: int, kept: Sequence[int], padding: int = -100) -> dict:
     """Only the targets at ``kept`` count."""
     given = head(draw, tokens, words)
@@ -106,4 +114,6 @@ def cases(draw: Draw) -> list[Given]:
         case("half, and a ragged chunk", "padding", BOTH, padded(draw, ragged, words, more), chunk),
         long(draw, "a long text", 48 * thin, draw.integer(7600, 8200), thin, True),
         case("gradients of sure tokens", "gradients", GRADIENTS, sure(draw, ragged, words), chunk),
+        case("a weight's gradient of many chunks", "gradients", ["grad_weight"], all_one_way(draw, words), 1),
+        on_a_card(case("", "", BOTH, padded(draw, ragged, words, more), chunk, True)),
     ]

@@ -18,7 +18,7 @@ def exercises(v: dict) -> list[Item]:
     steps = {"unscaling": 4, "overflow": 4, "growth": 4, "resume": 3}
     theirs = {"forbidden": ("torch.amp.GradScaler", "torch.cuda.amp.GradScaler")}
     scaler = exercise("DynamicLossScaler", steps, cases_loss_scaling.cases, mistakes.LOSS_SCALING, **theirs)
-    loss = {"loss": 4, "gradients": 5, "padding": 2, "memory": 4}
+    loss = {"loss": 4, "gradients": 4, "padding": 2, "memory": 4, "device": 1}
     chunked = exercise("chunked_cross_entropy", loss, cases_cross_entropy.cases, mistakes.CROSS_ENTROPY)
     rubric = [
         (2, "quotes from the figure what is lost without a scale and what is left of that loss with it"),

@@ -282,14 +282,15 @@ fig
 def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100):
     """The mean cross-entropy of softmax(hidden @ weight.T) at the targets, and its gradients.
 
-    hidden: (N, C), weight: (V, C), both float32, float64 or bfloat16, on one device. targets: (N,), whole numbers
+    hidden: (N, C), weight: (V, C), both float32, float64 or bfloat16. targets: (N,), whole numbers
         in [0, V), or ignore_index, whatever whole number that is: such a token counts in no sum and no mean.
     chunk: of how many tokens logits may exist at one time. It need not divide N, and may be larger.
     Returns (loss, grad_hidden, grad_weight). Until you have the gradients, return None in their places.
         loss: a tensor without dimensions, float32, or float64 where hidden is float64. The logits of a chunk are
             converted to that dtype before anything else, and sums over chunks are kept in it.
-        grad_hidden: of hidden's shape and dtype. grad_weight: of weight's shape and dtype.
-        Where no token counts, all three are 0.
+        grad_hidden: of hidden's shape and dtype. grad_weight: of weight's shape and dtype; its sum over chunks is
+            kept in the loss's dtype, and rounded once.
+        Where no token counts, all three are 0. All three are on the device of the arguments, which is one.
     """
     ### BEGIN SOLUTION
     wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32

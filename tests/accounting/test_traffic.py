@@ -71,7 +71,7 @@ def test_one_way_of_a_wire_is_what_counts() -> None:
     assert (ndr.each_way, nvlink.each_way, pcie.each_way) == (50e9, 300e9, 64e9)
     assert ndr.seconds(100e9, 50e9) == 2.0  # both ways at once
     loads = loads_of("parameter-server", Exchange(10**9, 4, gradient_itemsize=2, weight_itemsize=4))
-    assert exchange_seconds(loads, ndr) == 4 * 4e9 / 50e9
+    assert exchange_seconds(loads, ndr) == pytest.approx(4 * (2e9 + 4e9) / 50e9)  # pushed, then pulled
 
 
 def test_cards_of_one_kind_have_one_rate_and_later_ones_are_no_slower() -> None:

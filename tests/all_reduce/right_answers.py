@@ -236,11 +236,11 @@ def all_to_all_downwards(chunks, comm):
 
 
 def barrier_downwards(comm):
-    """The other way round the ring, with larger tokens."""
+    """The other way round the ring, with wider tokens."""
     distance = 1
     for _ in range((comm.world_size - 1).bit_length()):
-        comm.isend(torch.arange(3), (comm.rank - distance) % comm.world_size)
-        comm.irecv(torch.arange(3), (comm.rank + distance) % comm.world_size).wait()
+        comm.isend(torch.arange(1), (comm.rank - distance) % comm.world_size)
+        comm.irecv(torch.arange(1), (comm.rank + distance) % comm.world_size).wait()
         distance *= 2
 
 

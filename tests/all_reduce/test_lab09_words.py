@@ -132,7 +132,7 @@ def test_the_order_of_events_is_shown_on_public_cases_and_on_no_sealed_one():
             pass
 
     found = verdict("DataParallel", NothingEarly)
-    first = "rank 0.step 0 has another value: found 'grad 3, grad 2, grad 1, grad 0'"
+    first = "order in step 1 on rank 0 has another value: found 'grad 3, grad 2, grad 1, grad 0'"
     assert f"{first}, expected 'grad 3, grad 2, send 8, grad 1, grad 0, send 8'" in to_text(found)
     assert "send 8" not in to_text(found, sealed=True)
 

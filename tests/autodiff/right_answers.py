@@ -132,16 +132,12 @@ def with_bias_in_the_rate(weight, grad, m, v, t, lr, beta1, beta2, epsilon, weig
 
 def differences_at_once(f, x, claimed):
     steps = 6e-6 * x.abs().clamp(min=1).flatten()
-    if not x.numel():
-        return torch.zeros_like(x), claimed.shape == x.shape
     rows = torch.diag(steps).reshape(-1, *x.shape)
     found = torch.stack([(f(x + row) - f(x - row)) / 2 for row in rows]) / steps
     found = found.reshape(x.shape)
     if claimed.shape != x.shape:
         return found, False
-    return found, not found.isnan().any().item() and torch.allclose(
-        claimed, found, rtol=0, atol=1e-5 * float(found.abs().max())
-    )
+    return found, torch.allclose(claimed, found, rtol=0, atol=1e-5 * float(found.abs().max()))
 
 
 RIGHT = {

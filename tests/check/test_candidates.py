@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from mlsys_course.desk.check import Case, CheckFailed, Outcome, Specification, check, driver
 from mlsys_course.desk.check.cell import verdict_on
+from mlsys_course.desk.check.compare import compare
 from mlsys_course.desk.check.driver import run_case
 from mlsys_course.desk.check.edition import EditionError, specification_from_bytes, specification_to_bytes
 from mlsys_course.desk.check.verdict import judge
@@ -76,9 +77,11 @@ def test_the_fewest_misconceptions_are_named(lab):
     [
         (Outcome(problem="raised", detail="RuntimeError: 3 and 4"), Outcome({"y": torch.zeros(2)}), ["half right"]),
         (Outcome(problem="raised", detail="RuntimeError: other"), None, []),  # one that goes wrong in both cases
-        (None, Outcome(problem="raised", detail="RuntimeError: other"), ["one shape"]),  # all that it gets wrong
+        (None, Outcome(problem="raised", detail="RuntimeError: sizes differ"), ["one shape"]),  # all that it gets wrong
+        (None, Outcome(problem="raised", detail="RuntimeError: other"), []),  # whatever that is
+        (None, Outcome(problem="raised", detail="RuntimeError"), ["one shape"]),  # of sealed cases, which say no more
         (Outcome(problem="raised", detail="RuntimeError: other"), Outcome({"y": torch.ones(2)}), []),
-        (Outcome(problem="raised", detail="KeyError: 3"), Outcome({"y": torch.zeros(2)}), ["half right"]),
+        (Outcome(problem="raised", detail="KeyError: 3"), Outcome({"y": torch.zeros(2)}), []),  # of another kind
     ],
 )
 def test_an_exception_names_no_misconception_by_itself(small, negative, named):
@@ -95,6 +98,31 @@ def test_an_exception_names_no_misconception_by_itself(small, negative, named):
     right = Outcome({"y": x})
     verdict = judge(specification, {"small": small or right, "negative": negative or right})
     assert verdict.misconceptions == named
+
+
+def hinted(outcomes, **mistakes):
+    """What is named of outcomes by case, "a" to "c", where each mistake's are as given, by case."""
+    x = torch.tensor([2.0, 3.0])
+    of = {c: {name: Outcome({"y": x * by[c]}) for name, by in mistakes.items() if c in by} for c in "abc"}
+    cases = [Case(c, "last" if c == "c" else "first", {"x": x}, {"y": x}, of[c]) for c in "abc"]
+    specification = Specification("square", "core", {"first": 1, "last": 1}, cases, {name: name for name in mistakes})
+    return judge(specification, {c: Outcome({"y": x * outcomes.get(c, 1)}) for c in "abc"}).misconceptions
+
+
+@pytest.mark.parametrize("outcomes, named", [
+    ({"a": 2, "b": 3}, ["both"]),
+    ({"a": 2}, []),  # who has that mistake fails b too
+    ({"a": 2, "b": 4}, []),
+    ({"a": 2, "b": 3, "c": 7}, ["both"]),  # and another mistake in another part
+    ({"c": 5}, ["end"]),
+    ({"a": 2, "b": 3, "c": 5}, ["both", "end"]),
+    ({"c": 6}, []),  # one of two, and nobody knows which
+    ({"a": 8, "c": 5}, ["end"]),
+    ({"b": 3, "a": 2.5}, []),
+])  # fmt: skip
+def test_a_hint_is_given_where_outcomes_are_one_mistake_s_alone(outcomes, named):
+    mistakes = {"both": {"a": 2, "b": 3}, "end": {"c": 5}, "one": {"c": 6}, "other": {"c": 6}}
+    assert hinted(outcomes, **mistakes) == named
 
 
 def in_place(x):
@@ -252,3 +280,18 @@ def test_allowed_lifts_nothing_while_grading():
     inputs = {"x": torch.full((2, 2, 2), 2.0)}
     assert run_case(apply, lifts, inputs, forbidden=FORBIDDEN).problem == ""
     assert run_case(apply, lifts, inputs, forbidden=FORBIDDEN, parts={}).problem == "forbidden"
+
+
+@pytest.mark.parametrize("got, want, said", [
+    ({"z": []}, {"z": [torch.ones(2)] * 2}, ["z has 0 entries, expected 2"]),
+    ({"z": [torch.ones(2)] * 3}, {"z": [torch.ones(2)] * 2}, ["z has 3 entries, expected 2"]),
+    ({"spans": [[1, 2]]}, {"spans": [[1, 2], [3, 4], [5, 6]]}, ["spans has 1 entry, expected 3"]),
+    ([1.0], [1.0, 2.0], ["result has 1 entry, expected 2"]),
+    ({"rank 1": {"sums": [1]}}, {"rank 1": {"sums": [1, 2]}}, ["sums on rank 1 has 1 entry, expected 2"]),
+    ({"rank 0": {"y": torch.ones(2)}}, {"rank 0": {"y": torch.zeros(2)}}, ["y on rank 0 is off by up to 1 at [0]"]),
+    ({"loss": torch.tensor(1.0)}, {"loss": torch.tensor(2.0)}, ["loss is off by up to 1"]),
+    ({"z": [torch.ones(2), torch.zeros(2)]}, {"z": [torch.ones(2)] * 2}, ["z[1] is off by up to 1 at [0]"]),
+    ({"a": 1, "b": 2}, {"a": 1}, ["b was not expected"]),
+])  # fmt: skip
+def test_what_is_wrong_is_said_in_words(got, want, said):
+    assert [leaf.reason for leaf in compare(got, want, 1e-6) if not leaf.ok] == said

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from mlsys_course.desk.check import Outcome, decode, encode, run_case
+from mlsys_course.desk.check.devices import moved
 from mlsys_course.desk.check.driver import Candidate, Driver, accepts, student_line
 from mlsys_course.desk.check.edition import load_drivers
 from mlsys_course.desk.check.families import NAMES
@@ -89,8 +90,8 @@ def answer(channel: Channel, hello: Mapping[str, Any], namespace: dict[str, Any]
         comm = RemoteCommunicator(channel, call["rank"], call["world_size"]) if "rank" in call else None
         on_card = hello["card_mib"] > 0 and driver is not None and comm is None
         settle()
-        with card.default() if on_card else contextlib.nullcontext():
-            inputs = card.moved(decode(blob)) if on_card else decode(blob)
+        inputs = moved(decode(blob), "cuda") if on_card else decode(blob)
+        with card.default(inputs) if on_card else contextlib.nullcontext():
             outcome = outcome or _call(driver, candidate, inputs, parts, hello, comm, call.get("seconds", 0.0))
         broken = on_card and card.is_broken()
         _leave_nothing_at_work()

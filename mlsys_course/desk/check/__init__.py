@@ -1,7 +1,7 @@
 """What a graded cell calls, and the exercise contract's shared half: drivers, outcomes, comparison, verdicts."""
 
 from .cell import CheckFailed, check
-from .driver import Driver, Outcome, driver, raised, run_case
+from .driver import Driver, Outcome, driver, kept, raised, run_case
 from .gradients import with_gradients
 from .guard import allowed
 from .tree import Tree, decode, encode
@@ -21,6 +21,7 @@ __all__ = [
     "driver",
     "encode",
     "judge",
+    "kept",
     "raised",
     "run_case",
     "with_gradients",

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from .devices import moved
 from .driver import Candidate, Driver, Outcome, accepts
 from .edition import load_drivers, load_specification
 from .families import words
@@ -104,7 +105,7 @@ def run_cases(
         watch = {name: getattr(specification, name) for name in ("forbidden", "allowed", "unchanged")}
         with as_the_lab_says():
             # A fresh copy each time: what a candidate does to one case's inputs stays there.
-            inputs: Mapping[str, Tree] = map_tensors(case.inputs, lambda x: x.clone().to(device))
+            inputs: Mapping[str, Tree] = moved(map_tensors(case.inputs, torch.clone), device)
             outcome = run_measured(driver, candidate, inputs, case.limits, **watch)
         outcomes[case.name] = replace(outcome, seconds=time.perf_counter() - start)
     return outcomes

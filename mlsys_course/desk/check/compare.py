@@ -2,12 +2,14 @@
 
 import builtins
 import math
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from .devices import MADE_ON, PLACES
 from .tree import Tree, leaves
 
 # Allowed |got - want| is tolerance * (1 + |want|); the dtype is the lowest precision among a case's inputs.
@@ -58,14 +60,48 @@ def compare(got: Tree, want: Tree, tolerance: float) -> list[Leaf]:
     told = tuple(
         f"{path}{mark}" for path in want_leaves if path for mark in HELD
     )  # of the value that is asked for there
-    for path in got_leaves.keys() - want_leaves.keys():
-        if not path.startswith(told):
-            found.append(Leaf(path, False, f"{path or 'result'} was not expected", error=math.inf))
-    return found
+    found += [
+        Leaf(path, False, f"{in_words(path)} was not expected", error=math.inf)
+        for path in got_leaves
+        if path not in want_leaves and not path.startswith(told)
+    ]
+    return _by_length(found, got, want)
+
+
+def in_words(path: str) -> str:
+    """The path of an output in words: "rank 0.sum" is "sum on rank 0"."""
+    rank, point, rest = path.partition(".")
+    return f"{rest} on {rank}" if point and re.fullmatch(r"rank \d+", rank) else path or "result"
+
+
+def _by_length(found: list[Leaf], got: Tree, want: Tree) -> list[Leaf]:
+    """The same, with one word for all entries that a list has too few or too many."""
+    lengths = dict(_lengths(want))
+    wrong = {path: f"{in_words(path)} has {count} entr{'y' if count == 1 else 'ies'}, expected {lengths[path]}"
+             for path, count in _lengths(got) if lengths.get(path, count) != count}  # fmt: skip
+    kept: dict[str, Leaf] = {}
+    for leaf in found:
+        whole = next((path for path in wrong if re.fullmatch(re.escape(path) + r"(\[\d+\].*)?", leaf.path)), None)
+        if whole is not None and leaf.reason.endswith((" is missing", " was not expected")):
+            kept.setdefault(f"{whole}[]", replace(leaf, reason=wrong[whole]))
+        else:
+            kept[leaf.path] = leaf
+    return list(kept.values())
+
+
+def _lengths(tree: Tree, path: str = "") -> Iterator[tuple[str, int]]:
+    """Every list of a tree by its path, empty ones too, with the number of its entries."""
+    if isinstance(tree, dict):
+        for key, item in tree.items():
+            yield from _lengths(item, f"{path}.{key}" if path else key)
+    elif isinstance(tree, list | tuple):
+        yield path, len(tree)
+        for i, item in enumerate(tree):
+            yield from _lengths(item, f"{path}[{i}]")
 
 
 def _leaf(path: str, got_leaves: Mapping[str, Tree], want: Tree, tolerance: float) -> Leaf:
-    label = path or "result"
+    label = in_words(path)
     if path not in got_leaves:
         held = (
             next((HELD[mark] for mark in HELD if any(p.startswith(path + mark) for p in got_leaves)), "")
@@ -83,7 +119,7 @@ def _leaf(path: str, got_leaves: Mapping[str, Tree], want: Tree, tolerance: floa
             return Leaf(path, False, f"{label} is {name_of(got)}, expected {name_of(want)}", error=math.inf)
         if same:
             return Leaf(path, True)
-        if said := raises_else(path, got, want):
+        if said := raises_else(path, got, want) or made_on(path, got, want):
             return Leaf(path, False, said, error=math.inf)
         return Leaf(path, False, f"{label} has another value", error=math.inf, values=quoted(got, want))
     if not isinstance(got, int | float):
@@ -100,6 +136,13 @@ def raises_else(path: str, got: Tree, want: Tree) -> str:
     if not named or path.rpartition(".")[2] != "raised":
         return ""
     return f"raises {got}, expected {want}"
+
+
+def made_on(path: str, got: Tree, want: Tree) -> str:
+    """Of a result's device what it is and where it should be; "" unless both are such that a case may pretend."""
+    if not path.startswith(MADE_ON) or not {got, want} <= PLACES:
+        return ""
+    return f"{in_words(path.removeprefix(MADE_ON))} is on {got}, while the inputs are on {want}"
 
 
 def quoted(got: Tree, want: Tree) -> str:
@@ -150,13 +193,14 @@ def _tensor(path: str, label: str, got: Tree, want: torch.Tensor, tolerance: flo
     error, largest = float(errors[where]), float(difference[where])
     if error <= 1:
         return Leaf(path, True, "", shape, dtype, largest, where, error)
-    reason = f"{label} is off by up to {largest:.2g} at {list(where)}"
+    at = f" at {list(where)}" if where else ""
+    reason = f"{label} is off by up to {largest:.2g}{at}"
     if got.dtype == torch.bool:
         reason = f"{label} differs in {int((a != b).sum())} of {a.size} places, first at {list(where)}"
     if (np.isnan(a) & ~np.isnan(b)).any():
-        reason = f"{label} has NaN at {list(where)}"
+        reason = f"{label} has NaN{at}"
     elif (np.isinf(a) & ~np.isinf(b)).any():
-        reason = f"{label} is infinite at {list(where)}"
+        reason = f"{label} is infinite{at}"
     return Leaf(path, False, reason, shape, dtype, largest, where, error)
 
 

@@ -12,9 +12,10 @@ import torch
 
 from ...substrate.ranks import Action, Communicator, ThreadCommunicator
 from . import own
+from .devices import DEVICE, Elsewhere, Pretence, on_a_card, said_of, said_there
 from .guard import Forbidden, guarded
-from .outcome import NOT_WRITTEN, Outcome
-from .pointing import driver_line, frames_of, given, is_notebooks
+from .outcome import NOT_WRITTEN, TWO_DEVICES, Outcome
+from .pointing import driver_line, frames_of, given_words, is_notebooks
 from .ranked import run_ranks
 from .seen import Seen, candidates_own, seen_by
 from .tree import Tree, TreeError, leaves, map_tensors, plain
@@ -22,6 +23,7 @@ from .tree import Tree, TreeError, leaves, map_tensors, plain
 Candidate = Any
 Property = Callable[[Tree, Tree], str | None]
 Judged = Callable[[Tree, Tree, Seen], Tree]
+EACH, CALL = "each", "call"
 WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an entry
 
 
@@ -36,6 +38,8 @@ class Driver:
     ``judged`` makes what is compared of (inputs, outputs, seen): while grading it runs on the trusted side, so counts,
     steps and order are read from what was seen there and never from the candidate's process. Of the inputs, ``outside``
     is for it alone: the candidate's process does not learn what is looked at.
+
+    A case whose inputs are a list, ``each``, is as many calls, with outputs {"call 1": ..., "call 2": ...}.
     """
 
     name: str
@@ -48,6 +52,8 @@ class Driver:
     def __call__(
         self, candidate: Candidate, case: Mapping[str, Tree], comm: Communicator | None = None, **parts: Any
     ) -> Tree:
+        if EACH in case:
+            return {f"{CALL} {n}": self(candidate, one, comm, **parts) for n, one in enumerate(case[EACH], 1)}
         own = (comm,) if self.ranks else ()
         return self.function(candidate, case, *own, **{**self.parts, **parts})
 
@@ -89,6 +95,11 @@ def raised(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     return "nothing"
 
 
+def kept(unchanged: bool) -> str:
+    """Of lists and dicts that a candidate was handed: an output that says whether they still are as they were."""
+    return "as it was" if unchanged else "changed"
+
+
 def student_line(error: BaseException) -> tuple[str, int] | None:
     """(file name, line number) of the innermost frame that is a notebook's."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -113,6 +124,7 @@ def run_case(
 ) -> Outcome:
     """Call ``candidate`` through ``driver`` on ``inputs``, watching for what it must not do.
 
+    A case with a "device" is called as on that device, which may be pretended; where its results are is told with them.
     Of a driver with ranks, ``comm`` makes it one rank's call on its own inputs; without, all ranks run as threads.
     With ``raw`` somebody else sees to what is ``judged``: the trusted side, or the one who called all ranks; and
     ``liftable`` says whether ``parts`` are public stand-ins.
@@ -131,18 +143,25 @@ def run_case(
         how = {"liftable": parts is None if liftable is None else liftable, "composite": bool(driver.parts)}
         families = [*allowed, "numpy"] if allowed and driver.parts else allowed  # a part's arguments go out as bytes
         watched = bool(forbidden or allowed)
-        with guarded(forbidden, families, **how) if watched else contextlib.nullcontext():
-            outputs = driver(candidate, inputs, comm, **(parts or {}))
+        arguments = parameters_of(candidate) if DEVICE in inputs else ()
+        with contextlib.ExitStack() as stack:
+            if watched:
+                stack.enter_context(guarded(forbidden, families, **how))
+            given, pretence = stack.enter_context(on_a_card(inputs, before, arguments=arguments))
+            outputs = driver(candidate, given, comm, **(parts or {}))
             # A tensor of the candidate's own class may not work before now, so the look at it is watched too.
             plainly = own.nothing_between(watched) and own.is_plain(outputs) and own.is_plain(inputs)
-            looked = None if plainly else _looked_at(outputs, inputs, before, unchanged)
-        return looked or _looked_at(outputs, inputs, before, unchanged)
+            looked = None if plainly else _looked_at(outputs, inputs, before, unchanged, pretence)
+        return looked or _looked_at(outputs, inputs, before, unchanged, pretence)
     except Forbidden as error:
         return Outcome(problem="forbidden", detail=str(error), line=student_line(error))
     except TreeError as error:
         return Outcome(problem="type", detail=str(error) if messages else "a result of a wrong type")
     except NotImplementedError as error:
         return Outcome(problem="missing", detail=NOT_WRITTEN, line=student_line(error))
+    except Elsewhere as error:
+        where = str(error) if messages else TWO_DEVICES
+        return Outcome(problem="device", detail=where, line=student_line(error), trace=frames_of(error))
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         detail = built_in(type(error))
         if not messages:
@@ -152,7 +171,7 @@ def run_case(
         detail += f": {error}" if str(error) else ""
         trace, beside = frames_of(error), ""
         if not trace or (driver_line(error) and not _inside(error)):
-            beside = ". ".join(filter(None, [driver_line(error), f"It was given {given(inputs)}"]))
+            beside = ". ".join(filter(None, [driver_line(error), f"It was given {given_words(inputs)}"]))
         return Outcome(problem="raised", detail=detail[:500], line=student_line(error), trace=trace, beside=beside)
 
 
@@ -170,8 +189,8 @@ def _watched(driver: Driver, candidate: Candidate, inputs: Mapping[str, Tree], p
 
     def one(own: Mapping[str, Tree], comm: ThreadCommunicator | None = None) -> Outcome:
         see = comm.actions.append if comm else seen.append
-        given = {**driver.parts, **(parts or {})}
-        noted = {name: seen_by(see, name, part) for name, part in given.items()} if driver.judged else parts
+        known = {**driver.parts, **(parts or {})}
+        noted = {name: seen_by(see, name, part) for name, part in known.items()} if driver.judged else parts
         return run_case(driver, candidate, own, comm=comm, parts=noted, raw=True, **watch)
 
     return run_ranks(one, inputs) if driver.ranks else replace(one(candidates_own(inputs)), seen=[seen])
@@ -182,18 +201,25 @@ def judged(driver: Driver | None, inputs: Mapping[str, Tree], outcome: Outcome) 
     if driver is None or driver.judged is None or outcome.problem:
         return outcome
     try:
-        return replace(outcome, outputs=plain(driver.judged(inputs, outcome.outputs, outcome.seen)))
+        there = said_there(outcome.outputs)
+        told = {path: said for path, said in outcome.outputs.items() if path not in there} if there else outcome.outputs
+        return replace(outcome, outputs={**plain(driver.judged(inputs, told, outcome.seen)), **there})
     except Exception:
         return Outcome(problem="type", detail="a result of a wrong type", costs=outcome.costs)
 
 
-def _looked_at(outputs: Tree, inputs: Mapping[str, Tree], before: Tree, unchanged: bool) -> Outcome:
+def _looked_at(
+    outputs: Tree, inputs: Mapping[str, Tree], before: Tree, unchanged: bool, pretence: Pretence | None
+) -> Outcome:
     """What a call came to."""
     if changed := _changed(before, inputs) if unchanged else "":
         return Outcome(problem="modified", detail=changed)
+    if DEVICE in inputs:
+        return Outcome({**plain(outputs), **said_of(outputs, pretence)})
     devices = _devices(before)
     if devices and (other := _devices(outputs) - devices):
-        return Outcome(problem="device", detail=f"{min(other)} instead of {', '.join(sorted(devices))}")
+        there = ", ".join(sorted(devices))
+        return Outcome(problem="device", detail=f"returned a result on {min(other)} instead of {there}")
     return Outcome(plain(outputs))
 
 
@@ -232,6 +258,14 @@ def accepts(candidate: Candidate) -> str:
     if not callable(candidate) and not isinstance(candidate, str | int | float | list | dict | bool):
         return f"it is a {type(candidate).__name__}"
     return ""
+
+
+def parameters_of(candidate: Candidate) -> list[str]:
+    """Names of a candidate's parameters; none where they are not to be had."""
+    try:
+        return list(inspect.signature(candidate).parameters)
+    except (TypeError, ValueError):
+        return []
 
 
 def signature_of(candidate: Candidate) -> str:

@@ -23,8 +23,8 @@ def outcome_to_tree(outcome: Outcome) -> dict[str, Any]:
     return {**told, "costs": dict(outcome.costs)}
 
 
-def specification_to_bytes(specification: Specification) -> bytes:
-    """What ships of an exercise: points, hints, and the public cases with expected and mistaken outputs."""
+def specification_to_tree(specification: Specification) -> dict[str, Any]:
+    """Points, hints, and the cases with expected and mistaken outputs."""
     cases = [
         {
             "name": case.name,
@@ -37,17 +37,26 @@ def specification_to_bytes(specification: Specification) -> bytes:
         for case in specification.cases
     ]
     rest = {k: v for k, v in asdict(specification).items() if k != "cases" and (v or k != "allowed")}
-    return encode({**rest, "cases": cases})
+    return {**rest, "cases": cases}
 
 
-def specification_from_bytes(blob: bytes) -> Specification:
-    """The inverse of ``specification_to_bytes``."""
-    tree = decode(blob)
+def specification_from_tree(tree: dict[str, Any]) -> Specification:
+    """The inverse of ``specification_to_tree``."""
     cases = [
         Case(**{**case, "misconceptions": {name: Outcome(**o) for name, o in case["misconceptions"].items()}})
         for case in tree.pop("cases")
     ]
     return Specification(**tree, cases=cases)
+
+
+def specification_to_bytes(specification: Specification) -> bytes:
+    """What ships of an exercise, with its public cases."""
+    return encode(specification_to_tree(specification))
+
+
+def specification_from_bytes(blob: bytes) -> Specification:
+    """The inverse of ``specification_to_bytes``."""
+    return specification_from_tree(decode(blob))
 
 
 def load_module(path: Path, name: str) -> ModuleType:

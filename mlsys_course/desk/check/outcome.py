@@ -8,6 +8,7 @@ from .families import words
 from .tree import Tree
 
 NOT_WRITTEN = "not written yet"
+TWO_DEVICES = "made a tensor on another device than that of its inputs"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Outcome:
         said = {
             "raised": f"raised {self.detail}",
             "type": f"returned {self.detail}",
-            "device": f"returned a result on another device: {self.detail}",
+            "device": self.detail,
             "modified": f"modified its input {self.detail}; work on a copy",
             "forbidden": words(self.detail),
             "timeout": "took too long" + (f": {self.detail}" if self.detail else ""),

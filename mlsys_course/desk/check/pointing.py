@@ -59,7 +59,7 @@ def interrupted(exercise: str, error: KeyboardInterrupt) -> str:
     return f"interrupted in `{function}`, {frame_line((count, line, '<module>', text))}"
 
 
-def given(inputs: Mapping[str, Tree]) -> str:
+def given_words(inputs: Mapping[str, Tree]) -> str:
     """The arguments of a case with their shapes, for an error that no line of the student's is in."""
     told = []
     for path, leaf in leaves(inputs):

@@ -1,11 +1,12 @@
 """From outcomes to a verdict: what passed, the score by aspect, and the hint. The same code for student and grader."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .compare import TOLERANCE, Leaf, case_dtype, compare, problems
-from .driver import Driver, Outcome
+from .driver import EACH, Driver, Outcome
 from .tree import Tree
 
 STATUSES = ("ok", "wrong", "error", "timeout", "memory", "crashed", "missing", "forbidden", "unreadable")
@@ -96,14 +97,19 @@ def judge_case(specification: Specification, case: Case, outcome: Outcome, drive
     leaves = compare(outcome.outputs, case.expected, specification.tolerance_for(case.inputs))
     wrong = list(problems(leaves))
     if not wrong and driver:
-        for name, holds in driver.properties.items():
-            if said := holds(case.inputs, outcome.outputs):
-                wrong.append(f"{name}: {said}")
+        wrong += violated(driver, case.inputs, outcome.outputs)
     wrong += [
         f"costs too much ({cost.replace('_', ' ')}): {amount(cost, found)}, at most {amount(cost, case.limits[cost])}"
         for cost, found in over_limit(case, outcome).items()
     ]
     return Result(case.name, case.aspect, outcome, leaves, wrong)
+
+
+def violated(driver: Driver, inputs: Tree, outputs: Tree) -> list[str]:
+    """Which properties do not hold, of the case or of any of its calls."""
+    calls = zip(inputs[EACH], outputs.values(), strict=True) if EACH in inputs else [(inputs, outputs)]
+    found = [(name, holds(*call)) for call in calls for name, holds in driver.properties.items()]
+    return [f"{name}: {said}" for name, said in found if said]
 
 
 def option(specification: Specification, answer: Tree) -> Tree:
@@ -139,6 +145,19 @@ def explains(specification: Specification, case: Case, outcome: Outcome, name: s
     return alike(over_limit(case, outcome), over_limit(case, mistaken))
 
 
+def _tells(cases: Mapping[str, Case], failed: set[str], wrong: Mapping[str, Outcome], name: str) -> bool:
+    """Whether outcomes that fit a misconception tell anything. An exception, of whichever mistake, is often a
+    RuntimeError: alone it must say the same but for numbers or, of sealed cases, which have no message, be no case's
+    but some.
+    """
+    if any(wrong[c].problem != "raised" for c in failed):
+        return True
+    if any(":" not in wrong[c].detail for c in failed):
+        return failed != cases.keys()
+    pairs = ((cases[c].misconceptions[name].detail, wrong[c].detail) for c in failed)
+    return all(re.sub(r"\d+", "#", mistaken) == re.sub(r"\d+", "#", found) for mistaken, found in pairs)
+
+
 def alike(found: Mapping[str, float], mistaken: Mapping[str, float]) -> bool:
     """Whether two sets of costs over their limits are those of one mistake."""
     return found.keys() == mistaken.keys() and all(
@@ -148,36 +167,30 @@ def alike(found: Mapping[str, float], mistaken: Mapping[str, float]) -> bool:
 
 
 def recognise(specification: Specification, results: Sequence[Result]) -> list[str]:
-    """The fewest misconceptions that explain the wrong outcomes, those that explain the most cases first."""
+    """The fewest misconceptions that explain wrong outcomes, those that explain the most cases first.
+
+    One is named only where the outcomes are its own wherever it fails, no other's as well, and nothing else is wrong in
+    the parts that it spoils.
+    """
     cases = {case.name: case for case in specification.cases}
-    open_cases = {r.case: r.outcome for r in results if not r.ok}
-    right = {r.case for r in results if r.ok}
-    explained = {
-        name: {c for c, outcome in open_cases.items() if explains(specification, cases[c], outcome, name)}
-        for name in specification.hints
-    }
-    # An exception, of whichever mistake, is often a RuntimeError: alone it tells nothing, unless all else fits too.
-    answered = {c for c, outcome in open_cases.items() if not outcome.problem}
+    wrong = {r.case: r.outcome for r in results if not r.ok}
     fails = {name: {c for c, case in cases.items() if name in case.misconceptions} for name in specification.hints}
-    fitting = {name for name, found in explained.items() if found == fails[name]}
-    # Against a misconception speaks each right case that it would have got wrong.
-    spoken_against = {name: sum(name in cases[c].misconceptions for c in right) for name in specification.hints}
-    found: list[str] = []
-
-    def weight(name: str) -> tuple[int, int]:
-        return len(explained[name]), -spoken_against[name]
-
-    while open_cases:
-        likely = [name for name, found in explained.items() if found & answered or (found and name in fitting)]
-        if not likely:
-            break
-        name = max(likely, key=weight)
-        found.append(name)
-        for case in explained[name]:
-            open_cases.pop(case)
-        done = explained.pop(name)
-        explained = {n: cs - done for n, cs in explained.items()}
-    return found
+    fitting = {
+        name: failed
+        for name, failed in fails.items()
+        if failed <= wrong.keys() and all(explains(specification, cases[c], wrong[c], name) for c in failed)
+    }
+    fitting = {name: failed for name, failed in fitting.items() if _tells(cases, failed, wrong, name)}
+    found: list[tuple[str, set[str]]] = []
+    while fitting := {name: left for name, left in fitting.items() if left}:
+        most = max(fitting.values(), key=len)
+        names = [name for name, left in fitting.items() if left == most]
+        if len({specification.hints[name] for name in names}) == 1:
+            found.append((names[0], fails[names[0]]))
+        fitting = {name: left - most for name, left in fitting.items()}
+    unexplained = wrong.keys() - set().union(*(failed for _, failed in found))
+    spoiled = {cases[c].aspect for c in unexplained}
+    return [name for name, failed in found if not spoiled & {cases[c].aspect for c in failed}]
 
 
 def status_of(results: Sequence[Result]) -> str:

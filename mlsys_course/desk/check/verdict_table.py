@@ -4,6 +4,8 @@ import html
 import math
 from collections.abc import Sequence
 
+from .compare import in_words
+from .devices import MADE_ON
 from .pointing import frame_line
 from .verdict import Result, Verdict
 
@@ -14,6 +16,7 @@ SEALED_KINDS = {  # part of a public reason -> what is said of a sealed case, wi
     "has dtype": "has another dtype",
     "has NaN": "has NaN",
     "is infinite": "is infinite",
+    ", while the inputs are on": "is on another device than the inputs",
     "is missing": "is missing",
     ", expected ": "is another kind of value",
 }
@@ -96,7 +99,7 @@ def sealed_words(result: Result) -> str:
     leaf = max(result.leaves, key=lambda leaf: leaf.error, default=None)
     if leaf is None or leaf.ok:
         return "; ".join(wrong.split(":")[0] for wrong in result.wrong)
-    label = leaf.path or "result"
+    label = in_words(leaf.path.removeprefix(MADE_ON))
     for said, kind in SEALED_KINDS.items():
         if said in leaf.reason:
             return f"{label} {kind}"

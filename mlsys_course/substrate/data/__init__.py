@@ -3,6 +3,7 @@
 from .digits import digits
 from .growth import CARDS, MODELS, Card, Model
 from .installed import DataMissing
+from .letters import letter_windows
 from .minilm import MiniLM, Projections, minilm, pieces, words
 from .quality import bleu, changed_bleu
 from .ratings import Rating, ratings
@@ -16,6 +17,7 @@ __all__ = [
     "MODELS",
     "Model",
     "digits",
+    "letter_windows",
     "MiniLM",
     "Projections",
     "minilm",

@@ -91,9 +91,9 @@ class Clock:
                 self._send(rank, now, what, operation[2], operation[3], operation[4])
                 continue
             if kind == SENT:
-                then = self._left[rank][what]
-                if then > now:
-                    self.events.add(rank, "wait", now, then, "send")
+                then = self._leave(rank, now, what)
+                if then is None:
+                    return None
             elif kind == RECEIVE:
                 arrivals = self._arrivals[rank].get(what)
                 if not arrivals:
@@ -121,6 +121,14 @@ class Clock:
             self._wake(receiver, self._receive(receiver, self.time[receiver], rank, left + latency, place))
         else:
             self._arrivals[receiver][rank + offset].append((left + latency, place))
+
+    def _leave(self, rank: int, now: float, number: int) -> float | None:
+        """When a rank goes on that waits until its own message has left; None where nobody can say yet."""
+        then = self._left[rank][number]
+        if then > now:
+            self.events.add(rank, "wait", now, then, "send")
+            return then
+        return now
 
     def _path(self, sender: int, receiver: int) -> tuple[float, float, list[tuple[int, float]]]:
         """Latency, bandwidth, and the shared ports by number."""

@@ -39,7 +39,8 @@ class Cluster:
     ``nics`` evenly. Where ``core`` is given, all messages between nodes also share a core network of so many bytes/s. A
     port serves messages one after the other, in the order in which they were sent; a message is through when the last
     of its ports has served it, and received ``latency`` later. (Real networks serve them side by side: all are through
-    as late as the last one is here.)
+    as late as the last one is here.) With ``fair_share`` it does so too: the messages that cross a port at the same
+    time share it, max-min fairly, and those of one sender to one receiver go one after the other, as on a connection.
 
     A rank computes ``flops`` floating-point operations a second; 1 / ``flops`` is the gamma of the cost model. ``slow``
     gives factors by which ranks take longer to compute (stragglers), ``jitter`` the standard deviation of a random
@@ -52,6 +53,7 @@ class Cluster:
     between: Link = INFINIBAND
     nics: int = 1
     core: float | None = None
+    fair_share: bool = False
     flops: float = 4e14
     slow: Mapping[int, float] = field(default_factory=dict)
     jitter: float = 0.0

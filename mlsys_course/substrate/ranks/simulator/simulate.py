@@ -17,6 +17,7 @@ from ..shared.timeline import Timeline
 from ..shared.traffic import Traffic, bytes_of
 from .clock import BEGIN, COMPUTE, END, RECEIVE, SEND, SENT, Clock, Operation
 from .cluster import Cluster
+from .fair_share import FairClock
 from .fibers import Fibers
 
 MOST_AHEAD = 10_000  # operations that a rank may be ahead of the clock, so that memory stays small
@@ -116,7 +117,8 @@ class Simulation:
         self._holds = set[int]()  # ranks that go on when the clock has played what they noted
         self._call = (function, tuple(args))
         self._fibers = Fibers([lambda rank=rank: self._rank(rank) for rank in range(world_size)], timeout)
-        self.clock = Clock(world_size, cluster, seed, self._more)
+        clock = FairClock if cluster.fair_share else Clock
+        self.clock = clock(world_size, cluster, seed, self._more)
 
     def play(self) -> None:
         """Until nobody can go on; the first exception of a rank ends it."""
