@@ -358,8 +358,8 @@ def average_bucket(candidate, case, comm):
     for parameter, grad in zip(parameters, case["gradients"], strict=True):
         if grad is not None:
             parameter.grad = by_columns(grad) if case.get("strided") else grad.clone()
-    for numbers in case.get("calls", [range(len(parameters))]):
-        candidate([parameters[n] for n in numbers], comm, sum_by_messages)
+    for given in [[parameters[n] for n in numbers] for numbers in case.get("calls", [])] or [parameters]:
+        candidate(given, comm, sum_by_messages)
     found = gradients_of(parameters, "parameters")
     return {**found, "what changes with gradient": changes_together(parameters)}
 
