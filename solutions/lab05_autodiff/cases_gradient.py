@@ -1,4 +1,4 @@
-"""Lab 5, sealed: cases of the engine (order, evaluator, gradient) and of what is built on it (update, check)."""
+"""Lab 5, sealed: cases of the engine: order, evaluator, gradient."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +10,7 @@ from autograder.exercise import Given
 
 F64 = torch.float64
 DIAMOND = [[], [0], [0], [1, 2]]
+BAD = ["missing", "shape", "one more axis", "one axis less", "turned", "dtype", "whole numbers"]
 
 
 def normal(draw: Draw, *shape: int) -> torch.Tensor:
@@ -45,14 +46,24 @@ def asked(draw: Draw) -> dict[str, Any]:
     return {"key": draw.integer(0, 2**53), "outside": "counts"}
 
 
+def an_order(draw: Draw, uses: Sequence[Sequence[int]]) -> list[int]:
+    """All nodes, inputs before users, in an order that is drawn."""
+    found: list[int] = []
+    while len(found) < len(uses):
+        ready = [n for n in range(len(uses)) if n not in found and all(k in found for k in uses[n])]
+        found.append(max(ready) if len(found) % 2 else draw.choice(ready))
+    return found
+
+
 def order_cases(draw: Draw) -> Sequence[Given]:
-    def case(name: str, aspect: str, uses: list[list[int]], outputs: list[int], public: bool = False) -> Given:
-        return Given(name, aspect, {"uses": uses, "outputs": outputs}, public)
+    def case(name: str, aspect: str, uses: list[list[int]], outputs: list[int], public=False, **more: Any) -> Given:
+        return Given(name, aspect, {"uses": uses, "outputs": outputs, **more}, public)
 
     def paths(name: str, rungs: int, public: bool = False) -> Given:
         return Given(name, "depth", {"uses": ladder(rungs), "outputs": [rungs], "watched": True}, public)
 
     late = [[], [0], [1], [2], [0, 3], [4, 1]]  # node 1 is used near the start and at the end
+    alike: list[list[int]] = [[], [], [], [], [0, 1], [0, 1], [4], [5], [6, 7, 3], [8, 4, 5]]
     whole = connected(random_uses(draw, 3, draw.integer(15, 20)))
     parts = random_uses(draw, 3, draw.integer(15, 20))
     return [
@@ -64,6 +75,7 @@ def order_cases(draw: Draw) -> Sequence[Given]:
         case("an output that another needs, twice", "order", [*DIAMOND, [3, 1]], [1, 4, 1], True),
         case("drawn", "order", whole, [len(whole) - 1]),
         case("a variable", "order", [[]], [0]),
+        case("constants, equal names, equal nodes", "order", alike, [9, 7, 2], constants=[1, 2], label="x"),
         case("ladder", "order", ladder(12), [12]),
         paths("40 doublings", 40, True),
         paths("doublings", draw.integer(45, 60)),
@@ -74,13 +86,16 @@ def order_cases(draw: Draw) -> Sequence[Given]:
 
 
 def evaluator_cases(draw: Draw) -> Sequence[Given]:
-    def runs(uses: list[list[int]], count: int, *shape: int) -> list[list[torch.Tensor]]:
-        fed = sum(not row for row in uses)
-        return [[normal(draw, *shape) for _ in range(fed)] for _ in range(count)]
+    def runs(uses: list[list[int]], count: int, *shape: int, constants: Sequence[int] = (), dtype: torch.dtype = F64):
+        fed = sum(not row for row in uses) - len(constants)
+        return [[normal(draw, *shape).to(dtype) for _ in range(fed)] for _ in range(count)]
+
+    def described(uses, outputs, count=1, shape=(2,), dtype=F64, **more: Any) -> dict[str, Any]:
+        fed = runs(uses, count, *shape, constants=more.get("constants", ()), dtype=dtype)
+        return {"uses": uses, "outputs": outputs, "runs": fed, **more}
 
     def case(name: str, aspect: str, uses, outputs, count=1, shape=(2,), public=False, **more: Any) -> Given:
-        inputs = {"uses": uses, "outputs": outputs, "runs": runs(uses, count, *shape), **more}
-        return Given(name, aspect, inputs, public)
+        return Given(name, aspect, described(uses, outputs, count, shape, **more), public)
 
     def long(name: str, uses, outputs, count: int, most: int, public: bool = False) -> Given:
         """Values of a MiB each, of which so many may be there at one time; a run without letting go has 30 and more."""
@@ -91,6 +106,13 @@ def evaluator_cases(draw: Draw) -> Sequence[Given]:
     last, n = len(whole) - 1, draw.integer(30, 50)
     middle = [*chain(n), [n // 2, n]]
     wide = [[], *([0] for _ in range(6)), [1, 2, 3, 4, 5, 6]]
+    several = [
+        [],
+        [0, 0],
+        *([n - 1, n - 1, n - 2] for n in range(2, n)),
+    ]  # each node has two users, and one takes it twice
+    fixed_inside: list[list[int]] = [[], [], [], [0, 1], [3, 2], [1, 1], [4, 5, 0]]
+    single = [[], [], [0, 1], [2, 1], []]  # the last variable is an output and nothing else
     two, fixed = [[], [], [0, 1], [2, 1]], draw.normal(4, dtype=F64)
     return [
         case("diamond", "values", DIAMOND, [3], public=True),
@@ -107,12 +129,23 @@ def evaluator_cases(draw: Draw) -> Sequence[Given]:
         long("a chain", chain(n), [n], 2, 12, True),
         long("a chain with a late user", middle, [n + 1], 1, 14, True),
         long("outputs on the way stay", chain(n + 9), [n // 3, n + 9, 1], 2, 20),
-        case("missing feed", "feeds", two, [3], public=True, bad="missing"),
-        case("feed of another shape", "feeds", two, [3], public=True, bad="shape"),
-        case("feed with one axis more", "feeds", two, [3], bad="one more axis"),
-        case("missing feed, then a run of all", "again", other, [len(other) - 1], bad="missing"),
-        case("feed of another dtype", "feeds", two, [3], public=True, bad="dtype"),
+        case("missing feed", "feeds", two, [3], 2, public=True, bad="missing"),
+        case("feed of another shape", "feeds", two, [3], 2, public=True, bad="shape"),
+        case("feed with one axis more", "feeds", two, [3], 2, bad="one more axis"),
+        case("missing feed, then a run of all", "again", other, [len(other) - 1], 2, bad="missing"),
+        case("feed of another dtype", "feeds", two, [3], 2, public=True, bad="dtype"),
         case("no entries", "values", DIAMOND, [3, 0], shape=(0, 2)),
+        case(
+            "another order, equal names", "values", whole, [last - 1, last], 2, order=an_order(draw, whole), label="x"
+        ),
+        case("constants inside", "values", fixed_inside, [6, 1, 4], 2, constants=[1, 2], order=[2, 1, 0, 5, 3, 4, 6]),
+        case("float32", "values", whole, [last, 0], 2, (2, 2), dtype=torch.float32),
+        case("two evaluators in turn", "again", whole, [last], 3, beside=described(other, [3, 5, 4], 1, (3,))),
+        case("an operator that fails, then a run", "again", two, [3, 2], 2, fails=3),
+        case("a long chain", "values", chain(1800), [1800, 900], 1, ()),
+        long("two users each", several, [n - 1], 2, 15),
+        case("every bad feed of every variable", "feeds", single, [3, 4], 2, (2, 3), bad=BAD),
+        case("bad feeds of float32", "feeds", single, [4, 3], 2, (2, 2), dtype=torch.float32, bad=BAD[-2:]),
     ]
 
 
@@ -130,6 +163,11 @@ def gradient_cases(draw: Draw) -> Sequence[Given]:
     users: list[list[Any]] = [["exp", 0], ["add", 1, 0]]
     for n in range(2, 14):
         users.append(["multiply" if n % 3 else "add", n, 1])
+    uses = [[], [], [], *(line[1:] for line in whole)]
+    drawn_order = an_order(draw, uses)
+    lone: list[list[Any]] = [["exp", 0], ["add", 3, 0]]
+    kinds = [[normal(draw, 3), normal(draw, 2, 2), normal(draw, 4).float()] for _ in range(2)]
+    longest: list[list[Any]] = [["add", 0, 1], *(["add", n, 1] for n in range(2, 3000)), ["multiply", 3000, 0]]
     masked = [["positive", 0], ["multiply", 1, 0], ["add", 2, 0]]
     return [
         case("chain", "chain", [["exp", 0], ["exp", 1]], [0], shape=(), public=True),
@@ -147,6 +185,10 @@ def gradient_cases(draw: Draw) -> Sequence[Given]:
         case("squares of squares", "cost", squares, [0], 1, (), True, **asked(draw)),
         case("ladder", "cost", rungs, [0], **asked(draw)),
         case("drawn, counted", "cost", drawn_program(draw, 2, 8), [0, 1], 2, **asked(draw)),
+        case("another order, drawn", "fan-out", whole, [2, 0, 1], 3, order=drawn_order),
+        case("an input twice", "edges", study, [0, 2, 0], public=True),
+        Given("some do not matter, of other kinds", "edges", {"lines": lone, "wanted": [1, 0, 2], "feeds": kinds}),
+        case("a long chain", "chain", longest, [0, 1], 2, (), runs=1, deep=True),
         case("float32, one does not matter", "edges", [["exp", 1], ["multiply", 2, 2]], [0, 1], 2, dtype=torch.float32),
     ]
 
@@ -159,89 +201,3 @@ def drawn_program(draw: Draw, inputs: int, lines: int) -> list[list[Any]]:
     for other in range(inputs):  # all matter
         found.append(["multiply" if other % 2 else "add", inputs + len(found) - 1, other])
     return found
-
-
-def adamw_cases(draw: Draw) -> Sequence[Given]:
-    def case(
-        name: str, aspect: str, returns, steps=3, shape=(2, 3), public=False, scale=1.0, dtype=F64, **changed: float
-    ) -> Given:
-        settings = {
-            "lr": draw.number(0.05, 0.2),
-            "beta1": draw.number(0.7, 0.9),
-            "beta2": draw.number(0.92, 0.97),
-            "epsilon": 1e-8,
-            "weight_decay": 0.0,
-        }
-        gradients = [(normal(draw, *shape) * scale).to(dtype) for _ in range(steps)]
-        inputs = {"weight": (normal(draw, *shape) + 2).to(dtype), "gradients": gradients, "returns": list(returns)}
-        return Given(name, aspect, {**inputs, "settings": {**settings, **changed}}, public)
-
-    every = ["weight", "m", "v"]
-    return [
-        case("moments", "moments", ["m", "v"], public=True),
-        case("moments, large gradients", "moments", ["m", "v"], 4, (5,), scale=30.0),
-        case("moments without axes", "moments", ["m", "v"], 2, ()),
-        case("first step", "update", ["weight"], 1, public=True),
-        case("several steps", "update", ["weight"], 5, public=True),
-        case("small gradients", "update", ["weight"], 3, public=True, scale=1e-3, epsilon=1e-2),
-        case("small gradients, other epsilon", "update", ["weight"], 4, (4,), scale=1e-4, epsilon=2e-4),
-        case("betas of 0", "update", ["weight"], 3, public=True, beta1=0.0, beta2=0.0),
-        case("one beta of 0", "update", ["weight"], 2, beta1=0.0),
-        case("decay", "decay", ["weight"], 3, public=True, weight_decay=0.4),
-        case("decay, all", "decay", every, 4, weight_decay=draw.number(0.5, 0.9)),
-        case("decay, small gradients", "decay", every, 2, (3,), scale=1e-2, weight_decay=0.7, epsilon=1e-3),
-        case("float32", "update", ["weight"], 3, dtype=torch.float32),
-    ]
-
-
-def check_cases(draw: Draw) -> Sequence[Given]:
-    def case(name: str, aspect: str, function: str, x: torch.Tensor, public: bool = False, unit: float | None = None):
-        c = draw.uniform(*x.shape, low=0.5, high=2.0, dtype=F64)
-        right = true_gradient(function, x, c)
-        inputs: dict[str, Any] = {"function": function, "coefficients": c, "x": x}
-        if unit:
-            return Given(name, aspect, {**inputs, "claimed": [right], "unit": unit}, public)
-        return Given(name, aspect, {**inputs, "claimed": draw.shuffled([right, *wrong_gradients(draw, right)])}, public)
-
-    def x(*shape: int, scale: float = 1.0) -> torch.Tensor:
-        return normal(draw, *shape) * scale
-
-    return [
-        case("sines", "differences", "sines", x(2, 3), True, 1.0),
-        case("neighbours", "differences", "neighbours", x(4), True, 1.0),
-        case("product", "differences", "product", x(3) + 2, unit=1.0),
-        case("tiny values", "differences", "tiny", x(3), unit=1e-9),
-        case("large entries", "differences", "large entries", x(3, scale=1e4) + 3e4, unit=1e-3),
-        case("no axes", "differences", "sines", x(), unit=1.0),
-        case("a step that shows", "differences", "cubes", x(4, scale=1e-5), unit=1e-10),
-        case("sines, judged", "verdict", "sines", x(5), True),
-        case("quadratic, judged", "verdict", "quadratic", x(2, 2), True),
-        case("tiny values, judged", "verdict", "tiny", x(4), True),
-        case("constant, judged", "verdict", "constant", x(3)),
-        case("large entries, judged", "verdict", "large entries", x(3, scale=1e4) + 3e4),
-        case("neighbours, judged", "verdict", "neighbours", x(3, 3)),
-    ]
-
-
-def true_gradient(function: str, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-    """The gradients of the drivers' functions, by hand."""
-    return {
-        "sines": lambda: c * x.cos(),
-        "product": lambda: (c * x).prod() / x,
-        "neighbours": lambda: c * x.roll(1, -1) + (c * x).roll(-1, -1),
-        "quadratic": lambda: 2 * c * (x - 1),
-        "tiny": lambda: 1e-9 * c * x.exp(),
-        "large entries": lambda: 3e-12 * c * x**2,
-        "constant": lambda: 0 * x,
-        "cubes": lambda: 3 * c * x**2,
-    }[function]()
-
-
-def wrong_gradients(draw: Draw, right: torch.Tensor) -> list[torch.Tensor]:
-    """Off in one entry, everywhere by a little, of another shape, not a number."""
-    largest = float(right.abs().max()) or 1.0
-    one = right.clone()
-    one.view(-1)[draw.integer(0, right.numel() - 1)] += 1e-3 * largest
-    poisoned = right.clone()
-    poisoned.view(-1)[-1] = torch.nan
-    return [one, right + 2e-4 * largest, right.flatten()[:-1], poisoned, right[None]]

@@ -8,62 +8,25 @@ import torch
 from autograder.draw import Draw
 from autograder.exercise import Given
 
-F64 = torch.float64
-BF16 = torch.bfloat16
-Shapes = Sequence[tuple[int, ...]]
-
-
-class Cases:
-    """Makes cases of one exercise."""
-
-    def __init__(self, draw: Draw):
-        self.draw = draw
-
-    def tensor(self, shape: tuple[int, ...], dtype: torch.dtype = F64, positive: bool = False) -> torch.Tensor:
-        x = self.draw.normal(*(shape or (1,)), dtype=F64).reshape(shape)
-        return (x.abs() + 0.5 if positive else x).to(dtype)
-
-    def of(
-        self,
-        name: str,
-        aspect: str,
-        operator: str,
-        shapes: Shapes,
-        out: tuple[int, ...],
-        public: bool = False,
-        *,
-        positive: bool = False,
-        dtype: torch.dtype = F64,
-        **settings: Any,
-    ) -> Given:
-        """Two sets of drawn feeds of ``shapes``, with adjoints of the shape ``out``."""
-        feeds = [[self.tensor(shape, dtype, positive) for shape in shapes] for _ in range(2)]
-        return self.fed(name, aspect, operator, feeds, out, public, **settings)
-
-    def fed(
-        self,
-        name: str,
-        aspect: str,
-        operator: str,
-        feeds: list[list[torch.Tensor]],
-        out: tuple[int, ...],
-        public: bool = False,
-        **settings: Any,
-    ) -> Given:
-        """The same for feeds that are given."""
-        dtype = next(x.dtype for x in feeds[0] if x.is_floating_point())
-        cotangents = [self.tensor(out, dtype) for _ in feeds]
-        inputs: dict[str, Any] = {"operator": operator, "feeds": feeds, "cotangents": cotangents}
-        return Given(name, aspect, {**inputs, "settings": settings} if settings else inputs, public)
+from .cases_kinds import (
+    BF16,
+    F32,
+    F64,
+    Cases,
+    Shapes,
+    elementwise_kinds,
+    forward_kinds,
+    linear_kinds,
+    sum_to_kinds,
+)
 
 
 def elementwise_cases(draw: Draw) -> Sequence[Given]:
     cases, shape = Cases(draw), (draw.integer(2, 3), draw.integer(3, 4))
     given = []
     for operator, inputs in {"negate": 1, "subtract": 2, "divide": 2, "shift": 1, "scale": 1}.items():
-        given.append(
-            cases.of(operator, "arithmetic", operator, [shape] * inputs, shape, True, positive=operator == "divide")
-        )
+        own = {"positive": operator == "divide", **cases.settings_of(operator)}
+        given.append(cases.of(operator, "arithmetic", operator, [shape] * inputs, shape, True, **own))
     for operator in ("log", "sin", "cos", "tanh", "sqrt"):
         given.append(
             cases.of(operator, "functions", operator, [shape], shape, True, positive=operator in ("log", "sqrt"))
@@ -82,12 +45,13 @@ def elementwise_cases(draw: Draw) -> Sequence[Given]:
         cases.of("exp", "functions", "exp", [shape], shape),
         cases.of("divide, no axes", "arithmetic", "divide", [(), ()], (), positive=True),
         cases.of("subtract, empty", "arithmetic", "subtract", [(0, 2)] * 2, (0, 2)),
-        cases.of("tanh, float32", "functions", "tanh", [(4,)], (4,), dtype=torch.float32),
+        cases.of("tanh, float32", "functions", "tanh", [(4,)], (4,), dtype=F32),
         cases.of("tanh, bfloat16", "functions", "tanh", [(6,)], (6,), dtype=BF16),
         cases.fed("square of zero", "functions", "power", square, (3,), exponent=2.0),
         cases.of("relu", "relu", "relu", [shape], shape, True),
         cases.fed("relu at zero", "relu", "relu", kinks, (5,), True),
         cases.of("relu, larger", "relu", "relu", [(5, 6)], (5, 6)),
+        *elementwise_kinds(draw),
     ]
 
 
@@ -106,13 +70,14 @@ def sum_to_cases(draw: Draw) -> Sequence[Given]:
         case("missing, other sizes", "values", (a, b, c), (b, c)),
         case("equal sizes, missing", "values", (b, b, b), (b, b)),
         case("several", "values", (a, b, c, a), (b, 1, a)),
-        case("float32", "values", (a, b), (1, b), dtype=torch.float32),
+        case("float32", "values", (a, b), (1, b), dtype=F32),
         case("nothing to do", "edges", (a, b), (a, b), True),
         case("to a number", "edges", (a, b), (), True),
         case("size one already", "edges", (1, b), (1, 1)),
         case("one axis more, of size one", "edges", (1, 1, b), (1, b)),
         case("no axes", "edges", (), ()),
         case("an empty axis", "edges", (0, b), (1, b)),
+        *sum_to_kinds(draw),
     ]
 
 
@@ -150,92 +115,7 @@ def linear_cases(draw: Draw) -> Sequence[Given]:
         cases.of("a row and a column", "matrices", "matmul", [(1, c), (c, 1)], (1, 1)),
         cases.of("nothing between", "matrices", "matmul", [(a, 0), (0, c)], (a, c)),
         cases.of("matrices, bfloat16", "matrices", "matmul", [(a, b), (b, c)], (a, c), dtype=BF16),
-    ]
-
-
-def classified(
-    cases: Cases, name: str, aspect: str, shape: tuple[int, ...], public=False, scale=1.0, dtype=F64
-) -> Given:
-    """Logits of ``shape``, whose last axis are the classes."""
-    feeds = []
-    for _ in range(2):
-        targets = cases.draw.integers(*shape[:-1], high=shape[-1])
-        feeds.append([(cases.tensor(shape) * scale).to(dtype), targets])
-    return cases.fed(name, aspect, "cross_entropy", feeds, (), public)
-
-
-def cross_entropy_cases(draw: Draw) -> Sequence[Given]:
-    cases, n, V = Cases(draw), draw.integer(3, 5), draw.integer(4, 7)
-    return [
-        classified(cases, "rows", "values", (n, V), True),
-        classified(cases, "batch of sequences", "values", (2, n, V), True),
-        classified(cases, "one example", "values", (V,), True),
-        classified(cases, "as many classes as rows", "values", (V, V)),
-        classified(cases, "two classes", "values", (n, 2)),
-        classified(cases, "float32", "values", (n, V), dtype=torch.float32),
-        classified(cases, "bfloat16", "values", (n, V), dtype=BF16),
-        classified(cases, "large logits", "stability", (n, V), True, scale=2000.0),
-        classified(cases, "large logits, float32", "stability", (n, V), scale=300.0, dtype=torch.float32),
-    ]
-
-
-def normalization_cases(draw: Draw) -> Sequence[Given]:
-    cases, a, n = Cases(draw), draw.integer(2, 3), draw.integer(3, 5)
-
-    def hidden() -> list[list[torch.Tensor]]:
-        """The last logit of each row is -inf."""
-        last = torch.full((a, 1), -torch.inf, dtype=F64)
-        return [[torch.cat((cases.tensor((a, 3)), last), 1)] for _ in range(2)]
-
-    return [
-        cases.of("softmax", "softmax", "softmax", [(a, n)], (a, n), True),
-        cases.of("softmax, square", "softmax", "softmax_along", [(n, n)], (n, n), True, axis=0),
-        cases.of("softmax, three axes", "softmax", "softmax_along", [(a, n, 2)], (a, n, 2), axis=1),
-        cases.of("log_softmax", "softmax", "log_softmax", [(a, n)], (a, n), True),
-        cases.of("log_softmax, square", "softmax", "log_softmax_along", [(n, n)], (n, n), axis=0),
-        cases.of("softmax, float32", "softmax", "softmax", [(a, n)], (a, n), dtype=torch.float32),
-        cases.of("layer_norm", "norms", "layer_norm", [(a, n), (n,), (n,)], (a, n), True),
-        cases.of("layer_norm, three axes", "norms", "layer_norm", [(a, 2, n), (n,), (n,)], (a, 2, n), True),
-        cases.of("rms_norm", "norms", "rms_norm", [(a, n), (n,)], (a, n), True),
-        cases.of("rms_norm, three axes", "norms", "rms_norm", [(2, a, n), (n,)], (2, a, n)),
-        small_norms(cases, "layer_norm, small numbers", "layer_norm", [(a, n), (n,), (n,)], (a, n)),
-        small_norms(cases, "rms_norm, small numbers", "rms_norm", [(a, n), (n,)], (a, n)),
-        cases.of("layer_norm, float32", "norms", "layer_norm", [(a, n), (n,), (n,)], (a, n), dtype=torch.float32),
-        cases.fed("softmax, one hidden", "softmax", "softmax", hidden(), (a, 4)),
-        cases.fed("log_softmax, one hidden", "softmax", "log_softmax", hidden(), (a, 4)),
-    ]
-
-
-def small_norms(cases: Cases, name: str, operator: str, shapes: Shapes, out: tuple[int, ...]) -> Given:
-    """Variances near epsilon."""
-    feeds = [[cases.tensor(shape) for shape in shapes] for _ in range(2)]
-    return cases.fed(name, "norms", operator, [[row[0] * 3e-3, *row[1:]] for row in feeds], out)
-
-
-def selection_cases(draw: Draw) -> Sequence[Given]:
-    cases, V, C, a = Cases(draw), draw.integer(4, 6), draw.integer(2, 3), draw.integer(2, 3)
-
-    def looked_up(*shape: int) -> list[list[torch.Tensor]]:
-        return [[cases.tensor((V, C)), draw.integers(*shape, high=V - 1)] for _ in range(2)]
-
-    def chosen(*shapes: tuple[int, ...]) -> list[list[torch.Tensor]]:
-        return [[draw.booleans(*shapes[0]), *map(cases.tensor, shapes[1:])] for _ in range(2)]
-
-    repeated = [[cases.tensor((V, C)), torch.tensor([0, 2, 2, 0, 2])] for _ in range(2)]
-    ties = [[torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]], dtype=F64)] for _ in range(2)]
-    lowest = [[torch.tensor([[-torch.inf] * 2, [-torch.inf, 1.0], [torch.inf] * 2], dtype=F64)] for _ in range(2)]
-    every = {"axes": None, "keepdims": False}
-    return [
-        cases.fed("rows by number", "embedding", "embedding", looked_up(a), (a, C), True),
-        cases.fed("rows by number, repeated", "embedding", "embedding", repeated, (5, C), True),
-        cases.fed("two axes of numbers", "embedding", "embedding", looked_up(a, 5), (a, 5, C)),
-        cases.fed("where", "where", "where", chosen((a, 4), (a, 4), (a, 4)), (a, 4), True),
-        cases.fed("where, stretched", "where", "where", chosen((a, 1), (a, 4), (4,)), (a, 4)),
-        cases.of("max of all", "max", "max", [(a, C)], (), True, **every),
-        cases.of("max along an axis", "max", "max", [(C, C)], (C,), True, axes=[1], keepdims=False),
-        cases.fed("max, ties", "max", "max", ties, (2,), True, axes=[1], keepdims=False),
-        cases.fed("max, infinities", "max", "max", lowest, (3,), axes=[1], keepdims=False),
-        cases.of("max along two axes, kept", "max", "max", [(a, 4, 2)], (1, 4, 1), axes=[0, 2], keepdims=True),
+        *linear_kinds(draw),
     ]
 
 
@@ -267,7 +147,5 @@ def forward_cases(draw: Draw) -> Sequence[Given]:
         case("reshape", "linear", "reshape", [(a, b)], shape=[b, a]),
         case("matmul", "linear", "matmul", [(n, n), (n, n)], True),
         case("matmul, the first stands still", "linear", "matmul", [(2, a, b), (b, n)], False, [0]),
-        case("subtract, stretched, the second stands still", "arithmetic", "subtract", [(b,), (a, b)], False, [1]),
-        case("divide, the second stands still", "arithmetic", "divide", [(n,)] * 2, False, [1]),
-        case("matmul, the second stands still", "linear", "matmul", [(2, a, b), (b, n)], False, [1]),
+        *forward_kinds(draw),
     ]

@@ -10,7 +10,9 @@ from mlsys_course import autodiff
 from mlsys_course.desk.check.seen import unforeseen
 
 from . import cases_gradient as engine
+from . import cases_network as network
 from . import cases_rules as rules
+from . import cases_update as update
 from . import mistakes
 from . import mistakes_rules as wrong
 
@@ -73,9 +75,9 @@ def core(secret: int) -> list[Exercise]:
         exercise("linear_gradients", {"reductions": 4, "shapes": 5, "matrices": 7}, rules.linear_cases, wrong.LINEAR),
         exercise("gradient", steps, engine.gradient_cases, mistakes.GRADIENT, parts=told),
         exercise(
-            "cross_entropy_gradient", {"values": 6, "stability": 2}, rules.cross_entropy_cases, wrong.CROSS_ENTROPY
+            "cross_entropy_gradient", {"values": 6, "stability": 2}, network.cross_entropy_cases, wrong.CROSS_ENTROPY
         ),
-        exercise("adamw_step", {"moments": 3, "update": 4, "decay": 3}, engine.adamw_cases, mistakes.ADAMW),
+        exercise("adamw_step", {"moments": 3, "update": 4, "decay": 3}, update.adamw_cases, mistakes.ADAMW),
     ]
 
 
@@ -86,9 +88,9 @@ def extensions() -> list[Exercise]:
     norms, picks = {"softmax": 4, "norms": 6}, {"embedding": 2, "where": 2, "max": 2}
     more = {"kind": "extension"}
     return [
-        exercise("check_gradient", check, engine.check_cases, mistakes.CHECK, **differences, **more),
-        exercise("normalization_gradients", norms, rules.normalization_cases, wrong.NORMALIZATION, **more),
-        exercise("selection_gradients", picks, rules.selection_cases, wrong.SELECTION, **more),
+        exercise("check_gradient", check, update.check_cases, mistakes.CHECK, **differences, **more),
+        exercise("normalization_gradients", norms, network.normalization_cases, wrong.NORMALIZATION, **more),
+        exercise("selection_gradients", picks, network.selection_cases, wrong.SELECTION, **more),
         exercise("forward_rule", forward, rules.forward_cases, wrong.FORWARD, **more),
     ]
 

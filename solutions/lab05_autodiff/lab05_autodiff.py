@@ -68,8 +68,9 @@ def topological_order(outputs):
 
     outputs: a list of nodes, which may need each other or repeat; they are part of the result, once each. The list
         stays as it is.
-    Returns a list. Nodes that outputs do not need are not in it. A chain of 100,000 nodes must work, and each node
-    must be visited once: a graph of n nodes may have 2 ** n paths.
+    Returns a list, no other kind of collection. Nodes that outputs do not need are not in it, constants that they need
+        are. Two variables may have one name, and two nodes one operator and the same inputs: they are two all the same.
+    A chain of 100,000 nodes must work, and each node must be visited once: a graph of n nodes may have 2 ** n paths.
     """
     ### BEGIN SOLUTION
     order, known, stack = [], set(), [(node, False) for node in reversed(outputs)]
@@ -88,15 +89,16 @@ def topological_order(outputs):
 check("topological_order", topological_order)
 
 # %% [markdown]
-# Our nodes carry a `number` that counts up as they are made, inputs before users, so sorting by number is a shortcut;
-# PyTorch's engine takes it. It works for graphs that grew in program order, where yours works for any.
+# Our nodes carry a `number` that counts up as they are made, inputs before users, so sorting what is needed by number
+# is a shortcut that you may take; PyTorch's engine does. Orders that are not by number are as right, and whoever is
+# handed an order below must take any in which inputs come before users.
 #
 # ## 3. Numbers
 #
 # An **evaluator** computes a graph, again and again, for other feeds: this is what "define, then run" buys. The plan,
 # an order and when each value is needed last, is made once. In the lecture's example nobody reads ln x1 after the
 # addition, so it is let go there, not at the end: a forward pass alone then holds few layers at a time, and a training
-# step what backward still needs.
+# step what backward still needs. Graphs are thousands of nodes deep, too deep for a recursion here as well.
 #
 # ### Exercise `Evaluator` (15 points)
 #
@@ -111,8 +113,8 @@ class Evaluator:
     def __init__(self, outputs, order):
         """outputs: a list of nodes; some may be the same, some variables or constants.
 
-        order: all nodes that they need, once each, inputs before users, as `topological_order(outputs)` returns them.
-        Neither list is changed.
+        order: all nodes that they need, once each, in any order in which inputs come before users, by number or not.
+        Neither list is changed. Several evaluators, of one graph or of several, may be at work in turn.
         """
         ### BEGIN SOLUTION
         self.outputs, self.order = list(outputs), list(order)
@@ -125,13 +127,14 @@ class Evaluator:
     def __call__(self, feeds):
         """The values of the outputs, a list of tensors in their order.
 
-        feeds: a dict from variable to tensor. Raises ValueError (FeedError of your own is fine, if it is one) when a
-            variable among the nodes has no feed, or one of another shape or dtype than its own. The dict stays as it
-            is.
+        feeds: a dict from variable to tensor, of variables only; those that are not among the nodes play no part.
+            Raises ValueError (FeedError of your own is fine, if it is one) when a variable among the nodes, an output
+            that nobody uses too, has no feed, or one of another shape or dtype than its own. The dict stays as it is.
         In one call each node with inputs is computed once, by node.operator.compute(*values of its inputs); a constant
-        by node.operator.compute(). A value that nobody needs any more is let go: no container of yours may still hold
-        it. The result depends on the feeds of this call only: what happened in earlier calls, or to tensors fed
-        earlier, plays no part; nor does a call that raised.
+        by node.operator.compute(). A value that nobody needs any more is let go within the call: no container of yours
+        may still hold it then. The result depends on the numbers in the feeds of this call only: what happened in
+        earlier calls, or to tensors fed earlier, plays no part; nor does a call that raised, for a bad feed or in an
+        operator. Results of earlier calls stay as they are.
         """
         ### BEGIN SOLUTION
         values = {}
@@ -187,7 +190,9 @@ for node, found in zip(nodes, run(nodes, {x1: number(2), x2: number(5)}), strict
 # for each input, or None where nothing flows. Three rules are given in the cell below; the slope of exp is its own
 # value, which the node stands for.
 #
-# Everything in a rule is a node again. That is why gradients of gradients need no further work.
+# Everything in a rule is a node again. That is why gradients of gradients need no further work. Here and in all rules
+# below, nodes may be of any floating dtype, which the adjoints have too, one node may stand at two places, as in x * x,
+# and numbers may be 0 or negative wherever the operator has a slope there.
 #
 # ### Exercise `elementwise_gradients` (12 points)
 #
@@ -257,7 +262,7 @@ check("elementwise_gradients", elementwise_gradients)
 
 # %% exercise="sum_to"
 def sum_to(grad, shape):
-    """A node of shape (a tuple, possibly empty, that broadcasts to grad.shape): the sum over all copies."""
+    """A node of shape, a tuple that broadcasts to grad.shape, possibly empty, in grad's dtype: sums over all copies."""
     ### BEGIN SOLUTION
     front = len(grad.shape) - len(shape)
     summed = G.sum(grad, list(range(front)))
@@ -390,10 +395,11 @@ def gradient(output, inputs, order, rule):
     """For each of inputs a node of the derivative of output, in its shape and dtype.
 
     output: a node; if it has several entries, the gradient is that of their sum. Its own adjoint is 1 everywhere.
-    inputs: a list of nodes: variables, or nodes on the way, or output itself. Where output does not depend on one, its
-        derivative is zeros. `G.fill(x, number)` is a constant of x's shape and dtype.
-    order: the nodes that output needs, inputs before users, as `topological_order([output])` returns them. Neither list
-        is changed.
+    inputs: a list of nodes: variables, or nodes on the way, or output itself; one may stand there twice. Where output
+        does not depend on one, or nothing flows to it, its derivative is zeros, of its own shape and dtype.
+        `G.fill(x, number)` is a constant of x's shape and dtype.
+    order: the nodes that output needs, in any order in which inputs come before users; they may be thousands in a row,
+        too many for a recursion. Neither list is changed. Called again, for the same nodes too, it finds the same.
     rule: rule(node, grad) is a list: for each of node.inputs an adjoint of its shape, or None where nothing flows;
         asked only about nodes with inputs, and at most once about each. A node may stand twice among node.inputs.
     """
@@ -462,7 +468,8 @@ draw([study, orders[1]], marked=backward, title="(exp(v1) + 1) exp(v1) and its d
 def cross_entropy_gradient(node, grad):
     """The adjoints that node = G.cross_entropy(logits, targets) passes on: [a node of logits' shape, None].
 
-    logits: (..., V). targets: (...), int64; the loss is the mean over all of them. grad: a node without axes.
+    logits: (..., V), with any number of axes before the last. targets: (...), int64; the loss is the mean over all of
+        them. grad: a node without axes.
     """
     ### BEGIN SOLUTION
     logits, targets = node.inputs
@@ -502,7 +509,8 @@ check("cross_entropy_gradient", cross_entropy_gradient)
 def adamw_step(weight, grad, m, v, t, lr, beta1, beta2, epsilon, weight_decay):
     """Nodes of the next weight and moments: [weight, m, v].
 
-    weight, grad, m, v: nodes of one shape and dtype. t: a node without axes, of that dtype: 1.0 at the first step.
+    weight, grad, m, v: nodes of one shape, () too, and dtype. t: a node without axes, of that dtype: 1.0 at the first
+        step. It is called once for each weight, with settings that may differ, and entries of grad may be 0.
     lr, beta1, beta2, epsilon, weight_decay: numbers; a beta may be 0. A number to the power of a node is
         G.exp(t * math.log(number)), for a positive number. The m and v returned are not the corrected ones.
     """
@@ -738,9 +746,10 @@ def check_gradient(f, x, claimed):
     """(numerical, agrees): the gradient of f at x by central differences, and whether claimed agrees with it.
 
     f: from a float64 tensor of x's shape to a tensor without axes; it does not change its argument.
-    x: a float64 tensor of any shape, () too. The step for entry x_i is 6e-6 * max(1, |x_i|).
-    numerical: a float64 tensor of x's shape, on its device. agrees: a bool, True exactly if claimed has x's shape and
-        no entry is off by more than 1e-5 times the largest absolute entry of numerical. NaN agrees with nothing.
+    x: a contiguous float64 tensor of any shape with entries, () too. The step for entry x_i is 6e-6 * max(1, |x_i|).
+    numerical: a float64 tensor of x's shape, on its device. agrees: a bool, no tensor, True exactly if claimed has x's
+        shape and no entry is off by more than 1e-5 times the largest absolute entry of numerical. NaN agrees with
+        nothing.
     """
     ### BEGIN SOLUTION
     numerical = torch.empty_like(x)
@@ -773,9 +782,11 @@ check("check_gradient", check_gradient)
 def normalization_gradients(node, grad):
     """The adjoints that node passes on, a list with a node for each input; sum_to comes after, as for every rule.
 
-    softmax, log_softmax: one input, along node.operator.axis. Single logits may be -inf: their share is 0.
+    softmax, log_softmax: one input, along node.operator.axis. Single logits may be -inf: their share is 0. Others may
+        be in the thousands, and rows far apart.
     layer_norm: inputs x (..., C), scale (C,), shift (C,); rms_norm: x and scale. Over the last axis, with
-        node.operator.epsilon inside the root; rms_norm is x / sqrt(mean(x ** 2) + epsilon) * scale.
+        node.operator.epsilon inside the root; rms_norm is x / sqrt(mean(x ** 2) + epsilon) * scale. Entries of scale
+        may be 0, and the mean of x far from 0.
     """
     ### BEGIN SOLUTION
     x, *others = node.inputs
@@ -814,7 +825,7 @@ check("normalization_gradients", normalization_gradients)
 def selection_gradients(node, grad):
     """The adjoints that node passes on, a list with a node for each input, None for ids and conditions.
 
-    embedding: inputs table (V, C) and ids (...), grad (..., C). where: condition, x, y, which may broadcast.
+    embedding: inputs table (V, C) and ids (...), () too, grad (..., C). where: condition, x, y, which may broadcast.
     max: one input, along node.operator.axes (a tuple, all counted from 0), with node.operator.keepdims. Infinities can
         be a maximum, and share it, as other numbers do.
     """
@@ -850,7 +861,7 @@ def forward_rule(node, tangents):
 
     tangents: for each of node.inputs a node of its shape, or None where that input stands still; not all are None. The
         list stays as it is.
-    Inputs of arithmetic may broadcast.
+    Inputs of arithmetic may broadcast, and one node may stand at both places.
     """
     ### BEGIN SOLUTION
     moves = [G.fill(one, 0.0) if t is None else t for one, t in zip(node.inputs, tangents, strict=True)]

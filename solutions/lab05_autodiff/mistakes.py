@@ -2,6 +2,8 @@
 
 import math
 
+import torch
+
 import mlsys_course.substrate.graph as G
 from autograder.exercise import Misconception
 from autograder.mutated import mutated, wrong
@@ -167,6 +169,11 @@ GRADIENT = [
         SUMMED, "node_to_grad[node][-1]"),
     mistake("keeps the first", "A node with two users hears from both. What happens to the second?",
         SUMMED, "node_to_grad[node][0]"),
+    mistake("averages", "Two users move the output by 1 each when a node moves. By how much do both together?",
+        SUMMED, f"({SUMMED}) * (1 / len(node_to_grad[node]))"),
+    mistake("multiplies", "Two users move the output by 1 each when a node moves. By how much do both together, and "
+        "what would your numbers say if neither moved it?",
+        SUMMED, SUMMED.replace("add", "mul")),
     mistake("once for a node twice in an operator",
         "In x * x both inputs are the same node. How many adjoints reach it?",
         PASSED, f"dict({PASSED}).items()"),
@@ -190,6 +197,8 @@ ADAMW = [
         UNBIASED, "m, v"),
     mistake("steps from 0", "What is t at the first step, and what is 1 - beta1 ** t then?",
         UNBIASED, UNBIASED.replace("t)", "t + 1)")),
+    mistake("steps from 0 on", "t is 1.0 at the first step. What is left of 1 - beta ** t where t is 0?",
+        UNBIASED, UNBIASED.replace("t)", "t - 1)")),
     mistake("epsilon inside", "Is epsilon added before the root is taken, or after?",
         ROOT, "sqrt(unbiased_v + epsilon)"),
     mistake("not squared", "v is the running mean of what? It must never be negative.", "grad * grad", "grad"),
@@ -209,6 +218,16 @@ ADAMW = [
 # ---- checking gradients ----------------------------------------------------------------------------------------------
 
 one_sided = mutated(numerical_gradient, "(entry + step, entry - step)", "(entry + step, entry)")
+
+
+def stretches(claimed, x) -> bool:
+    """Whether the two broadcast."""
+    try:
+        return bool(torch.broadcast_shapes(claimed.shape, x.shape)) or True
+    except RuntimeError:
+        return False
+
+
 CLOSE = "((claimed - numerical).abs() <= 1e-5 * largest).all()"
 mistake = wrong(check_gradient)
 CHECK = [
@@ -222,7 +241,10 @@ CHECK = [
     mistake("in the mean", "One entry may be wrong where all others are right. Does your measure see it?",
         CLOSE, "(claimed - numerical).mean().abs() <= 1e-3 * largest"),
     mistake("broadcasts", "A claimed gradient of another shape may still broadcast. Does it agree?",
-        "claimed.shape != x.shape", "claimed.shape not in (x.shape, (1, *x.shape))"),
+        "claimed.shape != x.shape", "not stretches(claimed, x)", stretches=stretches),
+    mistake("as many entries", "Are two gradients of the same shape that have as many entries?",
+        "claimed.shape != x.shape", "claimed.numel() != x.numel()",
+        CLOSE, CLOSE.replace("claimed", "claimed.reshape(x.shape)")),
     mistake("NaN passes", "How does NaN compare with your tolerance?",
         CLOSE, "not ((claimed - numerical).abs() > 1e-5 * largest).any()"),
 ]  # fmt: skip

@@ -1,6 +1,8 @@
 """Lab 5's exercises: right functions of any style pass, broken engines are caught by sealed cases and named."""
 
+import functools
 import math
+import operator
 
 import pytest
 import torch
@@ -181,6 +183,73 @@ def test_a_mutant_loses_points(name):
     exercise, candidate = MUTANTS[name]
     found = verdict(exercise, candidate)
     assert found.score < found.max_score
+
+
+def averaged(output, inputs, order, rule):
+    """Partial adjoints are collected, and their mean is passed on."""
+    partials, found = {output: [G.fill(output, 1.0)]}, {}
+    for node in reversed(order):
+        if node in partials:
+            found[node] = functools.reduce(operator.add, partials[node]) / len(partials[node])
+            for x, part in zip(node.inputs, rule(node, found[node]) if node.inputs else [], strict=True):
+                if part is not None:
+                    partials.setdefault(x, []).append(part)
+    return [found[x] if x in found else G.fill(x, 0.0) for x in inputs]
+
+
+def multiplied(output, inputs, order, rule):
+    """Partial adjoints are multiplied as they come."""
+    found = {output: G.fill(output, 1.0)}
+    for node in reversed(order):
+        if node in found and node.inputs:
+            for x, part in zip(node.inputs, rule(node, found[node]), strict=True):
+                if part is not None:
+                    found[x] = found[x] * part if x in found else part
+    return [found[x] if x in found else G.fill(x, 0.0) for x in inputs]
+
+
+def counted_from_zero(weight, grad, m, v, t, *settings):
+    return ITEMS["adamw_step"].reference(weight, grad, m, v, t - 1, *settings)
+
+
+def flattened(f, x, claimed):
+    """Compared entry by entry where there are as many."""
+    if claimed.numel() != x.numel():
+        return ITEMS["check_gradient"].reference(f, x, claimed.flatten()[:0])
+    return ITEMS["check_gradient"].reference(f, x, claimed.reshape(x.shape))
+
+
+def by_keyword(function):
+    """The same with settings by name, as the driver gives them."""
+
+    def step(weight, grad, m, v, t, lr, beta1, beta2, epsilon, weight_decay):
+        return function(weight, grad, m, v, t, lr, beta1, beta2, epsilon, weight_decay)
+
+    return step
+
+
+OWN_HINTS = {
+    ("gradient", "averages"): averaged,
+    ("gradient", "multiplies"): multiplied,
+    ("adamw_step", "steps from 0 on"): by_keyword(counted_from_zero),
+    ("check_gradient", "as many entries"): flattened,
+}
+
+
+@pytest.mark.parametrize(("exercise", "mistake"), OWN_HINTS)
+def test_a_hint_is_true_of_who_gets_it(exercise, mistake):
+    found = verdict(exercise, OWN_HINTS[exercise, mistake])
+    assert found.score < found.max_score and found.misconceptions == [mistake], found.misconceptions
+
+
+def test_a_dropped_axis_is_told_as_a_shape():
+    def dropped(grad, shape):
+        found = ITEMS["sum_to"].reference(grad, shape)
+        return G.reshape(found, tuple(size for size in found.shape if size != 1))
+
+    said = {r.case: r.wrong for r in verdict("sum_to", dropped).results}
+    assert said["a stretched axis"][0].startswith("sum has shape (")
+    assert "missing" not in " ".join(word for words in said.values() for word in words)
 
 
 def test_autograd_is_refused():
