@@ -6,12 +6,21 @@ from typing import Any
 from autograder.cases import public_specification, sealed_specification, specification
 from autograder.course import Lab, load_package
 from autograder.draw import Draw
-from mlsys_course.desk.check import Specification, Verdict, judge
+from autograder.exercise import Exercise
+from mlsys_course.desk.check import Driver, Specification, Verdict, judge
 from mlsys_course.desk.check.cell import run_cases
 from mlsys_course.desk.check.edition import load_drivers
 from mlsys_course.desk.check.meter import run_measured
 
 from .conftest import ROOT
+
+
+def as_graded(driver: Driver, item: Exercise, candidate: Any, cases: Specification) -> Verdict:
+    """The verdict on some cases of an exercise, parts answered by the reference."""
+    watch = {"parts": {name: part.reference for name, part in item.parts.items()}, "forbidden": cases.forbidden}
+    watch["allowed"] = cases.allowed
+    run = functools.partial(run_measured, driver, candidate, unchanged=cases.unchanged, **watch)
+    return judge(cases, {case.name: run(case.inputs, case.limits) for case in cases.cases}, driver)
 
 
 class TermLab:
@@ -37,11 +46,7 @@ class TermLab:
 
     def judged(self, exercise: str, candidate: Any, cases: Specification) -> Verdict:
         """The verdict on some cases of an exercise."""
-        driver, item = self.drivers[exercise], self.items[exercise]
-        watch = {"parts": {name: part.reference for name, part in item.parts.items()}, "forbidden": cases.forbidden}
-        watch["allowed"] = cases.allowed
-        run = functools.partial(run_measured, driver, candidate, unchanged=cases.unchanged, **watch)
-        return judge(cases, {case.name: run(case.inputs, case.limits) for case in cases.cases}, driver)
+        return as_graded(self.drivers[exercise], self.items[exercise], candidate, cases)
 
 
 class SampleLab:
@@ -57,8 +62,9 @@ class SampleLab:
 
     def verdicts(self, name: str, candidate: Any) -> list[Verdict]:
         """On the public cases and on the sealed ones."""
-        driver = self.lab.drivers[name]
-        return [judge(s, run_cases(s, driver, candidate), driver) for s in self.specifications(name)]
+        driver, (public, sealed) = self.lab.drivers[name], self.specifications(name)
+        ours = judge(public, run_cases(public, driver, candidate), driver)
+        return [ours, as_graded(driver, self.exercises[name], candidate, sealed)]
 
     @functools.cached_property
     def solution(self) -> dict[str, str]:

@@ -73,15 +73,15 @@ def decoder_block_by_keyword(
 
 
 def encoder_decoder_with_wide_masks(x, y, encoder, decoder, lengths=None):
-    """Masks in full; nothing hidden is a mask of True."""
-    (B, S, _), T = x.shape, y.shape[1]
-    tokens = torch.full((B,), S) if lengths is None else lengths
-    shown = (torch.arange(S)[None] < tokens[:, None])[:, None, None].expand(B, 1, S, S)
+    """Masks in full; where no source has padding, a mask of True if there are lengths."""
+    (B, S, _), T, shown = x.shape, y.shape[1], None
+    if lengths is not None:
+        shown = (torch.arange(S, device=x.device)[None] < lengths[:, None])[:, None, None].expand(B, 1, S, S)
     for layer in encoder:
         x = layer(x, shown)
-    triangle = (torch.arange(T)[:, None] >= torch.arange(T)).expand(B, 1, T, T)
+    triangle = torch.ones(T, T, dtype=torch.bool, device=y.device).tril().expand(B, 1, T, T)
     for layer in decoder:
-        y = layer(y, x, triangle, shown[:, :, :1])
+        y = layer(y, x, triangle, None if shown is None else shown[:, :, :1])
     return y
 
 
@@ -111,9 +111,9 @@ class DecoderWithBuffers(nn.Module):
         x = F.one_hot(tokens, self.config.vocabulary).to(self.embedding.weight) @ self.embedding.weight
         x = x * (self.config.d_model**0.5 if self.config.embedding_scale else 1)
         x = x + (self.table[:T].to(x) if self.config.positions == "sinusoidal" else 0)
-        x = x + (self.positions(torch.arange(T)) if self.config.positions == "learned" else 0)
+        x = x + (self.positions(torch.arange(T, device=tokens.device)) if self.config.positions == "learned" else 0)
         for layer in self.blocks:
-            x = layer(x, torch.ones(T, T).tril().bool())
+            x = layer(x, torch.ones(T, T, device=tokens.device).tril().bool())
         return self.head(self.norm(x) if hasattr(self, "norm") else x)
 
 
