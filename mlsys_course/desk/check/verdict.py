@@ -188,7 +188,7 @@ def recognise(specification: Specification, results: Sequence[Result]) -> list[s
             found.append((names[0], fails[names[0]]))
         fitting = {name: left - most for name, left in fitting.items()}
     unexplained = wrong.keys() - set().union(*(failed for _, failed in found))
-    spoiled = {cases[c].aspect for c in unexplained}
+    spoiled = {cases[c].aspect for c in unexplained if wrong[c].problem != "raised"}
     return [name for name, failed in found if not spoiled & {cases[c].aspect for c in failed}]
 
 
