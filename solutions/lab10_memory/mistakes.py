@@ -34,12 +34,15 @@ def all_logits_at_once(hidden, weight, targets, chunk=256, ignore_index=-100) ->
 
 
 def autograd_keeps_each_chunk(hidden, weight, targets, chunk=256, ignore_index=-100) -> Results:
-    h, w = hidden.detach().requires_grad_(), weight.detach().requires_grad_()
+    h, w = hidden.detach().requires_grad_(), wide(weight).detach().requires_grad_()
     total = wide(hidden.new_zeros(()))
     for rows, target in parts(h, targets, chunk):
-        total = total + F.cross_entropy(wide(rows @ w.T), target, ignore_index=ignore_index, reduction="sum")
+        total = total + F.cross_entropy(
+            wide(rows @ w.to(rows.dtype).T), target, ignore_index=ignore_index, reduction="sum"
+        )
     loss = total / count_of(targets, ignore_index)
-    return loss, *torch.autograd.grad(loss, (h, w))
+    grad_hidden, grad_weight = torch.autograd.grad(loss, (h, w))
+    return loss, grad_hidden, grad_weight.to(weight.dtype)
 
 
 def collects_gradients_of_logits(hidden, weight, targets, chunk=256, ignore_index=-100) -> Results:

@@ -77,11 +77,10 @@ def test_the_fewest_misconceptions_are_named(lab):
     [
         (Outcome(problem="raised", detail="RuntimeError: 3 and 4"), Outcome({"y": torch.zeros(2)}), ["half right"]),
         (Outcome(problem="raised", detail="RuntimeError: other"), None, []),  # one that goes wrong in both cases
-        (None, Outcome(problem="raised", detail="RuntimeError: sizes differ"), ["one shape"]),  # all that it gets wrong
-        (None, Outcome(problem="raised", detail="RuntimeError: other"), []),  # whatever that is
+        (None, Outcome(problem="raised", detail="RuntimeError: other"), ["one shape"]),  # all that it gets wrong
         (None, Outcome(problem="raised", detail="RuntimeError"), ["one shape"]),  # of sealed cases, which say no more
         (Outcome(problem="raised", detail="RuntimeError: other"), Outcome({"y": torch.ones(2)}), []),
-        (Outcome(problem="raised", detail="KeyError: 3"), Outcome({"y": torch.zeros(2)}), []),  # of another kind
+        (Outcome(problem="raised", detail="KeyError: 3"), Outcome({"y": torch.zeros(2)}), ["half right"]),
     ],
 )
 def test_an_exception_names_no_misconception_by_itself(small, negative, named):
@@ -123,6 +122,18 @@ def hinted(outcomes, **mistakes):
 def test_a_hint_is_given_where_outcomes_are_one_mistake_s_alone(outcomes, named):
     mistakes = {"both": {"a": 2, "b": 3}, "end": {"c": 5}, "one": {"c": 6}, "other": {"c": 6}}
     assert hinted(outcomes, **mistakes) == named
+
+
+@pytest.mark.parametrize("said, named", [
+    ("RuntimeError: sizes 3 and 4", ["shapes"]), ("RuntimeError: no gradient", []), ("RuntimeError", []),
+])  # fmt: skip
+def test_an_exception_everywhere_must_say_the_same(said, named):
+    x = torch.tensor([2.0, 3.0])
+    mistaken = {"shapes": Outcome(problem="raised", detail="RuntimeError: sizes 5 and 6")}
+    cases = [Case(c, "all", {"x": x}, {"y": x}, mistaken) for c in "ab"]
+    specification = Specification("square", "core", {"all": 1}, cases, {"shapes": "which?"})
+    found = dict.fromkeys("ab", Outcome(problem="raised", detail=said))
+    assert judge(specification, found).misconceptions == named
 
 
 def in_place(x):

@@ -16,6 +16,7 @@ ROOMS = {  # lowest first: what each is
     "templates": "pages from templates",
     "screen": "the console",
     "draw": "numbers from a secret",
+    "crossing": "configurations in which every two switches meet",
     "imports": "what Python text imports",
     "term": "course.toml and secrets",
     "exercise": "what a lab asks",

@@ -121,4 +121,9 @@ def test_right_but_not_thrifty_loses_the_memory_points_and_is_told_why(candidate
 
 def test_a_loss_without_gradients_keeps_its_points():
     found = verdict(loss_only)
-    assert found.score == 4 and {r.aspect for r in found.results if not r.ok} == {"gradients", "padding", "memory"}
+    assert found.score == 4 and {r.aspect for r in found.results if not r.ok} == {
+        "gradients",
+        "padding",
+        "memory",
+        "device",
+    }

@@ -147,13 +147,10 @@ def explains(specification: Specification, case: Case, outcome: Outcome, name: s
 
 def _tells(cases: Mapping[str, Case], failed: set[str], wrong: Mapping[str, Outcome], name: str) -> bool:
     """Whether outcomes that fit a misconception tell anything. An exception, of whichever mistake, is often a
-    RuntimeError: alone it must say the same but for numbers or, of sealed cases, which have no message, be no case's
-    but some.
+    RuntimeError: where all cases end in one, it must say the same but for numbers; of sealed cases it says nothing.
     """
-    if any(wrong[c].problem != "raised" for c in failed):
+    if failed != cases.keys():
         return True
-    if any(":" not in wrong[c].detail for c in failed):
-        return failed != cases.keys()
     pairs = ((cases[c].misconceptions[name].detail, wrong[c].detail) for c in failed)
     return all(re.sub(r"\d+", "#", mistaken) == re.sub(r"\d+", "#", found) for mistaken, found in pairs)
 
@@ -175,12 +172,14 @@ def recognise(specification: Specification, results: Sequence[Result]) -> list[s
     cases = {case.name: case for case in specification.cases}
     wrong = {r.case: r.outcome for r in results if not r.ok}
     fails = {name: {c for c, case in cases.items() if name in case.misconceptions} for name in specification.hints}
-    fitting = {
-        name: failed
-        for name, failed in fails.items()
-        if failed <= wrong.keys() and all(explains(specification, cases[c], wrong[c], name) for c in failed)
-    }
-    fitting = {name: failed for name, failed in fitting.items() if _tells(cases, failed, wrong, name)}
+    fitting = {}
+    for name, failed in fails.items():
+        if failed <= wrong.keys():
+            other = {c for c in failed if not explains(specification, cases[c], wrong[c], name)}
+            # Another way to write a mistake may raise where this one does not, as long as something else tells.
+            seen = {c for c in failed - other if wrong[c].problem != "raised"}
+            if not other or (seen and all(wrong[c].problem == "raised" for c in other)):
+                fitting |= {name: failed} if seen or _tells(cases, failed, wrong, name) else {}
     found: list[tuple[str, set[str]]] = []
     while fitting := {name: left for name, left in fitting.items() if left}:
         most = max(fitting.values(), key=len)
@@ -189,7 +188,7 @@ def recognise(specification: Specification, results: Sequence[Result]) -> list[s
             found.append((names[0], fails[names[0]]))
         fitting = {name: left - most for name, left in fitting.items()}
     unexplained = wrong.keys() - set().union(*(failed for _, failed in found))
-    spoiled = {cases[c].aspect for c in unexplained}
+    spoiled = {cases[c].aspect for c in unexplained if wrong[c].problem != "raised"}
     return [name for name, failed in found if not spoiled & {cases[c].aspect for c in failed}]
 
 
