@@ -46,7 +46,7 @@ def pack_codes(codes: Int[Tensor, " n"], bits: int) -> UInt8[Tensor, " B"]:
     """Codes below 2**bits in ceil(n bits / 8) bytes, without a gap between codes.
 
     Bit j of code i is bit number i * bits + j of all, and bit t of all is bit t % 8 of byte t // 8, bit 0 counting one;
-    what is left over in the last byte is zero. Lab 8, exercise ``pack_codes``.
+    what is left over in the last byte is zero.
     """
     stream = (codes[:, None] >> torch.arange(bits)) & 1  # (n, bits)
     room = stream.new_zeros(-(-codes.numel() * bits // 8) * 8)

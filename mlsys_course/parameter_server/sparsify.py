@@ -39,7 +39,7 @@ def random_k(
 
     The entries with the k smallest ``u``, of equal ones the earlier first; indices ascend. Each of n entries is drawn
     with probability k / n, so values are entries times n / k; all entries, as they are, where k >= n.
-    Source: Stich, Cordonnier and Jaggi 2018. Lab 8, exercise ``random_k``.
+    Source: Stich, Cordonnier and Jaggi 2018.
     """
     flat = gradient.reshape(-1)
     indices = u.reshape(-1).sort(stable=True).indices[:k].sort().values
@@ -57,7 +57,7 @@ def momentum_sparsify(
 
     The momentum becomes beta * momentum + gradient, the residual grows by it, and its k largest leave; where they
     stood, both are zero afterwards (momentum factor masking). The receiver steps without momentum of its own.
-    Source: Lin et al. 2018, "Deep gradient compression", equations 4 to 6. Lab 8, exercise ``momentum_sparsify``.
+    Source: Lin et al. 2018, "Deep gradient compression", equations 4 to 6.
     """
     momentum = beta * momentum + gradient
     values, indices, residual = sparsify(momentum, residual, k)

@@ -60,7 +60,7 @@ def backup_workers(seconds: Sequence[Sequence[float]], accepted: int) -> list[tu
 
     ``seconds`` by worker and step. All begin a step together, and it ends with the last gradient that it takes; who is
     late gives up and begins the next one with the others. Of equal times the lower worker counts as first. Source: Chen
-    et al. 2016. Lab 8, extension ``backup_workers``.
+    et al. 2016.
     """
     if not 1 <= accepted <= len(seconds):
         raise CourseProblem(f"accepted={accepted} of {len(seconds)} workers; give from 1 to all of them")

@@ -45,7 +45,7 @@ def jacobians_from_each_state(states, w_hh):
     """Every product from its own beginning, with diagonal matrices written out."""
     products = []
     for t in range(len(states)):
-        product = torch.eye(len(w_hh), dtype=w_hh.dtype)
+        product = torch.eye(len(w_hh), dtype=w_hh.dtype, device=w_hh.device)
         for h in states[t + 1 :]:
             product = torch.diag(1 - h * h) @ w_hh.T @ product
         products.append(product)
@@ -55,7 +55,7 @@ def jacobians_from_each_state(states, w_hh):
 def loss_by_cross_entropy(decode, target, start, end, padding):
     n = (target != padding).sum(1, keepdim=True)
     labels = F.pad(target, (0, 1), value=padding).scatter(1, n, end)
-    labels = labels.masked_fill(torch.arange(labels.shape[1]) > n, -100)
+    labels = labels.masked_fill(torch.arange(labels.shape[1], device=labels.device) > n, -100)
     logits = decode(F.pad(target, (1, 0), value=start))
     logits = logits if logits.dtype == torch.float64 else logits.float()
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
@@ -65,7 +65,7 @@ def loss_word_by_word(decode, target, start, end, padding):
     """A prefix at a time; rows are filled up with the end mark."""
     target = torch.where(target == padding, end, target)
     read, lost = torch.full_like(target[:, :1], start), []
-    open_ = torch.ones(len(target), dtype=torch.bool)
+    open_ = torch.ones(len(target), dtype=torch.bool, device=target.device)
     for t in range(target.shape[1] + 1):
         label = target[:, t] if t < target.shape[1] else torch.full_like(target[:, 0], end)
         z = decode(read)[:, -1]
