@@ -166,8 +166,8 @@ def alike(found: Mapping[str, float], mistaken: Mapping[str, float]) -> bool:
 def recognise(specification: Specification, results: Sequence[Result]) -> list[str]:
     """The fewest misconceptions that explain wrong outcomes, those that explain the most cases first.
 
-    One is named only where the outcomes are its own wherever it fails, no other's as well, and nothing else is wrong in
-    the parts that it spoils.
+    One is named only where the outcomes are its own wherever it fails, no other's as well, and in one of the parts that
+    it spoils nothing else is wrong.
     """
     cases = {case.name: case for case in specification.cases}
     wrong = {r.case: r.outcome for r in results if not r.ok}
@@ -189,7 +189,7 @@ def recognise(specification: Specification, results: Sequence[Result]) -> list[s
         fitting = {name: left - most for name, left in fitting.items()}
     unexplained = wrong.keys() - set().union(*(failed for _, failed in found))
     spoiled = {cases[c].aspect for c in unexplained if wrong[c].problem != "raised"}
-    return [name for name, failed in found if not spoiled & {cases[c].aspect for c in failed}]
+    return [name for name, failed in found if not {cases[c].aspect for c in failed} <= spoiled]
 
 
 def status_of(results: Sequence[Result]) -> str:
