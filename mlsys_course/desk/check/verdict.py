@@ -166,13 +166,13 @@ def alike(found: Mapping[str, float], mistaken: Mapping[str, float]) -> bool:
 def recognise(specification: Specification, results: Sequence[Result]) -> list[str]:
     """The fewest misconceptions that explain wrong outcomes, those that explain the most cases first.
 
-    One is named only where the outcomes are its own wherever it fails, no other's as well, and nothing else is wrong in
-    the parts that it spoils.
+    One is named only where the outcomes are its own wherever it fails, no other's as well, and in one of the parts that
+    it spoils nothing else is wrong.
     """
     cases = {case.name: case for case in specification.cases}
     wrong = {r.case: r.outcome for r in results if not r.ok}
     fails = {name: {c for c, case in cases.items() if name in case.misconceptions} for name in specification.hints}
-    fitting = {}
+    fitting, exact = {}, set()
     for name, failed in fails.items():
         if failed <= wrong.keys():
             other = {c for c in failed if not explains(specification, cases[c], wrong[c], name)}
@@ -180,16 +180,18 @@ def recognise(specification: Specification, results: Sequence[Result]) -> list[s
             seen = {c for c in failed - other if wrong[c].problem != "raised"}
             if not other or (seen and all(wrong[c].problem == "raised" for c in other)):
                 fitting |= {name: failed} if seen or _tells(cases, failed, wrong, name) else {}
+                exact |= set() if other else {name}
     found: list[tuple[str, set[str]]] = []
     while fitting := {name: left for name, left in fitting.items() if left}:
         most = max(fitting.values(), key=len)
         names = [name for name, left in fitting.items() if left == most]
+        names = [name for name in names if name in exact] or names
         if len({specification.hints[name] for name in names}) == 1:
             found.append((names[0], fails[names[0]]))
         fitting = {name: left - most for name, left in fitting.items()}
     unexplained = wrong.keys() - set().union(*(failed for _, failed in found))
     spoiled = {cases[c].aspect for c in unexplained if wrong[c].problem != "raised"}
-    return [name for name, failed in found if not spoiled & {cases[c].aspect for c in failed}]
+    return [name for name, failed in found if not {cases[c].aspect for c in failed} <= spoiled]
 
 
 def status_of(results: Sequence[Result]) -> str:
