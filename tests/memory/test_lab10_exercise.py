@@ -1,13 +1,14 @@
 """Lab 10's exercise: what it expects is what ``torch.amp.GradScaler`` does, and any right class passes it."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from autograder.cases import outcome_of
+from autograder.cases import only_mistakes, outcome_of
 from autograder.course import load_package
 from autograder.draw import Draw
 from autograder.exercise import Exercise
@@ -90,7 +91,8 @@ def specification(secret: bytes) -> Specification:
         }
         cases.append(Case(given.name, given.aspect, given.inputs, right.outputs, mistakes))
     hints = {m.name: m.hint for m in EXERCISE.misconceptions}
-    return Specification(EXERCISE.id, EXERCISE.kind, EXERCISE.points, cases, hints)
+    whole = Specification(EXERCISE.id, EXERCISE.kind, EXERCISE.points, cases, hints)
+    return replace(whole, cases=[only_mistakes(whole, case, DRIVER) for case in cases])
 
 
 def verdict(candidate: Any, secret: bytes) -> Verdict:
@@ -143,13 +145,18 @@ class NeverResets(EXERCISE.reference):
 @pytest.mark.parametrize(
     ("candidate", "name"),
     [
-        (SumsToSee, "looks_at_the_norm"),
         (CountsEveryStep, "overflow_counts_as_a_step"),
         (NeverResets, "counter_runs_past_the_interval"),
     ],
 )
 def test_another_way_to_make_a_mistake_gets_its_hint(candidate: Any, name: str, secret: bytes) -> None:
     assert verdict(candidate, secret).misconceptions[0] == name
+
+
+def test_what_comes_to_something_else_gets_no_hint() -> None:
+    """Sums overflow elsewhere than norms do: the hint would be near, and is not this one's."""
+    found = verdict(SumsToSee, b"one term's")
+    assert not found.ok and found.misconceptions == []
 
 
 def test_a_scale_that_is_no_power_of_two_is_told_though_it_is_within_tolerance() -> None:
