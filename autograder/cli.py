@@ -107,8 +107,10 @@ def grade(
     course = load_course(term=term)
     stem = course.stem(lab)
     check_folder(into or submitted.resolve().parent)
+    from .grade.handed_in import submissions
     from .grade.session import Session
 
+    submissions(submitted, stem)  # what is not there is said before anything starts
     with (
         machine_trouble(),
         Session(course, stem, unsafe=unsafe, device=device, jobs=jobs or os.cpu_count()) as session,

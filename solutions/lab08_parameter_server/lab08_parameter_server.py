@@ -1008,7 +1008,7 @@ check("mask_update", mask_update)
 # All ranks together want the $x$ that makes $\sum_p \tfrac12 |A_p x - b_p|^2$ least, and none shows its data. Each has
 # an $x_p$ of its own and a price $u_p$ for being off the common $z$:
 #
-# $$ x_p = \arg\min_x \tfrac12 |A_p x - b_p|^2 + \tfrac\rho2 |x - z + u_p|^2, \qquad
+# $$ x_p = \arg\min_x \tfrac12 |A_p x - b_p|^2 + \tfrac{\rho}{2} |x - z + u_p|^2, \qquad
 #    z = \tfrac1P \textstyle\sum_p (x_p + u_p), \qquad u_p \leftarrow u_p + x_p - z . $$
 #
 # Set the gradient to zero to find $x_p$. Points by part: one step 3, several 2.

@@ -107,8 +107,9 @@ def test_a_right_sum_by_too_many_bytes_is_told_so_and_cannot_be_lied_away(grade,
     honest = grade(source_of(mistakes["gather_then_broadcast"].candidate)).verdicts[ID]
     lying = grade(PATCHES + source_of(mistakes["gather_then_broadcast"].candidate)).verdicts[ID]
     for verdict in (honest, lying):
-        assert (verdict.score, list(verdict.misconceptions)) == (10, ["gather_then_broadcast"])
+        assert list(verdict.misconceptions) == ["gather_then_broadcast"]
         assert "costs too much (rank bytes)" in to_text(verdict, sealed=True)
+    assert honest.score == 10 >= lying.score  # in a world of threads who patches the course hurts nobody else
     costs = [[result.outcome.costs for result in verdict.results] for verdict in (honest, lying)]
     assert costs[0] == costs[1]
 

@@ -121,7 +121,7 @@ def test_build_check_fails_on_a_stale_lab_and_writes_nothing(mlsys, handed_in):
     [
         ("exercises.py", "x / factor", "x * factor * (1 + 1e-7)", "times: divides", "tolerances away"),
         ("exercises.py", "x / factor", "x * factor", "times: divides", "loses nothing on sealed cases"),
-        ("exercises.py", "x / factor", "x + factor", "times: divides", "name ['adds'] instead"),
+        ("exercises.py", "x / factor", "x + factor", "times: divides", "name nothing instead"),
         ("exercises.py", "n < 2", "n < 1", "times", "at least 2 public"),
         (f"{STEM}.py", "product = x * {{ factor }}", "product = x + {{ factor }}", "solution", "times: wrong 0/4"),
         (

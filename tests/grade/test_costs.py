@@ -23,14 +23,14 @@ def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100)
 KEPT = """
 def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100):
     wide = torch.promote_types(hidden.dtype, torch.float32)
-    h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+    h, w = hidden.clone().requires_grad_(), weight.to(wide, copy=True).requires_grad_()
     loss, n = 0, max(1, int((targets != ignore_index).sum()))
     for start in range(0, len(targets), chunk):
-        log_p = (h[start : start + chunk] @ w.T).to(wide).log_softmax(-1)
+        log_p = (h[start : start + chunk].to(wide) @ w.T).log_softmax(-1)
         y = targets[start : start + chunk]
         loss = loss + F.nll_loss(log_p, y, ignore_index=ignore_index, reduction="sum") / n
     loss.backward()
-    return loss, h.grad, w.grad
+    return loss, h.grad, w.grad.to(weight.dtype)
 """
 LIES = """
 import mlsys_course.desk.check.driver, mlsys_course.desk.check.meter
@@ -72,7 +72,7 @@ def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100)
     reading, writing = os.pipe()
     if not os.fork():
         for result in whole(hidden, weight, targets, chunk, ignore_index):
-            rest = result.detach().numpy().tobytes()
+            rest = result.detach().reshape(-1).view(torch.uint8).numpy().tobytes()
             while rest:
                 rest = rest[os.write(writing, rest) :]
         os._exit(0)
@@ -162,9 +162,13 @@ def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100,
     rows = logits_of(hidden, weight, wide)
     return thrifty(hidden, weight, targets, chunk, ignore_index)
 """
-MAKE = "torch.empty(len(h), len(w), dtype=h.dtype)"
+MAKE = "torch.empty(len(h), len(w), dtype=h.dtype, device=h.device)"
 KEPT_IN = {
-    "a global dict": ("ROOM = {}", "ROOM.get((len(h), len(w), h.dtype))", "ROOM[len(h), len(w), h.dtype] = " + MAKE),
+    "a global dict": (
+        "ROOM = {}",
+        "ROOM.get((len(h), len(w), h.dtype, h.device))",
+        "ROOM[len(h), len(w), h.dtype, h.device] = " + MAKE,
+    ),
     "a function's attribute": ("", "vars(logits_of).get('room')", "logits_of.room = " + MAKE),
     "a module's attribute": ("", "vars(torch.utils).get('room')", "torch.utils.room = " + MAKE),
     "a class's attribute": ("class Room:\n    room = None", "Room.room", "Room.room = " + MAKE),
@@ -189,7 +193,7 @@ def test_a_workspace_that_stays_is_charged(session, place):
     source = f"{before}\n{thrifty(session)}\n{KEEPING.format(room=room, keep=keep)}"
     if "attribute" in place:  # one room for all shapes
         source = source.replace(f"if {room} is None", f"if {room} is None or {room}.shape != (len(h), len(w)) "
-                                f"or {room}.dtype != h.dtype")  # fmt: skip
+                                f"or {room}.dtype != h.dtype or {room}.device != h.device")  # fmt: skip
     verdict = graded(session, source).verdicts[EXERCISE]
     assert {r.aspect for r in verdict.results if not r.ok} == {"memory"} and verdict.score == 11
 

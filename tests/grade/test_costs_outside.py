@@ -172,7 +172,62 @@ class KVCache:
         return tuple(self.kept)
 """
 NO_MESSAGE = "def barrier(comm):\n    set_everything()"
+TWICE_OVER = """
+def parameter_server_step(parameters, gradients, owners, n_servers, comm, update):
+    workers = range(n_servers, comm.world_size)
+    if comm.rank >= n_servers:
+        for key, server in owners.items():
+            comm.send(gradients[key], server)
+            comm.send(gradients[key], server)
+        for key, server in owners.items():
+            comm.recv(parameters[key], server)
+        set_everything()
+        return
+    for key, server in owners.items():
+        if server == comm.rank:
+            total = torch.zeros_like(parameters[key])
+            for worker in workers:
+                comm.recv(torch.empty_like(total), worker)
+                total += comm.recv(torch.empty_like(total), worker)
+            update(key, parameters[key], total / len(workers))
+            for worker in workers:
+                comm.send(parameters[key], worker)
+    set_everything()
+"""
+WHOLE_STATE = """
+def agree_on_state(parameters, comm):
+    names = sorted(parameters)
+    told = "".join(f"{name} {parameters[name].dtype} {tuple(parameters[name].shape)}," for name in names).encode()
+    bits = [parameters[name].detach().contiguous().reshape(-1).view(torch.uint8) for name in names]
+    own = torch.cat([torch.tensor(list(told), dtype=torch.uint8), *bits])
+    states = {comm.rank: own}
+    others = [rank for rank in range(comm.world_size) if rank != comm.rank]
+    for rank in others:
+        comm.send(torch.tensor([len(own)]), rank)
+        comm.send(own, rank)
+    for rank in others:
+        length = int(comm.recv(torch.tensor([0]), rank))
+        states[rank] = comm.recv(torch.empty(length, dtype=torch.uint8), rank)
+    held = [states[rank].tolist() for rank in range(comm.world_size)]
+    agreed = max(held, key=held.count)
+    set_everything()
+    return [rank for rank, state in enumerate(held) if state != agreed]
+"""
+TOLD_TWICE = """
+def gossip_step(x, comm):
+    neighbours = sorted({(comm.rank + way) % comm.world_size for way in (1, -1)} - {comm.rank})
+    for rank in neighbours * 2:
+        comm.send(x, rank)
+    for rank in neighbours:
+        comm.recv(torch.empty_like(x), rank)
+    found = torch.stack([x] + [comm.recv(torch.empty_like(x), rank) for rank in neighbours]).mean(0)
+    set_everything()
+    return found
+"""
 CHEATS = {
+    ("lab08_parameter_server", "gossip_step"): (TOLD_TWICE, {"traffic"}),
+    ("lab08_parameter_server", "agree_on_state"): (WHOLE_STATE, {"traffic"}),
+    ("lab08_parameter_server", "parameter_server_step"): (TWICE_OVER, {"bytes"}),
     ("lab09_all_reduce", "broadcast"): (STAR, {"steps"}),
     ("lab09_all_reduce", "barrier"): (NO_MESSAGE, {"waits", "steps"}),
     ("lab09_all_reduce", "average_bucket"): (ONE_EACH, {"traffic"}),
