@@ -1008,8 +1008,8 @@ check("mask_update", mask_update)
 # All ranks together want the $x$ that makes $\sum_p \tfrac12 |A_p x - b_p|^2$ least, and none shows its data. Each has
 # an $x_p$ of its own and a price $u_p$ for being off the common $z$:
 #
-# $$ x_p = \arg\min_x \tfrac12 |A_p x - b_p|^2 + \tfrac{\rho}{2} |x - z + u_p|^2, \qquad
-#    z = \tfrac1P \textstyle\sum_p (x_p + u_p), \qquad u_p \leftarrow u_p + x_p - z . $$
+# $$ x_p = \operatorname{argmin}_x \frac{1}{2} |A_p x - b_p|^2 + \frac{\rho}{2} |x - z + u_p|^2, \qquad
+#    z = \frac{1}{P} \sum_p (x_p + u_p), \qquad u_p \leftarrow u_p + x_p - z . $$
 #
 # Set the gradient to zero to find $x_p$. Points by part: one step 3, several 2.
 
