@@ -103,6 +103,7 @@ def test_a_mistake_loses_its_points_and_gets_its_hint(grade, mistakes, name, sta
     assert list(verdict.misconceptions) == [name] and list(verdict.hints) == [mistakes[name].hint]
 
 
+@pytest.mark.long
 def test_a_right_sum_by_too_many_bytes_is_told_so_and_cannot_be_lied_away(grade, mistakes):
     honest = grade(source_of(mistakes["gather_then_broadcast"].candidate)).verdicts[ID]
     lying = grade(PATCHES + source_of(mistakes["gather_then_broadcast"].candidate)).verdicts[ID]
