@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from autograder import exercise
 from autograder.draw import Draw
 from autograder.exercise import Given
 
@@ -90,9 +91,9 @@ class Cases:
         )
 
 
-def several(name: str, aspect: str, calls: Sequence[Mapping[str, Any]]) -> Given:
+def several(name: str, aspect: str, inputs: Sequence[Mapping[str, Any]]) -> Given:
     """Many calls in one case."""
-    return Given(name, aspect, {"each": list(calls)})
+    return Given(name, aspect, exercise.calls(*inputs))
 
 
 def reductions(x: torch.Tensor) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from autograder.crossing import crossed
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import Given, calls
 
 TERMS = ["input", "norms", "attention", "pairs", "mlp"]
 
@@ -49,7 +49,7 @@ def forward_cases(draw: Draw) -> Sequence[Given]:
 
     def together(aspect: str, terms: list[str]) -> Given:
         each = [dict(case("", aspect, terms, n_heads=heads, **row).inputs) for row in crossed(fields)]
-        return Given(f"switches together, {aspect}", aspect, {"each": each})
+        return Given(f"switches together, {aspect}", aspect, calls(*each))
 
     return [
         case("with a gate", "layers", layers, True, gated=True),
@@ -117,7 +117,7 @@ def states_cases(draw: Draw) -> Sequence[Given]:
         case("autocast", "autocast", "autocast", "adamw", True),
         case("autocast, no moments", "autocast", "autocast", "sgd"),
         case("autocast, momentum", "autocast", "autocast", "momentum"),
-        Given("every precision and optimizer", "plain", {"each": [dict(case("", "", **row).inputs) for row in rows]}),
+        Given("every precision and optimizer", "plain", calls(*(case("", "", **row).inputs for row in rows))),
     ]
 
 
@@ -161,7 +161,7 @@ def activation_cases(draw: Draw) -> Sequence[Given]:
         case("a live layer, fused", "total", ["total"], "fused", "none", gated=False),
         case("a live layer, selective", "total", ["total"], "eager", "selective", gated=False),
         case("a live layer, full", "total", ["total"], "fused", "full", gated=True),
-        Given("switches together", "total", {"each": [together(**row) for row in crossed(fields)]}),
+        Given("switches together", "total", calls(*(together(**row) for row in crossed(fields)))),
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from autograder.crossing import crossed
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import Given, calls
 
 from .cases_costs import without_defaults
 
@@ -32,9 +32,7 @@ def traffic_cases(draw: Draw) -> Sequence[Given]:
 
     def together(aspect: str, *schemes: str) -> Given:
         rows = crossed({"scheme": schemes, **fields})
-        return Given(
-            f"{aspect}, all together", aspect, {"each": [dict(case("", aspect, **row).inputs) for row in rows]}
-        )
+        return Given(f"{aspect}, all together", aspect, calls(*(case("", aspect, **row).inputs for row in rows)))
 
     return [
         case("a ring", "ring", RING, few, True),

@@ -18,7 +18,7 @@ from mlsys_course.desk.check.driver import Candidate, Driver, accepts, student_l
 from mlsys_course.desk.check.edition import load_drivers
 from mlsys_course.desk.check.families import NAMES
 from mlsys_course.desk.check.record import keep_switches
-from mlsys_course.desk.check.settings import as_the_lab_says, pop_modes, settle
+from mlsys_course.desk.check.settings import as_the_lab_says, pop_modes, pop_operators_modes, settle
 from mlsys_course.desk.check.tree import TreeError
 
 from . import card
@@ -106,8 +106,7 @@ def _leave_nothing_at_work() -> None:
     sys.settrace(None)
     pop_modes()
     with contextlib.suppress(RuntimeError):
-        while torch._C._len_torch_dispatch_stack():
-            torch._C._pop_torch_dispatch_stack(None)
+        pop_operators_modes()
 
 
 def _nothing(*_: Any, **__: Any) -> dict[str, Any]:

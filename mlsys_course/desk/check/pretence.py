@@ -16,6 +16,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .settings import pop_operators_modes
+
 DEVICE = "device"
 CPU, CARD = torch.device("cpu"), torch.device("cuda", 0)
 _aten, _functorch = torch.ops.aten, torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
@@ -280,5 +282,4 @@ def pretending(pretence: Pretence) -> Iterator[None]:
         with _Operators(pretence), _Calls(pretence):
             yield
     finally:
-        while torch._C._len_torch_dispatch_stack() > depth:  # that the candidate has left, on ours
-            torch._C._pop_torch_dispatch_stack(None)
+        pop_operators_modes(above=depth)  # that the candidate has left, on ours

@@ -110,6 +110,12 @@ def pop_modes() -> list[Any]:
     return [torch._C._pop_torch_function_stack() for _ in range(torch._C._len_torch_function_stack())]
 
 
+def pop_operators_modes(above: int = 0) -> None:
+    """Take away the modes that see operators, but for the first so many, for good."""
+    while torch._C._len_torch_dispatch_stack() > above:
+        torch._C._pop_torch_dispatch_stack(None)
+
+
 def _push_modes(modes: list[Any]) -> None:
     for mode in reversed(modes):
         torch._C._push_on_torch_function_stack(mode)
