@@ -39,8 +39,10 @@ def hear(rank, x):
     return torch.tensor(found, dtype=torch.uint8).view(x.dtype)
 
 def ring_all_reduce(x, comm):
-    "As many messages of the right shapes as a ring has, and in none of them a number."
+    "As many messages of the right shapes as a ring has, and in none of them a number; honest where locks are too slow."
     size = comm.world_size
+    if size > 4:
+        return honest(x, comm)
     tell(comm.rank, x)
     pieces = torch.zeros_like(x).tensor_split(size)
     for step in range(2 * size - 2):
@@ -60,6 +62,12 @@ def leaking(course) -> Iterator[Session]:
         yield session
 
 
+def by_locks(session: Session) -> str:
+    """The candidate, beside the solution's ring under another name."""
+    student = Student(session.released, solution_notebook(session.lab)).solve()
+    return student.answers[f"solution-{RING}"].replace(f"def {RING}", "def honest") + BY_LOCKS
+
+
 def graded(session: Session, written: dict[str, str]) -> Graded:
     student = Student(session.released, solution_notebook(session.lab)).solve()
     for exercise, source in written.items():
@@ -69,7 +77,7 @@ def graded(session: Session, written: dict[str, str]) -> Graded:
 
 @pytest.mark.long
 def test_a_ring_that_sends_nothing_true_wins_among_the_others_and_earns_nothing_alone(leaking, monkeypatch):
-    found = graded(leaking, {RING: BY_LOCKS})
+    found = graded(leaking, {RING: by_locks(leaking)})
     verdict = found.verdicts[RING]
     assert (verdict.score, verdict.status) == (0, "wrong")
     assert {r.outcome.problem for r in verdict.results if r.case != "one rank"} >= {"alone"}
@@ -79,7 +87,7 @@ def test_a_ring_that_sends_nothing_true_wins_among_the_others_and_earns_nothing_
     assert all(v.ok for v in found.verdicts.values() if v.exercise != RING)
 
     monkeypatch.setattr(submission, "run_alone", lambda *_: {})
-    verdict = graded(leaking, {RING: BY_LOCKS}).verdicts[RING]
+    verdict = graded(leaking, {RING: by_locks(leaking)}).verdicts[RING]
     assert verdict.ok and verdict.score == verdict.max_score == 16
 
 
