@@ -93,9 +93,7 @@ def attention(draw: Draw) -> Sequence[Given]:
         Given("one call after the other", "values", calls(*(qkv(B, H, T=t, S=s, D=D) for t, s in sizes))),
         Given("empty rows of every shape", "empty rows", calls(*(empty(mask) for mask in masks if masks[mask]))),
         Given("large scores, float64", "stability", calls(lowest(B, T, S, 2.0**80, F64), whole(B, T, S, F64))),
-        Given(
-            "large scores, bfloat16", "stability", calls(lowest(B, T, S, 2.0**80, BF16, 4), whole(B, T, S, BF16, 4))
-        ),
+        Given("large scores, bfloat16", "stability", calls(lowest(B, T, S, 2.0**80, BF16, 4), whole(B, T, S, BF16, 4))),
         Given("large scores, float16", "stability", calls(lowest(B, T, S, 8.0, F16, 8), whole(B, T, S, F16, 8))),
         Given("bfloat16, all of it", "precision", halves(BF16)),
         Given("float16", "precision", halves(F16)),
