@@ -28,7 +28,7 @@ def cached_attention(draw: Draw) -> Sequence[Given]:
         return made
 
     wide = {"C": H * D + 2, "D": D - 2}
-    pasts = [(1, S), (2, S), (S + 1, S), (3, 1), (2, 2), (1, 1), (2 * S, S)]
+    pasts = [(S + 1, S), (3, 1), (1, 1), (2 * S, S)]
     nexts = [inputs(T, past=past, B=b) for b, (T, past) in enumerate(pasts, 1)]
     nexts += [
         inputs(2, past=S, **wide),
@@ -39,22 +39,18 @@ def cached_attention(draw: Draw) -> Sequence[Given]:
     firsts = [
         inputs(5, **wide),
         inputs(5, C=H * D - 4, D=D),
-        inputs(H, B=1),
         inputs(1, H=1, K=1),
         inputs(K, H=6, K=3, D=3),
+        inputs(3, K=1),
+        inputs(2, K=H),
     ]
     pieces = [inputs(1, 4, 2, **wide), inputs(2, 2, 2), inputs(2, 2, 2), inputs(1, 5, B=1, K=1), inputs(3, 4, K=H)]
-    marked = calls(
-        *({**given, "marked": True} for given in (inputs(3), inputs(2, past=S), inputs(1, past=S), inputs(2, 3)))
-    )
+    marked = calls(*({**given, "marked": True} for given in (inputs(3), inputs(1, past=S), inputs(2, 2))))
     return [
         Given("first tokens", "first tokens", inputs(5), public=True),
         Given("first token", "first tokens", inputs(1)),
-        Given("multi-query", "first tokens", inputs(4, K=1)),
-        Given("as many as heads", "first tokens", inputs(4, K=H)),
         Given("next token", "next tokens", inputs(1, past=S), public=True),
         Given("next tokens", "next tokens", inputs(3, past=S), public=True),
-        Given("next tokens, other sizes", "next tokens", inputs(2, past=S + 3, B=1)),
         Given("bfloat16", "next tokens", inputs(2, past=S, dtype=BF16)),
         Given("piece by piece", "piece by piece", inputs(3, 1, 2), public=True),
         Given("token by token", "piece by piece", inputs(1, 1, 1, 1, 1)),
@@ -85,21 +81,16 @@ def kv_cache(draw: Draw) -> Sequence[Given]:
         inputs(6, 5, 2, 7, 1, 1),
         inputs(2, 3, 3, 1, 1),
         inputs(3, 1, 2, 3, 1),
+        inputs(T + 1, T, 2, 1),
     ]
-    sizes = [inputs(1, 1), inputs(40, 5, 6, 20, 1, Dv=D + 1), inputs(12, T, 1), inputs(3, 3, Dv=1)]
-    one = [inputs(40, 5, 4, 20, 1, Dv=D + 1), inputs(3, 3), inputs(2, 1, 1), inputs(70, 33, 33)]
+    sizes = [inputs(1, 1), inputs(40, 5, 6, 20, 1, Dv=D + 1), inputs(T + 2, T, 2), inputs(3, 3, Dv=1)]
+    one = [inputs(5, 1, 1, 1, 1), inputs(40, 5, 4, 20, 1, Dv=D + 1), inputs(3, 3), inputs(2, 1, 1), inputs(70, 33, 33)]
     return [
         Given("token by token", "contents", inputs(8, 1, 1, 1), public=True),
         Given("pieces", "contents", inputs(12, T, 1, 3), public=True),
-        Given("filled to the end", "contents", inputs(T + 2, T, 2)),
-        Given("wide values", "contents", inputs(9, 2, T, 1, Dv=D + 3)),
-        Given("bfloat16", "contents", inputs(9, 2, T, 1, dtype=BF16)),
         Given("one memory", "one memory", {**inputs(9, T, 1, 2), "memory": True}, public=True),
-        Given("one memory, token by token", "one memory", {**inputs(5, 1, 1, 1, 1), "memory": True}),
         Given("full", "full", inputs(5, 3, 3), public=True),
         Given("full, and on", "full", inputs(5, 3, 3, 2), public=True),
-        Given("full at once", "full", inputs(3, 4, 2)),
-        Given("full by one", "full", inputs(T + 1, T, 2, 1)),
         Given("caches side by side", "contents", calls(*(given | beside for given in (*sizes, inputs(9, 2, T, 1))))),
         Given("16 bits", "contents", calls(*kinds)),
         Given("float64", "contents", calls(inputs(9, 2, T, 1, dtype=F64), inputs(4, 1, 3, dtype=F64))),

@@ -13,25 +13,20 @@ BF16 = torch.bfloat16
 
 
 def causal_mask(draw: Draw) -> Sequence[Given]:
-    sizes = draw.sample(range(4, 14), 4)
+    sizes = draw.sample(range(4, 14), 2)
     T, S = draw.integer(2, 4), draw.integer(6, 12)
     return [
         Given("square", "square", {"T": sizes[0]}, public=True),
-        Given("square, other size", "square", {"T": sizes[1]}),
-        Given("S stated", "square", {"T": sizes[2], "S": sizes[2]}),
-        Given("one token", "square", {"T": 1}),
         Given("cached keys", "cached keys", {"T": T, "S": S}, public=True),
-        Given("cached keys, other size", "cached keys", {"T": sizes[3], "S": sizes[3] + T}),
-        Given("one query, cached keys", "cached keys", {"T": 1, "S": S}),
         Given(
             "sizes, one call after the other",
             "square",
-            calls(*({"T": n} for n in (5, 40, 5, 140, 300)), {"T": 5, "S": 5}),
+            calls(*({"T": n} for n in (5, 40, 5, 140, 300, 1, sizes[1])), {"T": 5, "S": 5}),
         ),
         Given(
             "cached keys, sizes",
             "cached keys",
-            calls(*({"T": t, "S": n} for t, n in ((5, 9), (5, 6), (5, 300), (4, 4)))),
+            calls(*({"T": t, "S": n} for t, n in ((5, 9), (5, 6), (5, 300), (4, 4), (1, S)))),
         ),
     ]
 
@@ -39,12 +34,12 @@ def causal_mask(draw: Draw) -> Sequence[Given]:
 INTEGERS = [torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64]
 
 
-def of_every_dtype(draw: Draw, name: str, T: int) -> dict[str, Any]:
+def of_every_dtype(draw: Draw, name: str, T: int, *more: dict[str, Any]) -> dict[str, Any]:
     """Counts from 0 to T by every integer dtype, also where T is more than that holds; all alike, one and several."""
     counts = [torch.tensor([0, T, T // 2, 1], dtype=dtype) for dtype in INTEGERS]
     counts += [draw.integers(4, high=T + 1), torch.full((3,), T // 2), torch.full((3,), T), torch.zeros(2).long()]
     given = [{name: count, "T": T} for count in [*counts, torch.tensor([T - 1])]]
-    return calls(*given, *({name: torch.tensor([0, 127, 3], dtype=dtype), "T": 140} for dtype in INTEGERS[:2]))
+    return calls(*given, *more, *({name: torch.tensor([0, 127, 3], dtype=dtype), "T": 140} for dtype in INTEGERS[:2]))
 
 
 def padding_mask(draw: Draw) -> Sequence[Given]:
@@ -58,29 +53,23 @@ def padding_mask(draw: Draw) -> Sequence[Given]:
     with_ends = torch.tensor([0, T, draw.integer(1, T - 1)])
     return [
         Given("batch", "values", batch(B, T), public=True),
-        Given("batch, other size", "values", batch(B + 1, T + 2)),
-        Given("one sequence", "values", batch(1, T)),
-        Given("int32", "values", batch(B, T, torch.int32)),
         Given("empty and full", "edges", {"lengths": with_ends, "T": T}, public=True),
         Given("one token", "edges", {"lengths": torch.tensor([1, 0, 1]), "T": 1}),
-        Given("dtypes, one call after the other", "values", of_every_dtype(draw, "lengths", T)),
+        Given("dtypes, one call after the other", "values", of_every_dtype(draw, "lengths", T, batch(1, T + 2))),
     ]
 
 
 def window_mask(draw: Draw) -> Sequence[Given]:
     T, wide, T2 = draw.integer(7, 9), draw.integer(3, 4), draw.integer(2, 4)
     S = T2 + draw.integer(5, 8)
-    squares = [(T, 2), (T, 3), (T, T), (T, T - 1), (1, 1), (1, 5), (12, 7), (140, 130)]
+    squares = [(T, 2), (T, 3), (T, T), (T, T - 1), (T, T + 3), (1, 1), (1, 5), (12, 7), (140, 130)]
     square = [{"T": n, "window": window, "S": n} for n, window in squares]
-    some = [(T2, S - T2 + 2), (T2, S), (T2, S + 3), (T2, 1), (1, S + 1), (T2 + 1, 5), (2, 200)]
+    some = [(T2, S - T2 + 2), (T2, S), (T2, S + 3), (T2, 1), (1, S + 1), (1, wide), (T2 + 1, 5), (2, 200)]
     cached = [{"T": n, "window": window, "S": S} for n, window in some]
     return [
         Given("square", "square", {"T": T, "window": wide}, public=True),
-        Given("square, other size", "square", {"T": T + 3, "window": 2}),
         Given("window of one", "square", {"T": T, "window": 1}, public=True),
-        Given("wider than the sequence", "square", {"T": T, "window": T + 3}),
         Given("cached keys", "cached keys", {"T": T2, "window": wide, "S": S}, public=True),
-        Given("one query, cached keys", "cached keys", {"T": 1, "window": wide, "S": S}),
         Given("S stated, one call after the other", "square", calls(*square, {"T": T, "window": 2})),
         Given(
             "cached keys, one call after the other", "cached keys", calls(*cached, {"T": 2, "window": 260, "S": 300})
@@ -96,13 +85,10 @@ def prefix_mask(draw: Draw) -> Sequence[Given]:
     T = draw.integer(6, 9)
     return [
         Given("batch", "values", batch(3, T), public=True),
-        Given("batch, other size", "values", batch(4, T + 2)),
-        Given("one sequence", "values", batch(1, T)),
-        Given("int32", "values", batch(2, T, torch.int32)),
         Given("none and all", "edges", {"prefix": torch.tensor([0, T, 1, 3]), "T": T}, public=True),
         Given("as on a card", "edges", {**batch(2, T), **ON_A_CARD}, public=True),
         Given("one token", "edges", {"prefix": torch.tensor([1, 0]), "T": 1}),
-        Given("dtypes, one call after the other", "values", of_every_dtype(draw, "prefix", T)),
+        Given("dtypes, one call after the other", "values", of_every_dtype(draw, "prefix", T, batch(1, T + 2))),
     ]
 
 
@@ -129,12 +115,13 @@ def document_mask(draw: Draw) -> Sequence[Given]:
     return [
         Given("packed", "values", {"documents": packed(2, a, b, 2)}, public=True),
         Given("packed, other lengths", "values", {"documents": packed(3, b, 1, a)}, public=True),
-        Given("int32", "values", {"documents": packed(1, a, b).int()}),
-        Given("one document", "edges", {"documents": packed(2, a + b)}),
         Given("one token each", "edges", {"documents": packed(2, 1, 1, 1, 1)}, public=True),
-        Given("one token", "edges", {"documents": packed(3, 1)}),
         Given(
             "any numbers, any order", "values", calls(*({"documents": n[:, draw.shuffled(range(6))]} for n in numbers))
         ),
-        Given("many tokens", "edges", calls({"documents": packed(1, 70, 3, 67)}, {"documents": packed(2, 2, 2)})),
+        Given(
+            "many tokens, few, one",
+            "edges",
+            calls(*({"documents": packed(*of)} for of in ((1, 70, 3, 67), (2, 2, 2), (2, a + b), (3, 1)))),
+        ),
     ]

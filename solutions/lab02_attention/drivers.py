@@ -138,14 +138,14 @@ def learned_positions(candidate: Function, case: Case) -> Tree:
     return with_gradients(lambda table: candidate(table, case["T"], **options), case, ["table"])
 
 
-@driver(parts={"attention": public_attention, "rotary": marked})
-def cached_attention(candidate: Function, case: Case, attention: Function, rotary: Function) -> Tree:
+@driver(parts={"attention": public_attention})
+def cached_attention(candidate: Function, case: Case, attention: Function) -> Tree:
     """The tokens of x piece by piece; each call gets what the one before returned as its past."""
     past = (case["past_k"], case["past_v"]) if "past_k" in case else None
     weights = [case[name] for name in ("w_q", "w_k", "w_v", "w_o", "n_heads", "n_kv_heads")]
     outputs = []
     for piece in case["x"].split(case["pieces"], dim=1):
-        y, past = candidate(piece, *weights, past, attention=handed_in(attention, case), rotary=rotary)
+        y, past = candidate(piece, *weights, past, attention=handed_in(attention, case), rotary=marked)
         outputs.append(y)
     return {"outputs": outputs, "keys": past[0], "values": past[1]}
 

@@ -9,7 +9,7 @@ from autograder.draw import Draw
 from autograder.exercise import Choice, Exercise, Item, Part, Question, exercises_of
 from mlsys_course import attention
 
-from . import cases_attention, cases_cache, cases_heads, cases_masks, cases_positions, drivers, mistakes, mistakes_heads
+from . import cases_attention, cases_cache, cases_heads, cases_masks, cases_positions, mistakes, mistakes_heads
 
 FORBIDDEN = (
     "torch.nn.functional.scaled_dot_product_attention",
@@ -112,9 +112,8 @@ def _positions() -> list[Item]:
 def _cache() -> list[Item]:
     steps = {"first tokens": 1, "next tokens": 2, "piece by piece": 2, "device": 1}
     keeps = {"contents": 1, "one memory": 1, "full": 1, "device": 1}
-    parts = {**PART, "rotary": Part(drivers.marked, lambda x, offset=0: x.numel())}
     cases, wrong = cases_cache, mistakes_heads
     return [
-        extension("cached_attention", steps, cases.cached_attention, wrong.CACHED_ATTENTION, parts=parts),
+        extension("cached_attention", steps, cases.cached_attention, wrong.CACHED_ATTENTION, parts=PART),
         extension("KVCache", keeps, cases.kv_cache, wrong.KV_CACHE),
     ]

@@ -24,7 +24,7 @@ from mlsys_course.desk.check.tree import TreeError
 from . import card
 from .alarm import Slow, within
 from .channel import Channel, Closed
-from .kernel import set_limits
+from .kernel import keep_memory, set_limits
 from .rank import RemoteCommunicator
 from .remote import RemotePart
 
@@ -73,6 +73,8 @@ def answer_calls(channel: Channel, namespace: dict[str, Any], lab: Path, names: 
 def answer(channel: Channel, hello: Mapping[str, Any], namespace: dict[str, Any], lab: Path, names: Names) -> Any:
     """Calls about one exercise; returns the first word about the next. On a card it may end as BROKEN."""
     _limit_cpu(int(hello["cpu_seconds"]))
+    if hello["common"]:
+        keep_memory()
     if hello["cell"] in names:
         namespace.clear()
         namespace.update(names[hello["cell"]])

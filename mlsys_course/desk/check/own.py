@@ -13,9 +13,11 @@ _BASE: Any = torch._C.TensorBase
 KINDS = (torch.Tensor, torch.nn.Parameter)
 PLAIN = frozenset({bool, int, float, str, type(None)})
 empty, equal, frombuffer, view_as_real = torch.empty, torch.equal, torch.frombuffer, torch.view_as_real
-clone, contiguous, cpu, detach, numpy, view, is_complex, resolve_conj = (
-    _BASE.clone, _BASE.contiguous, _BASE.cpu, _BASE.detach, _BASE.numpy, _BASE.view, _BASE.is_complex,
-    _BASE.resolve_conj,
+clone, contiguous, cpu, detach, numpy, view = (
+    _BASE.clone, _BASE.contiguous, _BASE.cpu, _BASE.detach, _BASE.numpy, _BASE.view,
+)  # fmt: skip
+is_complex, is_conj, is_contiguous, is_neg, resolve_conj, resolve_neg = (
+    _BASE.is_complex, _BASE.is_conj, _BASE.is_contiguous, _BASE.is_neg, _BASE.resolve_conj, _BASE.resolve_neg,
 )  # fmt: skip
 dtype_of: Callable[[torch.Tensor], torch.dtype] = _BASE.dtype.__get__
 shape_of: Callable[[torch.Tensor], torch.Size] = _BASE.shape.__get__

@@ -7,7 +7,8 @@ safetensors file: the tensors by path, and the rest as JSON in the header. Nothi
 import json
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,20 +32,35 @@ class TreeError(ValueError):
     """Something that is no tree, or bytes that are not a tree's."""
 
 
-def plain(value: Tree, path: str = "", depth: int = 0) -> Tree:
+def plain(value: Tree) -> Tree:
     """Copy of a tree with detached contiguous CPU tensors, tuples as lists, NumPy scalars as numbers."""
+    return _plain(value, lambda x: own.clone(_dense(x)))
+
+
+def _dense(x: torch.Tensor) -> torch.Tensor:
+    """Detached, contiguous and on the CPU; the same memory where it is so already."""
+    x = own.detach(x)
+    if own.device_of(x).type != "cpu":
+        x = own.cpu(x)
+    if own.is_conj(x) or own.is_neg(x):
+        x = own.resolve_neg(own.resolve_conj(x))
+    return x if own.is_contiguous(x) else own.contiguous(x)
+
+
+def _plain(value: Tree, dense: Callable[[torch.Tensor], Any], path: str = "", depth: int = 0) -> Tree:
+    """The tree with ``dense`` of its tensors."""
     if depth > MAX_DEPTH:
         raise TreeError(f"{path}: nested more than {MAX_DEPTH} deep")
     if isinstance(value, torch.Tensor):
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise TreeError(f"{path or 'result'}: a {value.layout} tensor on {value.device}; return a dense one")
-        return own.clone(own.contiguous(own.cpu(own.detach(value))))
+        return dense(value)
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise TreeError(f"{path or 'result'}: dictionary keys must be strings")
-        return {key: plain(item, f"{path}.{key}" if path else key, depth + 1) for key, item in value.items()}
+        return {key: _plain(item, dense, f"{path}.{key}" if path else key, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        return [_plain(item, dense, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, LEAVES):
@@ -52,16 +68,22 @@ def plain(value: Tree, path: str = "", depth: int = 0) -> Tree:
     raise TreeError(f"{path or 'result'}: a {type(value).__name__}, which is no tensor, number or string")
 
 
-def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, Tree]]:
+def leaves(tree: Tree, path: str = "") -> list[tuple[str, Tree]]:
     """(path, leaf) pairs, in order; an empty dict or list is a leaf of its own."""
+    found: list[tuple[str, Tree]] = []
+    _collect(tree, path, found)
+    return found
+
+
+def _collect(tree: Tree, path: str, found: list[tuple[str, Tree]]) -> None:
     if isinstance(tree, dict) and tree:
         for key, item in tree.items():
-            yield from leaves(item, f"{path}.{key}" if path else key)
+            _collect(item, f"{path}.{key}" if path else key, found)
     elif isinstance(tree, list | tuple) and tree:
         for i, item in enumerate(tree):
-            yield from leaves(item, f"{path}[{i}]")
+            _collect(item, f"{path}[{i}]", found)
     else:
-        yield path, tree
+        found.append((path, tree))
 
 
 def map_tensors(tree: Tree, function: Any) -> Tree:
@@ -79,18 +101,27 @@ def encode(tree: Tree) -> bytes:
     """Bytes of a tree."""
     tensors: dict[str, torch.Tensor] = {}
 
+    def named(x: torch.Tensor) -> _Named:
+        tensors[str(len(tensors))] = _dense(x)
+        return _Named(len(tensors) - 1)
+
     def skeleton(value: Tree) -> Any:
-        if isinstance(value, torch.Tensor):
-            tensors[str(len(tensors))] = value
-            return {"t": len(tensors) - 1}
+        if isinstance(value, _Named):
+            return {"t": value.place}
         if isinstance(value, dict):
             return {"d": {key: skeleton(item) for key, item in value.items()}}
         if isinstance(value, list):
             return [skeleton(item) for item in value]
         return value
 
-    text = json.dumps(skeleton(plain(tree)))
-    return _file(tensors, {"tree": text})
+    return _file(tensors, {"tree": json.dumps(skeleton(_plain(tree, named)))})
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """In the place of a tensor of a file."""
+
+    place: int
 
 
 def _file(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
