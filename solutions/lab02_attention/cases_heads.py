@@ -124,11 +124,15 @@ def in_common(draw: Draw, inputs: Any, H: int) -> list[Given]:
     """What heads have in common, grouped or not: equal sizes, masks, dtypes, the attention that is handed in."""
     sizes = [{}, {"T": H, "B": H}, {"T": 1, "B": 1}, {"B": 1, "D": H}, {"D": 1}]
     dtypes = {F64: ("float64", ["causal"]), BF16: ("bfloat16", ["none", "keys"]), F16: ("float16", ["causal", "keys"])}
-    marked = [{**graded(draw, inputs(B=2), mask), "marked": True} for mask in ("none", "keys", "heads")]
+
+    def masked(mask: str, T: int) -> dict[str, Any]:
+        return {**inputs(B=2, T=T), **mask_of(draw, mask, 2, H, T)}
+
+    marked = [{**masked("none", 4), "marked": True}, {**graded(draw, inputs(B=2), "heads"), "marked": True}]
     twice = [(mask, T) for mask in MASKS for T in ((4, H) if mask in ("none", "causal", "heads") else (4,))]
     return [
         Given("one call after the other", "values", calls(*(inputs(**size) for size in sizes))),
-        Given("a mask after the other", "mask", calls(*(graded(draw, inputs(B=2, T=n), m) for m, n in twice))),
+        Given("a mask after the other", "mask", calls(*(masked(*of) for of in twice), graded(draw, inputs(), "heads"))),
         Given("an attention that doubles, everywhere", "parameter", calls(*marked)),
         *(
             Given(
