@@ -7,7 +7,6 @@ import torch
 
 from mlsys_course.desk.check import Tree, allowed, decode, encode
 from mlsys_course.desk.check.driver import Candidate
-from mlsys_course.desk.check.record import unwatched
 from mlsys_course.desk.check.tree import TreeError, leaves, map_tensors
 
 from .alarm import undisturbed
@@ -36,8 +35,7 @@ class RemotePart:
     def ask(self, request: Tree) -> Tree:
         """The trusted side's answer; raises what the part raised there."""
         try:
-            with unwatched(request):
-                blob = encode(request)
+            blob = encode(request)
         except TreeError as error:
             raise TypeError(f"{self.__name__} takes tensors, numbers and strings: {error}") from None
         with undisturbed():
@@ -45,8 +43,7 @@ class RemotePart:
             head, blob = self.channel.receive()
         if head.get("refused"):
             raise ValueError(f"{self.__name__} refused: {head['refused']}")
-        with unwatched():
-            answer = decode(blob)
+        answer = decode(blob)
         if "raised" in answer:
             raise RAISED.get(answer["raised"], RuntimeError)(answer["message"])
         given = next((x for _, x in leaves(request) if isinstance(x, torch.Tensor)), None)
@@ -66,8 +63,7 @@ class _RemoteCall(torch.autograd.Function):
         result = part.ask({"op": "forward", **call})
         shape.append(result)
         found = [leaf for _, leaf in leaves(result) if isinstance(leaf, torch.Tensor)]
-        with unwatched(call):
-            ctx.part, ctx.call = part, map_tensors(call, lambda x: x.detach())
+        ctx.part, ctx.call = part, map_tensors(call, lambda x: x.detach())
         ctx.empty = [(x.shape, x.dtype) for x in found]  # not the results: they would hold their own graph
         ctx.mark_non_differentiable(*(x for x in found if not (x.is_floating_point() or x.is_complex())))
         return tuple(found)

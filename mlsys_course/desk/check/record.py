@@ -5,7 +5,6 @@ engine makes no difference to it. Who stops it, or works where it does not reach
 """
 
 import _thread
-import contextlib
 import functools
 import itertools
 import random
@@ -14,10 +13,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import torch
 from torch._C import _autograd, _profiler
 
-from . import own
 from .families import Policy, family
 
 ASIDE, LISTED = "mlsys::aside", "mlsys::listed"  # ranges of ours: a stand-in's own work, and ``tolist``
@@ -141,23 +138,6 @@ def operators(events: Sequence[Any], aside: Sequence[str], forward_only: bool) -
                 yield name
                 if here[-4:] == _TO_NUMPY or (here[-3:] == _FROM_NUMPY and here[-4:-3] != ["aten::to"]):
                     yield "numpy"
-
-
-@contextlib.contextmanager
-def unwatched(tree: Any = None) -> Iterator[None]:
-    """For work of ours in the middle of a call: neither the record nor a mode sees it.
-
-    Where looking at ``tree`` could run code of the candidate's, all is watched as before.
-    """
-    if not own.is_plain(tree):
-        yield
-        return
-    with torch._C.DisableTorchFunction():
-        _switch_on(False)
-        try:
-            yield
-        finally:
-            _switch_on(True)
 
 
 def _stop_other() -> None:
