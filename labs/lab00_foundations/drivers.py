@@ -6,7 +6,7 @@ is compared then is the class of the exception.
 
 import torch
 
-from mlsys_course.desk.check import driver, raised
+from mlsys_course.desk.check import driver, kept, raised
 from mlsys_course.desk.check.guard import allowed
 from mlsys_course.desk.check.seen import OUTSIDE, calls_of
 
@@ -30,11 +30,12 @@ def look_up(candidate, case):
 def along_axis(candidate, case):
     """The axis is left out where the case has none.
 
-    A long row is converted to the dtype that the case names. What comes of it is looked at in units of 1 / length.
+    A long row, which may be the case's several times, is converted to the dtype that the case names. What comes of it
+    is looked at in units of 1 / length.
     """
     if "as" not in case:
         return candidate(case["x"], *([case["dim"]] if "dim" in case else []))
-    found = candidate(case["x"].to(getattr(torch, case["as"])))
+    found = candidate(case["x"].repeat(case.get("times", 1)).to(getattr(torch, case["as"])))
     return {"dtype": str(found.dtype), "first": found[:3].double() * len(found)}
 
 
@@ -63,15 +64,21 @@ def loss_and_gradient(call, case):
     return {name: found[name] for name in case["returns"]}
 
 
+def handed_in(log_softmax, case):
+    """The part as it is; with ``marked`` one that returns its double, which shows in the loss that it was used."""
+    return (lambda x, dim=-1: 2 * log_softmax(x, dim)) if "marked" in case else log_softmax
+
+
 @driver(parts={"log_softmax": public_log_softmax})
 def cross_entropy(candidate, case, log_softmax):
-    return loss_and_gradient(lambda: candidate(case["logits"], case["labels"], log_softmax), case)
+    given = (case["logits"], case["labels"], handed_in(log_softmax, case))
+    return loss_and_gradient(lambda: candidate(*given), case)
 
 
 @driver(parts={"log_softmax": public_log_softmax})
 def smooth_cross_entropy(candidate, case, log_softmax):
     given = (case["logits"], case["labels"], case["smoothing"])
-    return loss_and_gradient(lambda: candidate(*given, log_softmax), case)
+    return loss_and_gradient(lambda: candidate(*given, handed_in(log_softmax, case)), case)
 
 
 def multiplied(x, y):
@@ -92,8 +99,12 @@ def how_tiles_were_multiplied(case, outputs, seen):
 
 @driver(parts={"product_of_tiles": multiplied}, judged=how_tiles_were_multiplied)
 def block_matmul(candidate, case, product_of_tiles):
-    """While grading the trusted side multiplies tiles, but for long sums, which would ask it too often."""
+    """While grading the trusted side multiplies tiles, but for long sums, which would ask it too often. With ``marked``
+    products are larger by the bytes of an entry of the tiles, which shows in what dtype they came."""
     multiply = product_of_tiles if case["a"].shape[1] < 1000 else multiplied
+    if "marked" in case:
+        plain = multiply
+        multiply = lambda x, y: plain(x, y) * (x.element_size() * y.element_size())  # noqa: E731
     given = (case["a"], case["b"], tuple(case["block"]), multiply)
     if case.get("bad"):
         return {"raised": raised(candidate, *given)}
@@ -113,12 +124,24 @@ def backward(candidate, case):
     return {name: found[name] for name in case["returns"]}
 
 
+def answer_of(numbered):
+    """None for an empty input."""
+    number, one = numbered
+    return {"asked": number, "input": one} if len(one) else None
+
+
 @driver
 def pipeline(candidate, case):
     """Each input goes through stages that count: words of a text, or entries of an image and their sum.
 
-    Where the case has a text for it, a second pipeline of other stages is made and called before the first is.
+    Where the case has a text for it, a second pipeline of other stages is made and called before the first is. With
+    ``plain`` stages hand on what they get: the answer is how many were asked so far and the input, or None where that
+    is empty; ``tuples`` are what the case has as lists.
     """
+    if "plain" in case:
+        asked = []
+        run = candidate(lambda one: asked.append(one) or one, lambda one: (len(asked), one), answer_of)
+        return {f"call {n}": run(inputs) for n, inputs in enumerate([*case["plain"], *map(tuple, case["tuples"])], 1)}
 
     def preprocess(one):
         if isinstance(one, str):
@@ -147,6 +170,15 @@ def softmax_gradient(candidate, case):
 
 @driver
 def momentum_step(candidate, case):
-    given = (case["parameters"], case["gradients"], case["velocities"], case["lr"], case["momentum"])
-    parameters, velocities = candidate(*given)
-    return {"parameters": list(parameters), "velocities": list(velocities)}
+    """With ``written`` what is returned is written to afterwards: new tensors share nothing with what was given."""
+    names = ("parameters", "gradients", "velocities")
+    given = [[x.clone() for x in case[name]] for name in names]
+    found = dict(zip(("parameters", "velocities"), candidate(*given, case["lr"], case["momentum"]), strict=True))
+    results = {name: [x.clone() for x in found[name]] for name in found}
+    if "written" in case:
+        for x in (x for some in found.values() for x in some):
+            x += 1
+        before = [x for name in names for x in case[name]]
+        after = [x for some in given for x in some]
+        results["what was given"] = kept(all(map(torch.equal, before, after)))
+    return results

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from autograder.draw import Draw
-from autograder.exercise import Given
+from autograder.exercise import Given, calls, on_a_card
 from mlsys_course.desk.check.tree import map_tensors
 
-BF16, F64 = torch.bfloat16, torch.float64
+BF16, F16, F64 = torch.bfloat16, torch.float16, torch.float64
 TILES = {"outside": "tiles"}
 
 
@@ -28,9 +28,17 @@ def block_matmul(draw: Draw) -> Sequence[Given]:
         "block": [1, 1, 3],
     }
     mismatch = {"a": draw.normal(4, 5), "b": draw.normal(6, 3), "block": [2, 2, 2], "bad": True}
+    ones16 = {
+        name: draw.uniform(*shape, low=2.0, high=6.0, dtype=F16) for name, shape in (("a", (2, many)), ("b", (many, 3)))
+    }
     return [
+        Given("nothing between a and b, in float16", "edges", case(3, 0, 2, 2, 2, 2, dtype=F16)),
+        Given("no rows", "edges", case(0, 3, 2, 2, 2, 2, dtype=BF16)),
+        Given("the first size is negative", "edges", case(4, 4, 4, -2, 2, 2, bad=True)),
+        Given("the last size is 0", "edges", case(4, 4, 4, 2, 2, 0, bad=True)),
+        Given("a long sum in float16", "precision", ones16 | {"block": [1, 1, 3]}),
+        Given("tiles in their dtype", "precision", case(3, 3, 3, 2, 3, 2, dtype=F16) | {"marked": True}),
         Given("blocks that divide", "values", case(2 * p, 3 * q, 2 * r, p, q, r), public=True),
-        Given("one block", "values", case(p, q, r, p, q, r)),
         Given("single entries", "values", case(p, q, r, 1, 1, 1)),
         Given("float64", "values", case(2 * p, 2 * q, 3 * r, p, q, r, dtype=F64), public=True),
         Given("ragged everywhere", "ragged", case(2 * p + 1, 2 * q + 1, 2 * r + 1, p, q, r), public=True),
@@ -47,11 +55,9 @@ def block_matmul(draw: Draw) -> Sequence[Given]:
         Given("a long sum in bfloat16", "precision", ones, public=True),
         Given("bfloat16", "precision", case(5, 6, 7, 2, 2, 3, dtype=BF16)),
         Given("nothing between a and b", "edges", case(3, 0, 2, 2, 2, 2), public=True),
-        Given("no rows", "edges", case(0, 3, 2, 2, 2, 2)),
         Given("sizes that do not fit", "edges", mismatch, public=True),
         Given("a block of 0", "edges", case(4, 4, 4, 2, 0, 2, bad=True), public=True),
         Given("a negative block", "edges", case(4, 4, 4, 2, 2, -1, bad=True), public=True),
-        Given("another negative block", "edges", case(4, 4, 4, -2, 2, 2, bad=True)),
     ]
 
 
@@ -71,7 +77,15 @@ def whole(given: dict[str, Any]) -> dict[str, Any]:
 
 def forward(draw: Draw) -> Sequence[Given]:
     w = draw.shuffled([3, 4, 5, 6])
+    depths = [network(draw, 2, *(w * 2)[: n + 1]) for n in (2, 4, 6, 7)] + [network(draw, 1, *[2] * 13)]
+    large = {"x": torch.full((2, 2), 200.0), "weights": [torch.tensor([[100.0, -100.0], [100.0, 100.0]]), torch.eye(2)]}
+    large = map_tensors({**large, "biases": [torch.zeros(2), torch.ones(2)]}, lambda x: x.to(F16))  # a unit of 40,000
+    nobody = [network(draw, 0, *w, dtype=dtype) for dtype in (F64, BF16, F16)]
     return [
+        Given("depths, one call after the other", "other depths", calls(*depths, network(draw, 5, 3, 3))),
+        Given("no examples, in every dtype", "dtypes", calls(*nobody)),
+        Given("float16", "dtypes", calls(whole(network(draw, 3, 2, 3, 3, 2, dtype=F16)), large)),
+        on_a_card(Given("", "", network(draw, 2, *w)), "as on a card", "three layers"),
         Given("the lecture's network", "three layers", network(draw, 1, 2, 2, 2, 1), public=True),
         Given("a batch", "three layers", network(draw, 4, *w), public=True),
         Given("another batch", "three layers", network(draw, 7, *w[::-1])),
@@ -114,15 +128,29 @@ def backward(draw: Draw) -> Sequence[Given]:
     def net(batch: int, *widths: int, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
         return network(draw, batch, *widths, dtype=dtype)
 
+    def small(given: dict[str, Any]) -> dict[str, Any]:
+        """Units that are hardly above 0: what lies before them is as small."""
+        given["weights"][0] *= 1e-7
+        given["biases"][0] *= 1e-7
+        return given
+
     both = ("weights", "biases")
+    depths = [case(net(2, *(w * 2)[: n + 1]), *both) for n in (2, 4, 6)] + [case(net(1, *[2] * 13), *both)]
+    halves = [case(whole(net(rows, 3, 3, 3, 2, dtype=dtype)), *both) for rows in (1, 2) for dtype in (F16, BF16)]
+    single = [case(net(1, *w), *both), case(net(1, 4, 4), *both), case(net(0, 3, 2, dtype=F64), *both)]
     return [
+        Given("depths, one call after the other", "weights", calls(*depths)),
+        Given("16 bits", "biases", calls(*halves)),
+        Given("one example, or none", "biases", calls(*single)),
+        Given(
+            "units hardly above 0", "slope", calls(case(small(net(3, *w)), *both), case(small(net(2, 4, 4, 4)), *both))
+        ),
+        on_a_card(Given("", "", case(net(2, *w), *both)), "as on a card", "weights"),
         Given("one layer", "one layer", case(net(4, w[0], w[1]), *both), public=True),
         Given("one layer, one example", "one layer", case(net(1, w[1], w[2]), *both)),
         Given("the lecture's network", "weights", case(net(1, 2, 2, 2, 1), "weights"), public=True),
         Given("a batch", "weights", case(net(4, *w), "weights"), public=True),
         Given("square layers", "weights", case(net(5, 4, 4, 4, 4), "weights"), public=True),
-        Given("five layers", "weights", case(net(3, *w, 4, 3), "weights")),
-        Given("two layers", "weights", case(net(6, w[2], w[0], w[1]), "weights")),
         Given("float64", "weights", case(net(3, *w, dtype=F64), "weights"), public=True),
         Given("bfloat16", "weights", case(whole(net(2, 3, 3, 3, 2, dtype=BF16)), "weights"), public=True),
         Given("biases of a batch", "biases", case(net(4, *w), "biases"), public=True),
@@ -134,15 +162,25 @@ def backward(draw: Draw) -> Sequence[Given]:
 
 
 def momentum_step(draw: Draw) -> Sequence[Given]:
-    def case(momentum: float, lr: float = 0.1, dtype: torch.dtype = torch.float32, still: bool = False) -> dict:
-        shapes = [(draw.integer(2, 4), 3), (draw.integer(2, 5),), ()]
+    def case(
+        momentum: float, lr: float = 0.1, dtype: torch.dtype = torch.float32, still: bool = False, count: int = 3
+    ) -> dict:
+        shapes = [(draw.integer(2, 4), 3), (draw.integer(2, 5),), (), (1, 2, 1), (0, 3), (2,)][:count]
         names = ("parameters", "gradients", "velocities")
         given = {name: [draw.normal(*shape, dtype=dtype) for shape in shapes] for name in names}
         if still:
             given["velocities"] = [torch.zeros_like(v) for v in given["velocities"]]
         return {**given, "lr": lr, "momentum": momentum}
 
+    counts = [case(0.7, count=count) for count in (1, 6, 2)]
+    written = [
+        case(momentum, lr) | {"written": True} for momentum, lr in ((0.0, 0.1), (0.9, 0.1), (0.9, 0.0), (0.0, 0.0))
+    ]
     return [
+        Given("lists of any length", "step", calls(*counts, case(0.5, lr=0.0), case(0.7, count=0))),
+        Given("new tensors", "limits", calls(*written)),
+        Given("16 bits", "limits", calls(case(0.5, 0.25, BF16), case(0.5, 0.25, F16), case(0.5, 0.0, F16))),
+        on_a_card(Given("", "", case(0.9, still=True)), "as on a card", "step"),
         Given("a first step", "step", case(0.9, still=True), public=True),
         Given("a later step", "step", case(0.9), public=True),
         Given("a larger rate", "step", case(draw.number(0.5, 0.8), lr=0.7)),
