@@ -1,0 +1,8 @@
+"""Language models: text to tokens, what is asked of a model, text from a model, and real weights. Lab 4."""
+
+from .byte_pairs import train_merges
+from .objectives import causal_loss, mask_tokens
+from .split import split_text
+from .tokenizer import BytePairTokenizer
+
+__all__ = ["split_text", "train_merges", "BytePairTokenizer", "causal_loss", "mask_tokens"]
