@@ -2,7 +2,8 @@
 
 from .byte_pairs import train_merges
 from .objectives import causal_loss, mask_tokens
+from .perplexity import perplexity
 from .split import split_text
 from .tokenizer import BytePairTokenizer
 
-__all__ = ["split_text", "train_merges", "BytePairTokenizer", "causal_loss", "mask_tokens"]
+__all__ = ["split_text", "train_merges", "BytePairTokenizer", "causal_loss", "mask_tokens", "perplexity"]

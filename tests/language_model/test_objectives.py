@@ -118,3 +118,34 @@ def test_what_has_no_meaning_is_refused(normal, call, words):
 def test_whole_numbers_are_no_logits():
     with pytest.raises(NotFloating):
         language_model.causal_loss(torch.zeros(1, 2, 3, dtype=torch.int64), torch.zeros(1, 2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(("T", "context", "stride"), [(11, 5, 3), (12, 4, 1), (9, 20, 7), (2, 2, 1), (13, 5, 4)])
+def test_perplexity_is_that_of_each_token_after_its_window(tokens_model, T, context, stride):
+    """Token by token, each in the first window that reaches it, by transformers' GPT-2."""
+    ids = torch.arange(T) * 7 % 11
+    losses = []
+    for t in range(1, T):
+        start = 0 if t < context else -(-(t + 1 - context) // stride) * stride
+        logits = tokens_model(ids[start : t + 1][None])
+        losses.append(F.cross_entropy(logits[0, -2], ids[t]))
+    got = language_model.perplexity(tokens_model, ids, context, stride)
+    assert_close(got, torch.stack(losses).mean().exp())
+    assert not got.requires_grad
+
+
+def test_a_stride_without_context_is_refused(tokens_model):
+    for T, context, stride in ((1, 4, 2), (5, 4, 4), (5, 4, 0)):
+        with pytest.raises(BadInput, match="1 <= stride < context"):
+            language_model.perplexity(tokens_model, torch.arange(T), context, stride)
+
+
+@pytest.fixture(scope="module")
+def tokens_model():
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=11, n_positions=32, n_embd=8, n_layer=2, n_head=2, initializer_range=0.5
+    )
+    model = transformers.GPT2LMHeadModel(config).double().eval()
+    return lambda ids: model(ids).logits.detach()
