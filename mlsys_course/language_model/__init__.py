@@ -3,7 +3,16 @@
 from .byte_pairs import train_merges
 from .objectives import causal_loss, mask_tokens
 from .perplexity import perplexity
+from .sentence_vectors import sentence_vectors
 from .split import split_text
 from .tokenizer import BytePairTokenizer
 
-__all__ = ["split_text", "train_merges", "BytePairTokenizer", "causal_loss", "mask_tokens", "perplexity"]
+__all__ = [
+    "split_text",
+    "train_merges",
+    "BytePairTokenizer",
+    "causal_loss",
+    "mask_tokens",
+    "perplexity",
+    "sentence_vectors",
+]
