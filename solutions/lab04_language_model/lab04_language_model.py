@@ -405,7 +405,7 @@ def windows(ids: Tensor, B: int) -> Tensor:
 def train_for(model: nn.Module, loss_of, seconds: float, rate: float = 5e-3) -> list[tuple[float, float]]:
     """(time, loss) of each step; `loss_of()` is the next batch's. A live curve; an interrupt ends it early."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95))
-    found, start, shown = [], time.perf_counter(), display(display_id=True)
+    found, start, shown = [], time.perf_counter(), display(curve([], seconds), display_id=True)
     try:
         while (passed := time.perf_counter() - start) < seconds:
             optimizer.param_groups[0]["lr"] = rate * min(1, (len(found) + 1) / 50) * (1.02 - passed / seconds)
@@ -419,10 +419,11 @@ def train_for(model: nn.Module, loss_of, seconds: float, rate: float = 5e-3) -> 
                 shown.update(curve(found, seconds))
     except KeyboardInterrupt:
         print("stopped")
-    print(f"{len(found)} steps in {found[-1][0]:.0f} s, loss {smoothed(found)[-1]:.2f} nats a token")
+    if found:
+        print(f"{len(found)} steps in {found[-1][0]:.0f} s, loss {smoothed(found)[-1]:.2f} nats a token")
     if shown:
         shown.update(curve(found, seconds))
-    return found
+    return found or [(0.0, math.nan)]
 
 
 def smoothed(found: list[tuple[float, float]], width: int = 20) -> list[float]:
