@@ -26,7 +26,7 @@ def perplexity(
     T = len(ids)
     if T < 2 or not 1 <= stride < context:
         raise BadInput(f"{T} tokens, stride={stride}, context={context}; give 2 tokens or more, 1 <= stride < context")
-    total, asked = 0.0, 1  # tokens before `asked` are done
+    total, asked = torch.zeros((), device=ids.device), 1  # tokens before `asked` are done
     for start in range(0, T, stride):
         window = ids[start : start + context]
         logits = model(window[None])[0]
