@@ -95,10 +95,3 @@ def perplexity(candidate: Callable, case: Case) -> Tree:
     if case.get("bad"):
         return {"raised": raised(candidate, *given)}
     return {"perplexity": candidate(*given), "tokens a call": seen}
-
-
-@driver
-def sentence_vectors(candidate: Callable, case: Case) -> Tree:
-    if case.get("bad"):
-        return {"raised": raised(candidate, case["hidden"], case["lengths"])}
-    return with_gradients(lambda hidden: candidate(hidden, case["lengths"]), case, ["hidden"])

@@ -40,7 +40,7 @@ def _tokens() -> list[Item]:
 def _objectives(v: dict[str, Any]) -> list[Item]:
     loss = {"shift": 3, "ignored": 3, "gradient": 2, "precision": 1, "edges": 1}
     masks = {"chosen": 3, "replaced": 3, "labels": 2, "special": 1}
-    surprise, vectors = {"one window": 2, "windows": 3, "edges": 1}, {"values": 2, "padding": 2}
+    surprise = {"one window": 2, "windows": 3, "edges": 1}
     rubric = [
         (2.0, "says that a loss per token depends on how the text is cut; that bits a character are of one text and "
               "count the same letters, whatever the tokenizer"),
@@ -55,5 +55,4 @@ def _objectives(v: dict[str, Any]) -> list[Item]:
         Choice("bits_choice", 3, list("abcd"), v["bits_answer"]),
         Question("compression", rubric),
         exercise("perplexity", surprise, c.perplexity, m.PERPLEXITY, kind="extension"),
-        exercise("sentence_vectors", vectors, c.sentence_vectors, m.SENTENCE_VECTORS, kind="extension"),
     ]

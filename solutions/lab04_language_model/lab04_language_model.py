@@ -34,13 +34,13 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from IPython.display import display
 from torch import Tensor, nn
 
 from mlsys_course.desk.carry import take
 from mlsys_course.desk.check import check
 from mlsys_course.substrate import data, plot
 from mlsys_course.substrate.device import best, seed
+from mlsys_course.substrate.live import LossCurve
 from mlsys_course.substrate.model_config import ModelConfig
 from mlsys_course.substrate.presets import llama
 from mlsys_course.transformer import Block, initialize, norm_of
@@ -253,22 +253,18 @@ try:
     print(f"{len(book):,} letters, {len(words):,} different pieces; trained in {time.perf_counter() - start:.1f} s")
     tokenizer = BytePairTokenizer(merges, [END, MASK])
     print("the first merges:", [tokenizer.decode([256 + n]) for n in range(16)])
-    print("the last ones:   ", [tokenizer.decode([256 + n]) for n in range(727, 743)])
 except data.DataMissing as missing:
     print(f"This experiment, and the model below, need a text. {missing}")
 
-GREEK = "Μῆνιν ἄειδε θεὰ Πηληϊάδεω Ἀχιλῆος οὐλομένην, ἣ μυρί' Ἀχαιοῖς ἄλγε' ἔθηκε"
 fig = None
 if tokenizer is not None:
-    texts = {
-        "held-out verses": held_out[:4000],
-        "the same, modern": END.join(verse.modern for verse in verses[cut:])[:4000],
-        "Python": inspect.getsource(re)[:4000],
-        "Greek": GREEK,
-    }
+    modern = END.join(verse.modern for verse in verses[cut:])
+    texts = {"held-out verses": held_out, "the same, modern": modern, "Python": inspect.getsource(re)}
+    texts["Greek"] = "Μῆνιν ἄειδε θεὰ Πηληϊάδεω Ἀχιλῆος οὐλομένην, ἣ μυρί' Ἀχαιοῖς ἄλγε' ἔθηκε"
     numbers = [0, 10, 30, 100, 300, 743]
     fig, (ax,) = plot.figure(width=6)
     for name, text in texts.items():
+        text = text[:4000]
         found = [len(text) / len(BytePairTokenizer(merges[:n], [END]).encode(text)) for n in numbers]
         ax.plot([n + 1 for n in numbers], found, label=f"{name}, {found[-1]:.2f} in the end")
     ax.set(xscale="log", xlabel="merges + 1", ylabel="letters a token", ylim=(0, None))
@@ -402,42 +398,22 @@ def windows(ids: Tensor, B: int) -> Tensor:
     return ids[start + torch.arange(CONTEXT + 1)].to(device)
 
 
-def train_for(model: nn.Module, loss_of, seconds: float, rate: float = 5e-3) -> list[tuple[float, float]]:
-    """(time, loss) of each step; `loss_of()` is the next batch's. A live curve; an interrupt ends it early."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95))
-    found, start, shown = [], time.perf_counter(), display(curve([], seconds), display_id=True)
+def train_for(model: nn.Module, loss_of, seconds: float, rate: float = 5e-3) -> LossCurve:
+    """Steps on what `loss_of()` says of the next batch, under a live curve; an interrupt ends them early."""
+    optimizer, curve = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95)), LossCurve(seconds)
     try:
-        while (passed := time.perf_counter() - start) < seconds:
-            optimizer.param_groups[0]["lr"] = rate * min(1, (len(found) + 1) / 50) * (1.02 - passed / seconds)
+        while curve.passed < 1:
+            optimizer.param_groups[0]["lr"] = rate * min(1, (curve.steps + 1) / 50) * (1.02 - curve.passed)
             loss = loss_of()
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            found.append((passed, loss.item()))
-            if shown and found[-1][0] // 3 > (found[-2][0] // 3 if len(found) > 1 else -1):
-                shown.update(curve(found, seconds))
+            curve.add(loss.item())
     except KeyboardInterrupt:
         print("stopped")
-    if found:
-        print(f"{len(found)} steps in {found[-1][0]:.0f} s, loss {smoothed(found)[-1]:.2f} nats a token")
-    if shown:
-        shown.update(curve(found, seconds))
-    return found or [(0.0, math.nan)]
-
-
-def smoothed(found: list[tuple[float, float]], width: int = 20) -> list[float]:
-    losses = [loss for _, loss in found]
-    return [sum(losses[max(0, n - width) : n + 1]) / len(losses[max(0, n - width) : n + 1]) for n in range(len(losses))]
-
-
-def curve(found: list[tuple[float, float]], seconds: float):
-    fig, (ax,) = plot.figure(width=6)
-    times = [passed for passed, _ in found]
-    ax.plot(times, [loss for _, loss in found], marker="", linewidth=0.5, color=plot.COLOURS[5])
-    ax.plot(times, smoothed(found), marker="", color=plot.COLOURS[0])
-    ax.set(xlabel="seconds", ylabel="loss (nats a token)", xlim=(0, seconds))
-    return fig
+    curve.end()
+    return curve
 
 
 gpt = None
@@ -451,7 +427,7 @@ if tokenizer is not None:
         x = windows(ids, 8)
         return causal_loss(gpt(x), x)
 
-    history = train_for(gpt, batch_loss, SECONDS)
+    curve = train_for(gpt, batch_loss, SECONDS)
 
 # %% [markdown]
 # ## 4. A model is a compressor
@@ -494,8 +470,7 @@ def bits_a_character(model: nn.Module, text: str) -> float:
     ids = torch.tensor(tokenizer.encode(text))
     rows = ids[: len(ids) // CONTEXT * CONTEXT].view(-1, CONTEXT)
     with torch.no_grad():
-        losses = [causal_loss(model(x), x).item() * len(x) for x in rows.to(device).split(64)]
-    loss = sum(losses) / len(rows)
+        loss = sum(causal_loss(model(x), x).item() * len(x) for x in rows.to(device).split(64)) / len(rows)
     letters = sum(len(tokenizer.decode(row[1:].tolist())) for row in rows)
     return loss * (CONTEXT - 1) * len(rows) / math.log(2) / letters
 
@@ -503,19 +478,18 @@ def bits_a_character(model: nn.Module, text: str) -> float:
 if gpt is not None:
     compressors = {"gzip": partial(gzip.compress, compresslevel=9), "bzip2": bz2.compress, "xz": lzma.compress}
     plain = [text.replace(END, "\n").encode() for text in (held_out, book[-2_000_000:])]
+    first, both = ([len(press(text)) for press in compressors.values()] for text in (plain[1], plain[1] + plain[0]))
     alone = [8 * len(press(plain[0])) / len(plain[0]) for press in compressors.values()]
-    after = [8 * (len(press(plain[1] + plain[0])) - len(press(plain[1]))) / len(plain[0])
-             for press in compressors.values()]  # fmt: skip
+    after = [8 * (all_ - some) / len(plain[0]) for all_, some in zip(both, first, strict=True)]
     bits = bits_a_character(gpt, held_out)
     fig, (ax,) = plot.figure(width=6)
-    at = range(len(compressors))
-    ax.bar([n - 0.2 for n in at], alone, width=0.4, label="these verses alone", color=plot.COLOURS[0])
-    ax.bar([n + 0.2 for n in at], after, width=0.4, label="after the book", color=plot.COLOURS[1], hatch="//")
+    ax.bar([n - 0.2 for n in range(3)], alone, width=0.4, label="these verses alone", color=plot.COLOURS[0])
+    ax.bar([n + 0.2 for n in range(3)], after, width=0.4, label="after the book", color=plot.COLOURS[1], hatch="//")
     ax.bar(3, bits, width=0.4, label="your model", color=plot.COLOURS[2], hatch="..")
-    ax.set_xticks(range(4), [*compressors, f"GPT, {history[-1][0]:.0f} s"])
+    ax.set_xticks(range(4), [*compressors, f"GPT, {curve.times[-1]:.0f} s"])
     ax.set(ylabel="bits a character", ylim=(0, 3.2))
     ax.legend(ncols=3, loc="upper center")
-    print(f"your model: {bits:.2f} bits a character; perplexity {math.exp(smoothed(history)[-1]):.0f} while training")
+    print(f"your model: {bits:.2f} bits a character; perplexity {math.exp(curve.loss):.0f} while training")
 fig
 
 # %% [markdown]
@@ -632,14 +606,9 @@ if tokenizer is not None:
 
     train_for(bert, masked_loss, SECONDS / 3, rate=3e-3)
 
-    def tokens_around(text: str) -> Tensor:
-        return torch.tensor([tokenizer.encode(text)], device=device)
-
-    def best_five(logits: Tensor) -> list[str]:
-        p, chosen = logits.softmax(-1).topk(5)
-        return [
-            f"{tokenizer.decode([one]).strip()} {x:.2f}" for one, x in zip(chosen.tolist(), p.tolist(), strict=True)
-        ]
+    def best_five(logits: Tensor) -> str:
+        found = zip(*logits.softmax(-1).topk(5), strict=True)
+        return ", ".join(f"{tokenizer.decode([int(one)]).strip()} {p:.2f}" for p, one in found)
 
     @torch.no_grad()
     def both(tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -647,78 +616,10 @@ if tokenizer is not None:
         at = tokens[0].tolist().index(mask_id)
         return bert(tokens)[0, at], gpt(tokens[:, :at])[0, -1]
 
-    fill_mask = take("foundations", "pipeline")(tokens_around, both, lambda pair: [best_five(one) for one in pair])
-    blanks = [
-        "In the beginning God created the heaven and the[MASK].",
-        "And God said, Let there be[MASK]: and there was light.",
-        "And the king[MASK] unto his servants, Go ye down to the sea.",
-        "The[MASK] of Israel went up to fight.",
-    ]
+    fill_mask = take("foundations", "pipeline")(
+        lambda text: torch.tensor([tokenizer.encode(text)], device=device), both, lambda pair: map(best_five, pair)
+    )
+    blanks = ["In the beginning God created the heaven and the[MASK].", "The[MASK] of Israel went up to fight.",
+              "And the king[MASK] unto his servants, Go ye down to the sea."]  # fmt: skip
     for text, (sides, left) in zip(blanks, fill_mask(blanks), strict=True):
-        print(text, "", "  both sides:    " + ", ".join(sides), "  left side only: " + ", ".join(left), sep="\n")
-
-# %% [markdown]
-# **Search by meaning.** Lab 3's MiniLM makes a vector of a sentence: the mean of what its last layer says of the
-# tokens. In a batch sentences have padding, which must not count. An **extension**, the last stage of
-# `pipeline("feature-extraction")`:
-
-
-# %% exercise="sentence_vectors"
-def sentence_vectors(hidden: Tensor, lengths: Tensor) -> Tensor:
-    """The mean of each sentence's vectors (B, T, C), then scaled to length 1: (B, C), of the dtype of hidden.
-
-    Sentence b has its tokens at positions 0 .. lengths[b] - 1; what stands behind them counts for nothing, even if it
-    is NaN. lengths is (B,), int64. The mean is in float32, or in float64 where hidden is; a mean of zeros stays zeros.
-    Raises ValueError for a length outside 1 .. T.
-    """
-    ### BEGIN SOLUTION
-    T = hidden.shape[1]
-    if ((lengths < 1) | (lengths > T)).any():
-        raise ValueError(f"lengths {lengths.tolist()}; each is from 1 to {T}")
-    there = torch.arange(T, device=hidden.device) < lengths[:, None]
-    wide = hidden.to(torch.promote_types(hidden.dtype, torch.float32)).masked_fill(~there[..., None], 0)
-    mean = wide.sum(1) / lengths[:, None]
-    return (mean / mean.norm(dim=-1, keepdim=True).clamp(min=1e-12)).to(hidden.dtype)
-    ### END SOLUTION
-
-
-# %% check="sentence_vectors"
-check("sentence_vectors", sentence_vectors)
-
-# %% [markdown]
-# **Look at it: a small search engine**, MiniLM's published weights in lab 3's encoder, over 240 verses in the English
-# of our time. *Printed for each question are the two verses with the largest cosine. They answer by meaning: the words
-# of the question are mostly not in them.* (It needs the extension, and a package with the weights.)
-
-# %% experiment="search"
-from safetensors.torch import load_file
-
-from mlsys_course.substrate.presets import bert as bert_config
-from mlsys_course.transformer import from_bert
-
-try:
-    minilm = data.minilm()
-    config = replace(bert_config(len(minilm.vocabulary), 384, 6, 12), head_transform=False, head_bias=False)
-    reader = Encoder(config)
-    reader.load_state_dict(from_bert(load_file(minilm.weights), config), strict=False)
-
-    def vectors_of(sentences: list[str]) -> Tensor:
-        rows = [torch.tensor([minilm.vocabulary[piece] for piece in minilm.tokens(text)[:64]]) for text in sentences]
-        lengths = torch.tensor([len(row) for row in rows])
-        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        there = torch.arange(tokens.shape[1]) < lengths[:, None]
-        with torch.no_grad():
-            return sentence_vectors(reader.hidden(tokens, there[:, None, None]), lengths)
-
-    texts = sorted((verse.modern for verse in data.verses()[:600:2]), key=len)[:240]
-    table = torch.cat([vectors_of(texts[n : n + 40]) for n in range(0, 240, 40)])
-    questions = [
-        "Who killed his brother?",
-        "the first day and night",
-        "How long did people live?",
-        "a big boat for animals",
-    ]
-    for question, row in zip(questions, vectors_of(questions) @ table.T, strict=True):
-        print(question, *(f"  {row[n]:.2f}  {texts[n]}" for n in row.topk(2).indices), sep="\n")
-except (data.DataMissing, NotImplementedError) as missing:
-    print(f"This needs the extension, and a pretrained model. {missing}")
+        print(text, f"  both sides: {sides}", f"  left side only: {left}", sep="\n")
