@@ -47,18 +47,16 @@ def beam_search(
         new = tokens[len(prompt) :].tolist()
         finished.append(Hypothesis(new, float(total) / len(new) ** length_penalty))
 
-    for step in range(n_new):
+    for _ in range(n_new):
         extended = totals[:, None] + next_logits(live).double().log_softmax(-1)  # (N, V)
         order = extended.flatten().argsort(dim=0, descending=True, stable=True)
         order = order[: 2 * width]  # at most ``width`` of these end
         parent, token = order // extended.shape[1], order % extended.shape[1]
         tokens, best = torch.cat((live[parent], token[:, None]), dim=1), extended.flatten()[order]
         ends = torch.zeros_like(token, dtype=torch.bool) if end is None else token == end
-        last = step == n_new - 1
         for rank in ends[:width].nonzero()[:, 0].tolist():
             finish(tokens[rank], best[rank])
         live, totals = tokens[~ends][:width], best[~ends][:width]
-        if last:
-            for one, total in zip(live, totals, strict=True):
-                finish(one, total)
+    for one, total in zip(live, totals, strict=True):
+        finish(one, total)
     return sorted(finished, key=lambda hypothesis: -hypothesis.score)[:width]

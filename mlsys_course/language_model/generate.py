@@ -1,7 +1,6 @@
 """Text token by token: the model says what may come next, one token is chosen, and joins what the model reads."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +74,6 @@ def generate_batch(
     Prompts are padded on the left, so that all of them write in the same column; ``model(tokens, mask, caches=...)``
     takes a mask (B, 1, 1, S) that hides the padding from everyone. Positions must be rotary: these see distances only,
     so a sequence may begin anywhere. The caches are empty. Raises BadInput without a prompt, and for an empty one.
-    Lab 4, extension ``generate_batch``.
     """
     if not prompts or not all(len(prompt) for prompt in prompts):
         raise BadInput(f"prompts of lengths {[len(p) for p in prompts]}; give one at least, each with a token at least")
@@ -106,13 +104,10 @@ def generate_target(
     n_new: int,
     lengths: Int[Tensor, " B"] | None = None,
     end: int | None = None,
-    u: Float[Tensor, "B N"] | None = None,
-    generate: Callable[..., Tensor] = generate,
-    **options: Any,
 ) -> Int[Tensor, "B T"]:
     """What an encoder-decoder writes about a source: ``start``, then at most ``n_new`` tokens.
 
-    The source is encoded once; what is chosen, and the options, are as of ``generate``. ``lengths`` counts the source's
+    The source is encoded once; what is chosen is as of ``generate``, greedily. ``lengths`` counts the source's
     tokens that stand before padding. Source: Raffel et al. 2020, "T5". Lab 4, extension ``generate_target``.
     """
     mask = None if lengths is None else padding_mask(lengths, source.shape[1])
@@ -123,4 +118,4 @@ def generate_target(
         return model.head(model.decode(target, memory, mask))
 
     first = torch.full((len(source), 1), start, device=source.device)
-    return generate(next_token, first, n_new, None, u, end, **options)
+    return generate(next_token, first, n_new, end=end)
