@@ -140,12 +140,6 @@ def next_distribution(candidate: Callable, case: Case) -> Tree:
     return {"probabilities": candidate(case["logits"], **options)}
 
 
-@driver
-def repetition_penalty(candidate: Callable, case: Case) -> Tree:
-    given = (case["logits"], case["tokens"], case["penalty"])
-    return {"raised": raised(candidate, *given)} if case.get("bad") else {"logits": candidate(*given)}
-
-
 def tilted(logits: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0) -> Tensor:
     """Stands for ``next_distribution``: any distribution that depends on all of its arguments would do."""
     tilt = torch.arange(logits.shape[-1], dtype=logits.dtype, device=logits.device)

@@ -32,7 +32,7 @@ def variants(draw: Draw) -> dict[str, Any]:
 
 
 def exercises(v: dict[str, Any]) -> list[Item]:
-    """The lab's items in the notebook's order: 100 points, and 13 for extensions."""
+    """The lab's items in the notebook's order: 100 points, and 10 for extensions."""
     return [*_tokens(), *_objectives(v), *_decoding(), *_search_and_weights()]
 
 
@@ -70,14 +70,13 @@ def _objectives(v: dict[str, Any]) -> list[Item]:
 def _decoding() -> list[Item]:
     chosen = {"temperature": 3, "top k": 3, "top p": 3, "limits": 3}
     written = {"greedy": 4, "caches": 4, "drawn": 3, "end": 2, "bad input": 1}
-    again, source = {"values": 2, "edges": 1}, {"values": 2, "padding": 1, "end": 1}
+    source = {"values": 2, "padding": 1, "end": 1}
     drawn = {"next_distribution": Part(drivers.tilted, lambda logits, *rest, **more: logits.numel())}
-    c, extra = cases_decoding, {"kind": "extension"}
+    c = cases_decoding
     return [
         exercise("next_distribution", chosen, c.next_distribution, wrong.NEXT_DISTRIBUTION),
-        exercise("repetition_penalty", again, c.repetition_penalty, wrong.REPETITION_PENALTY, **extra),
         exercise("generate", written, c.generate, wrong.GENERATE, parts=drawn),
-        exercise("generate_target", source, c.generate_target, wrong.GENERATE_TARGET, **extra),
+        exercise("generate_target", source, c.generate_target, wrong.GENERATE_TARGET, kind="extension"),
     ]
 
 

@@ -6,15 +6,14 @@
 # style, and in the end the weights of a published model run in your blocks and answer you.
 #
 # **Time** six to eight hours; 45 seconds of them the model trains while you watch. **Before this** lab 3: blocks and
-# the decoder; lab 2's cache. **Points** 100: eight exercises (92), a choice (3), an open question (5).
+# the decoder; lab 2's cache. **Points** 100: eight exercises (92), a choice (3), an open question (5). Two
+# *extensions* are a bonus.
 #
 # **Conventions.** B batch, T time, C channels, V vocabulary. Where lecture notes disagree, we hold to this:
 #
 # - **The product starts at the first token**: $P(x_{1:T}) = P(x_1) \prod_{t=1}^{T-1} P(x_{t+1} \mid x_{1:t})$. (One
 #   lecture leaves $P(x_1)$ out.)
 # - **Logits at t are for the token at t + 1** in a causal model, and for the token at t in a masked one.
-# - **$\mathrm{logits} = xW^\top$** with W of shape (V, C), as the embedding has. (One lecture has $d \times V$ beside
-#   the same formula.)
 #
 # **Rules.** PyTorch's functions, losses too, are yours to use. Tokenizer libraries are not, nor `transformers`; do
 # compare with them in a scratch cell. No function may change its inputs, and each may be called many times.
@@ -266,8 +265,7 @@ if tokenizer is not None:
     numbers = [0, 10, 30, 100, 300, 743]
     fig, (ax,) = plot.figure(width=6)
     for name, text in texts.items():
-        text = text[:4000]
-        found = [len(text) / len(BytePairTokenizer(merges[:n], [END]).encode(text)) for n in numbers]
+        found = [len(text[:4000]) / len(BytePairTokenizer(merges[:n], [END]).encode(text[:4000])) for n in numbers]
         ax.plot([n + 1 for n in numbers], found, label=f"{name}, {found[-1]:.2f} in the end")
     ax.set(xscale="log", xlabel="merges + 1", ylabel="letters a token", ylim=(0, None))
     ax.legend()
@@ -280,11 +278,11 @@ fig
 #
 # $$P(x_1, \dots, x_T) = P(x_1) \prod_{t=1}^{T-1} P(x_{t+1} \mid x_1, \dots, x_t)$$
 #
-# P("San Diego has very nice weather") is P("San") times P("Diego" | "San") times P("has" | "San Diego") and so on: with
-# six words it has six factors. (A lecture writes $\prod_{t=1}^{T} P(x_{t+1} \mid x_{1:t})$, a slip of one at both ends:
-# it leaves out the first factor and asks for a word after the last.) A *causal* model is trained to make the product
-# large, that is, its negative logarithm small. All positions are trained at once, since a causal mask keeps each from
-# seeing what it is asked:
+# P("San Diego has very nice weather") is P("San") times P("Diego" | "San") times P("has" | "San Diego"), ...: six
+# words, six factors. (A lecture writes $\prod_{t=1}^{T} P(x_{t+1} \mid x_{1:t})$, a slip of one at both ends: it leaves
+# out the first factor and asks for a word after the last.) A *causal* model is trained to make the product large, that
+# is, its negative logarithm small. All positions are trained at once, since a causal mask keeps each from seeing what
+# it is asked:
 #
 # ```
 #   tokens     San   Diego   has    very   nice   weather
@@ -337,9 +335,8 @@ check("causal_loss", causal_loss)
 # | 10% | any token of the vocabulary | the token |
 # | 10% | the token as it is | the token |
 #
-# and the rest is not asked. A function that throws dice cannot be checked; so the dice are an argument: three numbers
-# for each token, evenly drawn from [0, 1). The first says whether it is chosen, the second what becomes of it, the
-# third which token comes in its place.
+# and the rest is not asked. So that it can be checked, the dice are an argument: three numbers for each token, evenly
+# drawn from [0, 1). They say whether it is chosen, what becomes of it, and which token comes in its place.
 
 
 # %% exercise="mask_tokens"
@@ -372,12 +369,11 @@ check("mask_tokens", mask_tokens)
 #
 # Now a GPT learns the book. Its blocks are lab 3's, and the decoder is your own if you carried it; the loss is yours.
 # There are 1,001 tokens, 2 blocks of width 128, windows of 64 tokens, and 45 seconds. **Stop it when you like** (the
-# square in the toolbar): what it has learned by then stays, and the notebook goes on. Stopped, changed and called
-# again, the cell starts anew.
+# square in the toolbar): what it has learned by then stays, and the notebook goes on.
 #
-# *A live figure: the loss in nats a token, of the batches (thin) and smoothed (thick), against seconds. It starts at
-# log 1001 = 6.9, the loss of guessing, falls steeply in the first seconds, when the model learns which tokens are
-# frequent, then slowly, as it learns which follow which.*
+# *A live figure: the loss in nats a token, of batches (thin) and smoothed (thick), against seconds. It starts at log
+# 1001 = 6.9, guessing, falls steeply while the model learns which tokens are frequent, then slowly: which follow
+# which.*
 
 # %% experiment="train_gpt"
 SECONDS, CONTEXT = 45, 64
@@ -455,13 +451,12 @@ bits_choice = "{{ bits_answer }}"
 check("bits_choice", bits_choice)
 
 # %% [markdown]
-# **Look at it: your model against three compressors**, on the held-out verses. Each compressor is measured twice: on
-# these verses alone, and with the whole book before them (what they add to its file), which is fair to a model that has
-# read it. The model's windows are side by side here, so that each token sees 32 before it on average.
+# **Look at it: your model against three compressors**, on the held-out verses: alone, and after two million letters of
+# the book (what the verses add to that file), which is fairer beside a model that has read it. The model's windows are
+# side by side here, so that each token sees 32 before it on average.
 #
-# *Bars of bits a character. Alone: gzip is highest at 2.6, xz 2.3, bzip2 2.0. After the book: gzip, which looks back 32
-# kB only, gains next to nothing; xz and bzip2 come down to 1.9. Your model, after 45 seconds: from 1.8 to 2.0, by the
-# machine's speed. The text as it is would stand at 8.*
+# *Bars of bits a character. Alone: gzip 2.6, xz 2.3, bzip2 2.0. After the book gzip, which looks back 32 kB only, gains
+# next to nothing; xz and bzip2 come down to 1.9. Your model: from 1.8 to 2.0, by the machine's speed; 8 is the text.*
 
 # %% experiment="compressors"
 fig = None
@@ -516,9 +511,8 @@ fig
 # model what words mean. Rows are compared by their cosines, after the mean row is taken off (all rows share a direction
 # that says how frequent tokens are).
 #
-# *Printed: the five nearest tokens of some words. Then a heat map of cosines between tokens of four groups, names,
-# numbers, verbs and prepositions: bright squares along the diagonal, where a group is among itself, darker outside.* 45
-# seconds suffice for kinds of words; what a word means takes longer.
+# *Printed: the five nearest tokens of some words. Then a heat map of cosines between names, numbers, verbs and
+# prepositions: bright squares along the diagonal, where a group is among itself.* What a word means takes longer.
 
 # %% experiment="embedding"
 fig = None
@@ -526,8 +520,7 @@ if gpt is not None:
     rows = next(p for name, p in gpt.named_parameters() if "embedding" in name).detach().cpu()
     rows = F.normalize(rows - rows.mean(0), dim=-1)
     groups = ["David Moses Jacob Solomon", "two three seven twenty", "said came went saw", "in upon from before"]
-    known = [f" {word}" for group in groups for word in group.split()]
-    known = [word for word in known if len(tokenizer.encode(word)) == 1]
+    known = [f" {word}" for word in " ".join(groups).split() if len(tokenizer.encode(f" {word}")) == 1]
     chosen = torch.tensor([tokenizer.encode(word)[0] for word in known])
     for word in known[::3]:
         nearest = (rows @ rows[tokenizer.encode(word)[0]]).topk(6).indices[1:].tolist()
@@ -574,19 +567,15 @@ check("perplexity", perplexity)
 # %% [markdown]
 # ## 5. From both sides
 #
-# A masked model is no good at writing, but it reads: what it says of a token knows what comes after, too. Training one
-# from nothing takes longer than a causal one, since a batch asks for 15% of its tokens, not for all. So it begins as
-# your GPT: the same weights, in lab 3's encoder, whose only difference is that no mask hides what comes next. Then 15
-# seconds on the same text with *your* `mask_tokens`. It is used as the notes use one, `pipeline("fill-mask")`: three
-# stages, joined by lab 0's `pipeline`.
+# A masked model is no good at writing, but it reads: what it says of a token knows what comes after, too. A batch asks
+# it for 15% of its tokens, so training from nothing takes long. Here it begins as your GPT: the same weights, in lab
+# 3's encoder, in which no mask hides what comes next; then 15 seconds with *your* `mask_tokens`. It is used as the
+# notes use one, `pipeline("fill-mask")`: three stages, joined by lab 0's `pipeline`.
 #
-# *Printed are the five best tokens for each blank, from both sides, and by your GPT from the left side only. Before "of
-# Israel" the GPT knows nothing but the start of a verse, and the encoder knows what stands after the blank.* After 15
-# seconds expect the right kind of word, and not always the right word.
+# *Printed are the five best tokens for each blank, from both sides, and by your GPT from the left only. Before "of
+# Israel" it knows nothing but the start of a verse.* Expect the right kind of word, not always the right word.
 
 # %% experiment="fill_mask"
-from mlsys_course.transformer import Encoder
-
 if tokenizer is not None:
     seed(41)
     mask_id = tokenizer.encode(MASK)[0]
@@ -596,7 +585,7 @@ if tokenizer is not None:
     weights = dict(gpt.state_dict())
     for old, new in places.items():
         weights = {re.sub(old, new, name): tensor for name, tensor in weights.items()}
-    bert = Encoder(replace(config, causal=False)).to(device)
+    bert = transformer.Encoder(replace(config, causal=False)).to(device)
     bert.load_state_dict(weights)
 
     def masked_loss() -> Tensor:
@@ -690,29 +679,6 @@ def sample(p: Tensor, u: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# **An extension: against repetition**, the logits of tokens that were written already are made smaller (Keskar et al.
-# 2019).
-
-
-# %% exercise="repetition_penalty"
-def repetition_penalty(logits: Tensor, tokens: Tensor, penalty: float) -> Tensor:
-    """Logits (..., V), with those of all tokens that occur in tokens (..., T) made less likely; of their dtype.
-
-    A positive logit is divided by the penalty, any other is multiplied by it; once, however often the token occurs.
-    Each row has its own tokens; T may be 0. Below 1 repetition is encouraged. Raises ValueError for a penalty <= 0.
-    """
-    ### BEGIN SOLUTION
-    if penalty <= 0:
-        raise ValueError(f"penalty={penalty} is not above 0")
-    old = logits.gather(-1, tokens)
-    return logits.scatter(-1, tokens, torch.where(old > 0, old / penalty, old * penalty))
-    ### END SOLUTION
-
-
-# %% check="repetition_penalty"
-check("repetition_penalty", repetition_penalty)
-
-# %% [markdown]
 # ## 7. Text, token by token
 #
 # Now the loop: the model reads, a token is chosen, joins the text, and the model reads again. Read what? All of it,
@@ -787,16 +753,16 @@ if gpt is not None:
     seed(43)
     starts, u = windows(ids, 16)[:, :8], torch.rand(16, 60, device=device)
     for top_p, look in ((1.0, "-"), (0.9, "--")):
-        shares = []
-        for temperature in (0.0, 0.25, 0.5, 0.75, 1.0, 1.25):
+        temperatures, shares = [0, 0.25, 0.5, 0.75, 1, 1.25], []
+        for temperature in temperatures:
             options = {"temperature": temperature, "top_p": top_p}
             rows = generate(lambda x, caches: gpt(x[:, -CONTEXT:]), starts, 60, None, u, **options)[:, 8:].tolist()
             shares.append(sum(map(repeated, rows)) / len(rows))
             if top_p == 0.9 and temperature in (0, 0.75):
                 print(f"temperature {temperature}: {tokenizer.decode(rows[0])!r}\n")
-        left.plot([0, 0.25, 0.5, 0.75, 1, 1.25], shares, look, label=f"top p {top_p:g}")
-    book_rows = [windows(ids, 1)[0, :60].tolist() for _ in range(200)]
-    left.axhline(sum(map(repeated, book_rows)) / 200, color="black", linewidth=1, linestyle=":", label="the book")
+        left.plot(temperatures, shares, look, label=f"top p {top_p:g}")
+    book_share = sum(repeated(row) for row in windows(ids, 200)[:, :60].tolist()) / 200
+    left.axhline(book_share, color="black", linewidth=1, linestyle=":", label="the book")
     left.legend()
 left.set(xlabel="temperature", ylabel="groups of four that repeat", ylim=(0, None))
 
@@ -1060,10 +1026,10 @@ else:
 # %% [markdown]
 # ## What you built
 #
-# A tokenizer, two objectives, and all that turns logits into text; a model of your own that beats `xz` on its book, and
-# a published one in your parts. They live in `mlsys_course/language_model/`; `mlsys carry lab04` takes your own into
-# later labs. Lab 5 works out the gradients that `backward()` gave you here, lab 10 the loss without all its logits, lab
-# 14 serves many such conversations at once.
+# A tokenizer, two objectives, and all that turns logits into text; a model of your own that beats `gzip` on its book,
+# and a published one in your parts. They live in `mlsys_course/language_model/`; `mlsys carry lab04` takes your own
+# into later labs. Lab 5 works out the gradients that `backward()` gave you here, lab 10 the loss without all its
+# logits, lab 14 serves many such conversations at once.
 #
 # **Real systems** train tokenizers on samples of terabytes, with a hundred thousand merges and more, and fuse a loss
 # with its head. They draw tokens on the GPU, batch prompts of all lengths, guess several tokens with a small model and
