@@ -7,7 +7,6 @@ from .generate import generate, generate_batch, generate_target
 from .llama import load_llama
 from .objectives import causal_loss, mask_tokens
 from .perplexity import perplexity
-from .sentence_vectors import sentence_vectors
 from .split import split_text
 from .tokenizer import BytePairTokenizer
 
@@ -18,7 +17,6 @@ __all__ = [
     "causal_loss",
     "mask_tokens",
     "perplexity",
-    "sentence_vectors",
     "next_distribution",
     "sample",
     "repetition_penalty",

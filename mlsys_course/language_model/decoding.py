@@ -68,7 +68,7 @@ def repetition_penalty(
 
     A token counts once, however often it occurred. 1 changes nothing, below 1 repetition is encouraged. Raises
     ValueError for a penalty of 0 or less. Source: Keskar et al. 2019, "CTRL", section 4.1; dividing alone would make a
-    negative logit larger. Lab 4, extension ``repetition_penalty``.
+    negative logit larger.
     """
     if not 0 < penalty < math.inf:
         raise BadInput(f"penalty={penalty}; give a number above 0, where 1 changes nothing")

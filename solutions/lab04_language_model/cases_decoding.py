@@ -82,27 +82,6 @@ def next_distribution(draw: Draw) -> Sequence[Given]:
     ]  # fmt: skip
 
 
-def repetition_penalty(draw: Draw) -> Sequence[Given]:
-    V = draw.integer(7, 9)
-
-    def inputs(*shape: int, T: int = 6, penalty: float = 1.3, dtype: torch.dtype = F64) -> Inputs:
-        logits = draw.normal(*shape, V, dtype=dtype, scale=2.0)
-        return {"logits": logits, "tokens": draw.integers(*shape, T, high=V), "penalty": penalty}
-
-    bad = calls(*({**inputs(penalty=p), "bad": True} for p in (0.0, -1.2, 0)))
-    again = calls(inputs(T=0), inputs(2, 3, T=4, penalty=2.5), inputs(T=40), inputs(3, penalty=1.0))
-    return [
-        Given("one text", "values", inputs(), public=True),
-        Given("several texts", "values", inputs(3, penalty=draw.number(1.1, 1.9)), public=True),
-        Given("encouraged", "edges", inputs(2, penalty=0.6), public=True),
-        Given("none at all", "edges", {**inputs(penalty=0.0), "bad": True}, public=True),
-        Given("one call after the other", "values", again),
-        Given("float32", "values", inputs(2, dtype=torch.float32)),
-        Given("encouraged, long", "edges", inputs(2, T=20, penalty=0.4)),
-        Given("no penalty at all", "edges", bad),
-    ]
-
-
 def weights(draw: Draw, count: int = 1200) -> torch.Tensor:
     """Numbers for a small model, such that what it says next is not always the same."""
     return draw.normal(count, dtype=F64, scale=0.9)

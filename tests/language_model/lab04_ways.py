@@ -160,16 +160,6 @@ def perplexity_by_tokens(model, ids, context, stride):
     return torch.stack(nats).mean().exp().to(wide)
 
 
-def vectors_by_loop(hidden, lengths):
-    rows = []
-    for row, length in zip(hidden, lengths.tolist(), strict=True):
-        if not 0 < length <= hidden.shape[1]:
-            raise ValueError
-        mean = row[:length].double().mean(0)
-        rows.append(F.normalize(mean, dim=0).to(hidden.dtype))
-    return torch.stack(rows)
-
-
 RIGHT = [
     ("train_merges", all_pairs_anew),
     ("BytePairTokenizer", MergesInOrder),
@@ -178,5 +168,4 @@ RIGHT = [
     ("causal_loss", loss_by_padding_labels),
     ("mask_tokens", masked_by_clone),
     ("perplexity", perplexity_by_tokens),
-    ("sentence_vectors", vectors_by_loop),
 ]

@@ -35,7 +35,6 @@ MUTATIONS = [
     ("mask_tokens", "becomes.where(chosen, ids)", "becomes"),
     ("perplexity", "start + len(window)", "start + context"),
     ("perplexity", "/ (len(ids) - 1)", "/ len(ids)"),
-    ("sentence_vectors", "lengths[:, None]\n    wide", "lengths[:, None] + 1\n    wide"),
 ]
 
 

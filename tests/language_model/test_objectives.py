@@ -140,30 +140,6 @@ def test_a_stride_without_context_is_refused(tokens_model):
             language_model.perplexity(tokens_model, torch.arange(T), context, stride)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_vectors_of_sentences_are_sentence_transformers(normal, dtype):
-    pooling = pytest.importorskip("sentence_transformers.models")
-    hidden, lengths = normal(3, 5, 7).to(dtype).requires_grad_(), torch.tensor([5, 1, 3])
-    mask = (torch.arange(5) < lengths[:, None]).long()
-    given = {"token_embeddings": hidden, "attention_mask": mask}
-    want = pooling.Normalize()(pooling.Pooling(7, pooling_mode="mean")(given))["sentence_embedding"]
-    got = language_model.sentence_vectors(hidden, lengths)
-    assert_close(got, want)
-    cotangent = normal(3, 7).to(dtype)
-    assert_close(torch.autograd.grad(got, hidden, cotangent), torch.autograd.grad(want, hidden, cotangent))
-
-
-def test_padding_of_sentences_may_be_anything(normal):
-    hidden = normal(2, 4, 3)
-    want = language_model.sentence_vectors(hidden, torch.tensor([2, 4]))
-    hidden[0, 2:] = float("nan")
-    assert_close(language_model.sentence_vectors(hidden, torch.tensor([2, 4])), want)
-    assert not language_model.sentence_vectors(torch.zeros(1, 2, 3), torch.tensor([2])).any()
-    for lengths in ([0, 4], [2, 5], [2]):
-        with pytest.raises(BadInput, match="each from 1 to 4"):
-            language_model.sentence_vectors(hidden, torch.tensor(lengths))
-
-
 @pytest.fixture(scope="module")
 def tokens_model():
     transformers = pytest.importorskip("transformers")
