@@ -99,15 +99,15 @@ def generate(draw: Draw) -> Sequence[Given]:
         return inputs(B, n=n, **{"u": draw.uniform(B, n, dtype=F64), **options, **more})
 
     def ended(B: int = 2, n: int = n + 3, **more: Any) -> Inputs:
-        """The end is what the first row writes third; of several rows one ends early, and would not say so again."""
+        """One row writes the end early, and would not say it again; of several rows all end, not all at once."""
         while True:
             given = inputs(B, n=n, **more)
             rows = written(given, n)
-            end = rows[0][2]
-            first = [row.index(end) if end in row else n for row in rows]
-            early = any(row[at + 1] != end for row, at in zip(rows, first, strict=True) if at < max(first))
-            if 0 < first[0] < n and (B == 1 or (n not in first and early)):
-                return {**given, "end": end}
+            for end in rows[0][1:-2]:
+                first = [row.index(end) if end in row else n for row in rows]
+                early = any(row[at + 1] != end for row, at in zip(rows, first, strict=True) if at < max(first))
+                if max(first) < n and (B == 1 or early):
+                    return {**given, "end": end}
 
     def before(B: int, S: int, T: int, n: int, room: int = 0, **more: Any) -> Inputs:
         return inputs(B, T=T, n=n, room=room + S, before=draw.integers(B, S, high=12), **more)
