@@ -8,6 +8,7 @@ from .llama import load_llama
 from .objectives import causal_loss, mask_tokens
 from .perplexity import perplexity
 from .split import split_text
+from .static_decoder import StaticDecoder
 from .tokenizer import BytePairTokenizer
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "Hypothesis",
     "beam_search",
     "load_llama",
+    "StaticDecoder",
 ]
