@@ -1,7 +1,7 @@
 """A LLaMA that only decodes: the same numbers as lab 3's ``Decoder``, with less of everything around the products.
 
 What it saves: one product for q, k and v, and one for gate and up; cosines from a table; caches that are taken once;
-logits of the last token only; and on a card one launch a token, of a CUDA graph, for some four hundred kernels.
+logits of the last token only.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..attention import scaled_frequencies
+from ..attention import causal_mask, scaled_frequencies
 from ..foundations import BadInput
 from ..substrate.model_config import ModelConfig, check_served
 from ..transformer import Block, Decoder
@@ -53,7 +53,6 @@ class StaticDecoder:
         self.layers = [_layer(cast(Block, block), config, (batch, config.n_kv_heads, capacity, config.head_dim), weight)
                        for block in model.stack.blocks]  # fmt: skip
         self.cos, self.sin = (table.to(weight.dtype) for table in _tables(config, capacity, weight))
-        self._graph: _Graph | None = None
 
     @property
     def caches(self) -> Sequence["StaticDecoder"]:
@@ -73,20 +72,14 @@ class StaticDecoder:
         if end > self.capacity or len(tokens) != self.batch:
             raise BadInput(f"{tuple(tokens.shape)} tokens after {start} do not fit {self.batch} x {self.capacity}")
         self.offset = end
-        if tokens.shape[1] == 1 and tokens.is_cuda:
-            self._graph = self._graph or _Graph(self)
-            return self._graph.replay(tokens, start)
-        where = torch.arange(start, end, device=tokens.device)
-        x = F.embedding(tokens, self.embedding)
-        cos, sin = self.cos[start:end], self.sin[start:end]
+        T, several = tokens.shape[1], tokens.shape[1] > 1
+        mask = causal_mask(T, end, device=tokens.device) if several and start else None
+        x, cos, sin = F.embedding(tokens, self.embedding), self.cos[start:end], self.sin[start:end]
         for layer in self.layers:
             q, k, v = self._projected(x, layer, cos, sin)
             layer.keys[:, :, start:end], layer.values[:, :, start:end] = k, v
-            keys, values = layer.keys[:, :, :end], layer.values[:, :, :end]
-            mask = torch.arange(end, device=tokens.device) <= where[:, None] if start and end - start > 1 else None
-            y = F.scaled_dot_product_attention(
-                q, keys, values, mask, is_causal=end - start > 1 and mask is None, enable_gqa=True
-            )
+            seen = layer.keys[:, :, :end], layer.values[:, :, :end]
+            y = F.scaled_dot_product_attention(q, *seen, mask, is_causal=several and not start, enable_gqa=True)
             x = self._finished(x, y, layer)
         return F.linear(self._norm(x[:, -1:], self.gain), self.head)
 
@@ -132,46 +125,3 @@ def _tables(config: ModelConfig, capacity: int, like: Tensor) -> tuple[Tensor, T
         frequency = scaled_frequencies(frequency, config.rotary_scaling)
     angles = torch.arange(capacity, device=like.device, dtype=precise)[:, None] * frequency
     return torch.cat((angles.cos(), angles.cos()), -1), torch.cat((-angles.sin(), angles.sin()), -1)
-
-
-class _Graph:
-    """One token's step as a CUDA graph: recorded once, replayed with another token and position in the same memory."""
-
-    def __init__(self, decoder: StaticDecoder):
-        device = decoder.embedding.device
-        self.tokens = torch.zeros(decoder.batch, 1, dtype=torch.long, device=device)
-        self.position = torch.zeros(1, dtype=torch.long, device=device)
-        self.places = torch.arange(decoder.capacity, device=device)
-        kept = [(layer.keys[:, :, :1].clone(), layer.values[:, :, :1].clone()) for layer in decoder.layers]
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                self._step(decoder)
-        torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.logits = self._step(decoder)
-        for layer, (k, v) in zip(decoder.layers, kept, strict=True):  # trying it out wrote to position 0
-            layer.keys[:, :, :1], layer.values[:, :, :1] = k, v
-
-    def replay(self, tokens: Tensor, position: int) -> Tensor:
-        self.tokens.copy_(tokens)
-        self.position.fill_(position)
-        self.graph.replay()
-        return self.logits
-
-    def _step(self, decoder: StaticDecoder) -> Tensor:
-        """As ``StaticDecoder.__call__``, of shapes that do not depend on the position: all places, most hidden."""
-        x = F.embedding(self.tokens, decoder.embedding)
-        cos, sin = (table.index_select(0, self.position) for table in (decoder.cos, decoder.sin))
-        mask = (self.places <= self.position)[None]
-        group = decoder.config.n_heads // decoder.config.n_kv_heads
-        for layer in decoder.layers:
-            q, k, v = decoder._projected(x, layer, cos, sin)
-            layer.keys.index_copy_(2, self.position, k)
-            layer.values.index_copy_(2, self.position, v)
-            grouped = q.unflatten(1, (-1, group)).flatten(2, 3)  # (B, K, group, D): queries of one head's group as rows
-            y = F.scaled_dot_product_attention(grouped, layer.keys, layer.values, mask)
-            x = decoder._finished(x, y.unflatten(2, (group, 1)).flatten(1, 2), layer)
-        return F.linear(decoder._norm(x, decoder.gain), decoder.head)
