@@ -66,8 +66,10 @@ def next_distribution(draw: Draw) -> Sequence[Given]:
     return [
         Given("as it is", "temperature", inputs(3, V), public=True),
         Given("warmer or colder", "temperature", inputs(temperature=temperature), public=True),
-        Given("no temperature", "limits", inputs(2, V, temperature=0), public=True),
-        Given("top k", "top k", inputs(top_k=k), public=True),
+        Given("no temperature", "limits",
+              calls(inputs(2, V, temperature=0), {"logits": tied, "temperature": 0},
+                    inputs(scale=900.0, temperature=0.5)), public=True),
+        Given("top k", "top k", calls(inputs(top_k=k), {"logits": tied, "top_k": 2}), public=True),
         Given("top p", "top p", cut(kept), public=True),
         Given("all three", "top p", cut(2, temperature=2.0, top_k=k), public=True),
         Given("bad options", "limits", calls(*({**inputs(), **one, "bad": True} for one in bad[::3])), public=True),
@@ -77,7 +79,7 @@ def next_distribution(draw: Draw) -> Sequence[Given]:
         Given("options together", "top p", together),
         Given("extremes and dtypes", "limits", wide),
         Given("all bad options", "limits", calls(*({**inputs(), **one, "bad": True} for one in bad))),
-    ]
+    ]  # fmt: skip
 
 
 def weights(draw: Draw, count: int = 1200) -> torch.Tensor:
@@ -97,9 +99,15 @@ def generate(draw: Draw) -> Sequence[Given]:
         return inputs(B, n=n, **{"u": draw.uniform(B, n, dtype=F64), **options, **more})
 
     def ended(B: int = 2, n: int = n + 3, **more: Any) -> Inputs:
-        """The end is what the first row writes third, so that rows end at their own times."""
-        given = inputs(B, n=n, **more)
-        return {**given, "end": written(given, 3)}
+        """One row writes the end early, and would not say it again; of several rows all end, not all at once."""
+        while True:
+            given = inputs(B, n=n, **more)
+            rows = written(given, n)
+            for end in rows[0][1:-2]:
+                first = [row.index(end) if end in row else n for row in rows]
+                early = any(row[at + 1] != end for row, at in zip(rows, first, strict=True) if at < max(first))
+                if max(first) < n and (B == 1 or early):
+                    return {**given, "end": end}
 
     def before(B: int, S: int, T: int, n: int, room: int = 0, **more: Any) -> Inputs:
         return inputs(B, T=T, n=n, room=room + S, before=draw.integers(B, S, high=12), **more)
@@ -110,9 +118,9 @@ def generate(draw: Draw) -> Sequence[Given]:
     )
     luck = calls(
         drawn(3), drawn(room=0), drawn(1, top_k=None), drawn(2, u=draw.uniform(2, n + 2, dtype=F64)),
-        {**ended(3, room=0), "u": draw.uniform(3, n + 3, dtype=F64)},
+        {**ended(2, room=0), "u": draw.uniform(2, n + 3, dtype=F64)},
     )  # fmt: skip
-    stops = calls(ended(3), ended(3, room=0), ended(1), ended(2, end=11), {**inputs(3), "end": 0})
+    stops = calls(ended(3), ended(2, room=0), ended(1), {**ended(2), "end": 11}, {**inputs(3), "end": 0})
     bad = calls(
         {**inputs(2, T=0), "bad": True}, {**inputs(2, T=0, n=0), "bad": True}, {**inputs(2, room=-1), "bad": True},
         {**inputs(1, T=0, room=3), "bad": True}, {**before(1, 3, 2, 4, room=-1), "bad": True},
@@ -134,13 +142,13 @@ def generate(draw: Draw) -> Sequence[Given]:
     ]
 
 
-def written(given: Inputs, n: int) -> int:
-    """What the reference writes as token n of the first row."""
+def written(given: Inputs, n: int) -> list[list[int]]:
+    """What the reference writes in each row."""
     from mlsys_course.language_model import generate
 
     from .drivers import small_decoder
 
-    return int(generate(small_decoder(given), given["tokens"], n)[0, -1])
+    return generate(small_decoder(given), given["tokens"], n)[:, given["tokens"].shape[1] :].tolist()
 
 
 def generate_target(draw: Draw) -> Sequence[Given]:

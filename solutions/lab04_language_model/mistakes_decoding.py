@@ -51,8 +51,6 @@ NEXT_DISTRIBUTION = [
         "ranked.softmax(-1)", "ranked.exp() / ranked.exp().sum(-1, keepdim=True)"),
 ]  # fmt: skip
 
-OF_SIGN = "torch.where(logits > 0, logits / penalty, logits * penalty)"
-
 ASKS, ENDS = "model(written if caches is None else new, caches=caches)[:, -1]", "chosen.masked_fill(ended, end)"
 
 
