@@ -41,7 +41,7 @@ def next_distribution(draw: Draw) -> Sequence[Given]:
     equal = calls(
         {"logits": tied, "top_k": 2}, {"logits": tied, "top_k": 6}, {"logits": tied, "temperature": 0},
         {"logits": tied * 40, "top_p": 0.6}, {"logits": tied * 40, "top_p": 0.3, "top_k": 3},
-        {"logits": torch.zeros(2, 7, dtype=F64), "top_p": 0.5},
+        {"logits": torch.zeros(2, 7, dtype=F64), "top_p": 0.5}, {"logits": torch.zeros(4, dtype=F64), "top_p": 0.5},
     )  # fmt: skip
     bad = [
         {"temperature": -draw.number(0.1, 2.0)}, {"temperature": math.nan}, {"temperature": math.inf}, {"top_k": 0},
@@ -52,7 +52,7 @@ def next_distribution(draw: Draw) -> Sequence[Given]:
         inputs(dtype=torch.float32, scale=1e30, temperature=0.5), inputs(dtype=torch.bfloat16, temperature=2.0),
         inputs(2, V, dtype=torch.float16, scale=2e4, temperature=0.25), inputs(temperature=1e-30),
         inputs(dtype=torch.float32, temperature=1e-30, top_p=0.9), {"logits": hidden, "temperature": temperature},
-        {"logits": hidden, "top_k": V, "top_p": 0.999999},
+        {"logits": hidden, "top_k": V, "top_p": 0.999999}, {"logits": torch.tensor([0, 3e38, -3e38, 2e38])},
     )  # fmt: skip
     rows = calls(
         inputs(3, V, temperature=temperature, top_k=k), inputs(2, 2, 5, top_k=3), inputs(2, 3, V, temperature=0),

@@ -654,7 +654,7 @@ def next_distribution(logits: Tensor, temperature: float = 1.0, top_k: int | Non
     if temperature == 0:
         return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
     scaled = (logits - logits.amax(-1, keepdim=True)) / temperature
-    ranked, order = scaled.sort(dim=-1, descending=True, stable=True)
+    ranked, order = scaled.sort(descending=True, stable=True)
     p = ranked[..., :top_k].softmax(-1)
     if top_p < 1:
         p = p.masked_fill(p.cumsum(-1) - p >= top_p, 0)
