@@ -371,8 +371,8 @@ check("mask_tokens", mask_tokens)
 # There are 1,001 tokens, 2 blocks of width 128, windows of 64 tokens, and 45 seconds. **Stop it when you like** (the
 # square in the toolbar): what it has learned by then stays, and the notebook goes on.
 #
-# *A live figure: the loss in nats a token, of batches (thin) and smoothed (thick), against seconds. It starts at log
-# 1001 = 6.9, guessing, falls steeply while the model learns which tokens are frequent, then slowly: which follow
+# *A live figure: the loss in nats a token, of batches (thin) and smoothed (thick), against seconds. It starts a little
+# above log 1001 = 6.9, guessing, and falls while the model learns which tokens are frequent, then slowly: which follow
 # which.*
 
 # %% experiment="train_gpt"
@@ -780,7 +780,7 @@ for T in lengths:
             runs.append((time.perf_counter() - start) / 4 * 1e3)
         taken.append(min(runs))
 for name, taken in times.items():
-    right.loglog(lengths, taken, label=name)
+    right.loglog(lengths, taken, label=name, base=2)
 right.set(xlabel="tokens before", ylabel="ms a token")
 right.legend()
 fig
