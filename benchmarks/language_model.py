@@ -45,6 +45,7 @@ def ours(device: str) -> tuple[Decoder, str]:
 def theirs(model: Decoder):
     """Hugging Face's, with the same weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.initialization import no_init_weights
 
     config: ModelConfig = model.config
     shape = LlamaConfig(
@@ -55,7 +56,8 @@ def theirs(model: Decoder):
         bos_token_id=None, eos_token_id=None, pad_token_id=None,
     )  # fmt: skip
     weight = model.embedding.tokens.weight
-    other = LlamaForCausalLM(shape).to(weight.device, weight.dtype).eval()
+    with no_init_weights():
+        other = LlamaForCausalLM(shape).to(weight.device, weight.dtype).eval()
     names, state = names_of(config.n_layers, HUGGING_FACE), model.state_dict()
     other.load_state_dict({their: state[our] for our, their in names.items()})
     return other

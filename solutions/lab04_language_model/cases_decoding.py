@@ -117,7 +117,8 @@ def generate(draw: Draw) -> Sequence[Given]:
         inputs(3, room=0), inputs(1, T=1, room=4), inputs(2, n=1, room=0), before(2, 4, 1, 5), before(1, 2, 3, 4)
     )
     luck = calls(
-        drawn(3), drawn(room=0), drawn(1, top_k=None), drawn(2, u=draw.uniform(2, n + 2, dtype=F64)),
+        drawn(3), drawn(room=0), inputs(2, u=draw.uniform(2, n, dtype=F64)),
+        drawn(1, top_k=None), drawn(2, u=draw.uniform(2, n + 2, dtype=F64)),
         {**ended(2, room=0), "u": draw.uniform(2, n + 3, dtype=F64)},
     )  # fmt: skip
     stops = calls(ended(3), ended(2, room=0), ended(1), {**ended(2), "end": 11}, {**inputs(3), "end": 0})

@@ -712,7 +712,7 @@ def generate(model, tokens, n_new, caches=None, u=None, end=None, temperature=1.
     ### BEGIN SOLUTION
     if not tokens.shape[1]:
         raise ValueError("a prompt needs a token at least")
-    new, ended = tokens, torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+    new, ended = tokens, torch.zeros_like(tokens[:, 0], dtype=torch.bool)
     for step in range(n_new):
         with torch.no_grad():
             logits = model(tokens if caches is None else new, caches=caches)[:, -1]
