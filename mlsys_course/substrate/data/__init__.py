@@ -7,6 +7,7 @@ from .letters import letter_windows
 from .minilm import MiniLM, Projections, minilm, pieces, words
 from .quality import bleu, changed_bleu
 from .ratings import Rating, ratings
+from .smollm2 import SmolLM2, smollm2
 from .verses import Verse, plain_words, verse_pairs, verses
 from .vocabulary import END, PADDING, START, UNKNOWN, Vocabulary, padded
 
@@ -23,6 +24,8 @@ __all__ = [
     "minilm",
     "pieces",
     "words",
+    "SmolLM2",
+    "smollm2",
     "Rating",
     "ratings",
     "Verse",
