@@ -19,7 +19,7 @@ def accumulate(
     ``loss(inputs, targets)`` is the mean over the tokens of one micro-batch whose target is not ``ignore_index``. A
     micro-batch without such a token is left out; with none at all, the loss is 0 and no ``.grad`` is touched. Only one
     micro-batch's activations are held at a time. ``no_sync()`` is entered around every backward pass but the last, as
-    ``DataParallel`` of lab 9 has it. Lab 10.
+    ``DataParallel`` of lab 9 has it. Lab 10, exercise ``accumulate``.
     """
     counts = [int((targets != ignore_index).sum()) for _, targets in micro_batches]
     counted = [(batch, count) for batch, count in zip(micro_batches, counts, strict=True) if count]

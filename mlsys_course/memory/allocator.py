@@ -46,13 +46,13 @@ class Segment:
 class CachingAllocator:
     """Gives out addresses in segments that it asks of a device of ``capacity`` bytes, and keeps what is freed.
 
-    Sizes are rounded up to multiples of ``block_size``. A request takes the smallest free block that is large enough,
-    of equal ones that with the lowest address; what is left of it, ``block_size`` bytes or more, stays as a free block
-    behind. Where no block is large enough the device is asked for a segment: of ``segment_size`` bytes, or of the
+    Sizes are rounded up to multiples of ``block_size``, of which ``segment_size`` is one. A request takes the smallest
+    free block that is large enough, of equal ones that with the lowest address; what is left of it stays as a free
+    block behind. Where no block is large enough the device is asked for a segment: of ``segment_size`` bytes, or of the
     rounded size where that is more. The first begins at address 0, each later one where the last one that was asked for
     ended; addresses never come back. Where the device has not that much left, all segments without a block in use are
     given back to it first. A freed block is joined with free neighbours of its segment, never beyond it.
-    Source: PyTorch's ``CUDACachingAllocator``, in small. Lab 10.
+    Source: PyTorch's ``CUDACachingAllocator``, in small. Lab 10, exercise ``CachingAllocator``.
     """
 
     def __init__(self, capacity: int, segment_size: int, block_size: int = 512):
@@ -92,7 +92,7 @@ class CachingAllocator:
             raise ValueError(f"size={size} bytes; ask for at least 1")
         rounded = -(-size // self.block_size) * self.block_size
         segment, block = self._best_fit(rounded) or self._grow(rounded)
-        if block.size - rounded >= self.block_size:
+        if block.size > rounded:
             segment.split(block, rounded)
         block.in_use = True
         return block.address

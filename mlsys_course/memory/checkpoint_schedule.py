@@ -17,7 +17,7 @@ def optimal_checkpoints(inputs: Sequence[int], saved: Sequence[int], seconds: Se
     Backward frees what it has passed, so each segment, and each layer in none, has its peak when backward comes to it:
     what all before it keep, and all its own. Segments ascend and do not overlap; two may touch.
     Source: Chen et al. 2016; Gruslys et al. 2016; Herrmann et al. 2019, "Optimal checkpointing for heterogeneous
-    chains". Lab 10.
+    chains". Lab 10, exercise ``optimal_checkpoints``.
 
     Raises:
         ValueError: no choice of segments fits, with the least limit of all in its words.
@@ -33,7 +33,7 @@ def optimal_checkpoints(inputs: Sequence[int], saved: Sequence[int], seconds: Se
         if held + saved[start] <= limit:
             choices.append(best(start + 1, held + saved[start]))
         own, again = 0, 0.0
-        for stop in range(start + 1, layers + 1):
+        for stop in range(start + 1, layers):  # the last one has its bytes at once, whether it runs again or not
             own, again = own + saved[stop - 1], again + seconds[stop - 1]
             if held + own > limit:
                 break

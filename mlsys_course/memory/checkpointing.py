@@ -16,7 +16,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     ``function`` uses. Arguments may be anything, and need not require gradients; results are a tensor or a tuple of
     tensors. Where gradients are off it is a plain call. Calls may be nested. Backward means ``backward()``:
     ``torch.autograd.grad`` for something that is no argument does not see through.
-    Source: Chen et al. 2016, "Training deep nets with sublinear memory cost". Lab 10.
+    Source: Chen et al. 2016, "Training deep nets with sublinear memory cost". Lab 10, exercise ``checkpoint``.
     """
     if not torch.is_grad_enabled():
         return function(*args, **kwargs)
@@ -73,8 +73,7 @@ class _Checkpoint(torch.autograd.Function):
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         both = zip(outputs, grad_outputs, strict=True)
         pairs = [(output, grad) for output, grad in both if grad is not None and output.requires_grad]
-        if pairs:
-            torch.autograd.backward([output for output, _ in pairs], [grad for _, grad in pairs])
+        torch.autograd.backward([output for output, _ in pairs], [grad for _, grad in pairs])
         gradients = [value.grad if isinstance(value, Tensor) else None for value in given]
         return None, None, None, None, *gradients
 

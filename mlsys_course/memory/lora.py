@@ -15,7 +15,7 @@ class LoRALinear(nn.Module):
     before training. Both are parameters, ``a`` and ``b``, of A's dtype; the term is computed in it, and the sum rounded
     to the dtype of ``base(x)``. ``base``, kept under that name, is frozen: its parameters require no gradient.
     Source: Hu et al. 2021, "LoRA: low-rank adaptation of large language models", section 4.1.
-    Lab 10.
+    Lab 10, exercise ``LoRALinear``.
 
     Raises:
         TypeError: ``base`` is no ``nn.Linear``.

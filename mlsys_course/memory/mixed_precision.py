@@ -23,7 +23,7 @@ class MixedPrecisionStep:
     >>> scaler.scale(loss(model(x), y)).backward()
     >>> mixed.step()
 
-    Source: Micikevicius et al. 2018, sections 3.1 and 3.2. Lab 10.
+    Source: Micikevicius et al. 2018, sections 3.1 and 3.2. Lab 10, exercise ``MixedPrecisionStep``.
     """
 
     def __init__(
