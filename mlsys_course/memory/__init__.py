@@ -2,7 +2,8 @@
 
 from .accumulation import accumulate
 from .allocator import CachingAllocator
-from .block_quantization import bytes_of_blocks, dequantize_blocks, dynamic_levels, normal_float, quantize_blocks
+from .block_quantization import bytes_of_blocks, dequantize_blocks, quantize_blocks
+from .blockwise_adamw import blockwise_adamw
 from .checkpoint_schedule import even_segments, least_peak, optimal_checkpoints, peak_of
 from .checkpointing import checkpoint
 from .chunked_cross_entropy import ChunkedCrossEntropy, chunked_cross_entropy
@@ -19,14 +20,13 @@ __all__ = [
     "ScalerState",
     "accumulate",
     "add_lora",
+    "blockwise_adamw",
     "bytes_of_blocks",
     "checkpoint",
     "chunked_cross_entropy",
     "dequantize_blocks",
-    "dynamic_levels",
     "even_segments",
     "least_peak",
-    "normal_float",
     "optimal_checkpoints",
     "peak_of",
     "quantize_blocks",

@@ -413,3 +413,37 @@ def LoRALinear(candidate, case):
         "the base stays": bool(torch.equal(base.weight, before)) and base.weight.grad is None,
         "a stays with who gave it": bool(layer.a.data_ptr() != case["a"].data_ptr()),
     }
+
+
+# ---- fewer bits at rest ----------------------------------------------------------------------------------------------
+
+
+@driver
+def quantize_blocks(candidate, case):
+    """What the case looks at: codes, with what dtype they have, or scales; or what is raised."""
+    x, levels, block = case["x"], case["levels"], case["block"]
+    if "bad" in case:
+        x = torch.cat([x[:-1], torch.tensor([case["bad"]])])
+        return {"raised": raised(candidate, x, levels, block)}
+    codes, scales = candidate(x, levels, block)
+    return {"codes": codes} if case["look_at"] == "codes" else {"scales": scales}
+
+
+def coarse(x, signed):
+    """A packing of the driver's own, with two decimals, and a third where there is no sign."""
+    return {"packed": (x * (100 if signed else 100_000)).round(), "signed": signed}
+
+
+def widened(packed):
+    return packed["packed"] / (100 if packed["signed"] else 100_000)
+
+
+@driver
+def blockwise_adamw(candidate, case):
+    """The parameter after each step, and the state after the last."""
+    parameter, state, found = case["parameter"], None, []
+    for step, gradient in enumerate(case["gradients"], 1):
+        rest = (case["lr"], case["weight_decay"], coarse, widened)
+        parameter, state = candidate(parameter, gradient, state, step, *rest)
+        found.append(parameter)
+    return {"parameters": found, "state": [widened(packed) for packed in state], "signs": [p["signed"] for p in state]}

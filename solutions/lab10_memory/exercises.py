@@ -17,6 +17,7 @@ from . import (
     mistakes_scaling,
     mistakes_steps,
 )
+from .extensions import extensions
 
 
 def variants(draw: Draw) -> dict[str, Any]:
@@ -38,19 +39,19 @@ def exercises(v: dict) -> list[Item]:
     theirs = {"forbidden": ("torch.amp.GradScaler", "torch.cuda.amp.GradScaler")}
     loss = {"loss": 4, "gradients": 4, "padding": 2, "memory": 4, "device": 1}
     pieces = {"loss": 2, "gradients": 4, "no_sync": 2, "memory": 2}
-    step = {"update": 4, "masters": 3, "overflow": 2, "clipping": 2}
+    step = {"update": 3, "masters": 3, "overflow": 2, "clipping": 2}
     tight = {"tolerance": {"float16": 2e-5, "bfloat16": 2e-5}}  # masters are float32
-    again = {"values": 3, "chance": 3, "arguments": 3, "context": 1, "memory": 3}
+    again = {"values": 2, "chance": 3, "arguments": 3, "context": 1, "memory": 3}
     schedule = {"least": 4, "limit": 4, "edges": 2}
     layout = {"rounding": 2, "best fit": 3, "coalescing": 3, "full": 3}
     lora = {"forward": 2, "training": 2, "merging": 2, "misuse": 2, "device": 1}
     library = {"forbidden": ("torch.utils.checkpoint", "torch.utils.checkpoint.checkpoint")}
     s, c = mistakes_steps, mistakes_checkpoints
     rubric = [
-        (2, "quotes from the figure what is lost without a scale and what is left of that loss with it, and explains "
-            "both errors of a fixed scale: too small loses gradients, too large overflows"),
+        (2, "quotes from the figure what is lost without a scale and what is left of that loss with it"),
+        (2, "explains both errors of a fixed scale: too small loses gradients, too large overflows; and the drift"),
         (2, "says why bfloat16 does without (float32's exponents) and what it pays (8 bits of significand for 11)"),
-    ]  # fmt: skip
+    ]
     return [
         exercise("accumulate", pieces, cases_steps.accumulate_cases, s.ACCUMULATE),
         exercise("DynamicLossScaler", scaling, cases_loss_scaling.cases, mistakes_scaling.LOSS_SCALING, **theirs),
@@ -62,4 +63,5 @@ def exercises(v: dict) -> list[Item]:
         exercise("CachingAllocator", layout, cases_layout.allocator_cases, mistakes_layout.ALLOCATOR),
         exercise("LoRALinear", lora, cases_layout.lora_cases, mistakes_layout.LORA),
         Choice("memory_choice", 2, options=list("abcd"), answer=v["memory_answer"]),
+        *extensions(),
     ]

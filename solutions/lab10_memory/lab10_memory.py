@@ -14,6 +14,7 @@
 
 # %%
 import contextlib
+import copy
 import functools
 import itertools
 import math
@@ -23,12 +24,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mlsys_course.accounting.ladder import Parts, rung_step
+from mlsys_course.accounting.rungs import Rung, measured_step, rung_memory
 from mlsys_course.desk.carry import take
 from mlsys_course.desk.check import check
-from mlsys_course.substrate.data import letter_windows  # noqa: F401
-from mlsys_course.substrate.memory_meter import MemoryMeter, peak_bytes
+from mlsys_course.substrate.data import letter_windows
+from mlsys_course.substrate.device import best
+from mlsys_course.substrate.memory_meter import MemoryMeter, MemoryTrace, peak_bytes
 from mlsys_course.substrate.model_config import ModelConfig
 from mlsys_course.substrate.plot import COLOURS, figure
+from mlsys_course.transformer.insides import blocks_of, change_linears, decoder_of
 
 # %% [markdown]
 # ## 1. A large batch in small pieces
@@ -93,12 +98,6 @@ check("accumulate", accumulate)
 # Weights and activations are at home between $2^{-14}$ and $2^{15}$. Gradients are not: the loss is a *mean* over
 # thousands of tokens, so the gradient at each of them starts with a factor of one over thousands.
 #
-# ```
-#   2^-40       2^-24          2^-14                          2^0                          2^16
-#     |  become 0 | fewer bits   |         float16's home       |                             | become inf
-#          ~~~~~~~~~~~~ gradients ~~~~~~~~~~~~ - - - - times S - - - - >  ~~~~~~~~~~~~~
-# ```
-#
 # Backward is linear in the gradient that it starts from, so one multiplication moves all of them:
 #
 # $$ \nabla_w (S \cdot \mathcal{L}) = S \cdot \nabla_w \mathcal{L} $$
@@ -107,15 +106,8 @@ check("accumulate", accumulate)
 # them. With a power of two for $S$ only exponents change, and no precision is lost on the way.
 #
 # Which $S$? As large as possible, but when it is too large gradients overflow to infinity, or to NaN where infinities
-# meet. Nobody knows the limit beforehand, and it moves as the model learns. So try:
-#
-# ```
-#     S   ----------+                                          +------
-#   S/2             +------------------------------------------+
-#                   overflow: skip this step,                  growth_interval good steps in a row:
-#                   S * backoff_factor                         S * growth_factor
-#   good steps  6 7 0 1 2 3 4 5 6 7                            0 1 2   (here growth_interval is 8)
-# ```
+# meet. Nobody knows the limit beforehand, and it moves as the model learns. So try: multiply $S$ by a `backoff_factor`
+# and skip the step when something overflows, and by a `growth_factor` after so many good steps in a row.
 #
 # ### Exercise `DynamicLossScaler` (15 points)
 #
@@ -194,18 +186,12 @@ check("DynamicLossScaler", DynamicLossScaler)
 # in float32, and the model gets them rounded. That costs 4 bytes a parameter, and the moments are float32 as well:
 # 16-bit weights save activations and time, not states.
 #
-# ```
-#   16 bits    weights ---> forward, backward ---> gradients (of the scaled loss)
-#                 ^                                    |  unscaled in float32; clipped
-#   float32    masters <--- optimizer <----------------+
-# ```
-#
 # Not everything can do with 16 bits: sums over many entries (the loss, softmax, norms' means and variances) lose small
 # terms, and exponentials overflow. Those operators widen, compute and narrow again, whatever the weights are.
 #
-# ### Exercise `MixedPrecisionStep` (11 points)
+# ### Exercise `MixedPrecisionStep` (10 points)
 #
-# Points by part: the update 4, masters 3, overflow 2, clipping 2.
+# Points by part: the update 3, masters 3, overflow 2, clipping 2.
 
 
 # %% exercise="MixedPrecisionStep"
@@ -272,8 +258,10 @@ check("MixedPrecisionStep", MixedPrecisionStep)
 #
 # *The figure. Left: a histogram of the gradients that flow backward, over their size as a power of two. As they are
 # (blue), a part lies in the shaded region on the left, where float16 has only zero, and most of the rest where it has
-# fewer bits; times the scale (orange, dashed) the same shape stands in the middle of float16's range. Right: the
-# scale over the steps falls in a few skipped steps (crosses), then climbs and falls like a saw around a level.*
+# fewer bits; times the scale (orange, dashed) the same shape stands in the middle of float16's range. Middle: the scale
+# over the steps falls in a few skipped steps (crosses), then climbs and falls like a saw around a level. Right: the
+# loss in five formats. All lie on each other, even float16 without a scale, since AdamW divides by the size of what is
+# left; all but bfloat16 without masters, whose optimizer adds to 16-bit weights: it falls behind.*
 #
 # Why does it stop so far from the right edge? What overflows first is not in the histogram: the gradients of weights,
 # which are sums over all tokens.
@@ -281,6 +269,7 @@ check("MixedPrecisionStep", MixedPrecisionStep)
 # %% experiment="underflow"
 from pydoc_data.topics import topics
 
+torch.set_num_threads(1)  # tensors this small are done before a second thread has begun
 torch.manual_seed(0)
 text = "\n".join(topics[name] for name in sorted(topics))
 alphabet = {character: code for code, character in enumerate(sorted(set(text)))}
@@ -307,21 +296,32 @@ def flowing_back(model, x, y, scale=1.0):
     return torch.cat([gradient.float().flatten() for gradient in torch.autograd.grad(loss, outputs)])
 
 
-half = network().half()
-scaler = DynamicLossScaler(initial_scale=2.0**24, growth_interval=15)
-mixed = MixedPrecisionStep(half.parameters(), lambda masters: torch.optim.AdamW(masters, lr=4e-3), scaler)
-scales, skipped = [], []
-for number in range(160):
-    x, y = batch(192)
-    scaler.scale(F.cross_entropy(half(x).float(), y)).backward()
-    scales.append(scaler.loss_scale)
-    if not mixed.step():
-        skipped.append(number)
+def train_in(dtype, masters=True, scaler=None):
+    """The model, its weights in float32, and of each step the loss, the scale, and whether it was taken."""
+    torch.manual_seed(0)
+    model, steps = network().to(dtype), []
+    optimizer = functools.partial(torch.optim.AdamW, lr=4e-3)
+    update = (
+        MixedPrecisionStep(list(model.parameters()), optimizer, scaler) if masters else optimizer(model.parameters())
+    )
+    for _ in range(160):
+        x, y = batch(192)
+        loss = F.cross_entropy(model(x).float(), y)
+        model.zero_grad()
+        (scaler.scale(loss) if scaler else loss).backward()
+        steps.append((loss.item(), scaler.loss_scale if scaler else 1.0, update.step()))
+    return model, getattr(update, "masters", None), steps
 
+
+scaler = DynamicLossScaler(initial_scale=2.0**24, growth_interval=15)
+kinds = {"float16, scaled": (torch.float16, True, scaler), "float32": (torch.float32,),
+         "bfloat16, masters": (torch.bfloat16,), "bfloat16, no masters": (torch.bfloat16, False),
+         "float16, no scale": (torch.float16,)}  # fmt: skip
+trained = {name: train_in(*kind) for name, kind in kinds.items()}
+half, masters, steps = trained["float16, scaled"]
+scales, skipped = [scale for _, scale, _ in steps], [n for n, (*_, taken) in enumerate(steps) if not taken]
 master = network()
-with torch.no_grad():
-    for parameter, wide in zip(master.parameters(), mixed.masters, strict=True):
-        parameter.copy_(wide)
+torch.nn.utils.vector_to_parameters(torch.cat([wide.detach().flatten() for wide in masters]), master.parameters())
 x, y = batch(4096)
 true, scale = flowing_back(master, x, y), scaler.loss_scale
 alive = true != 0
@@ -331,7 +331,7 @@ for name, factor in (("as they are", 1.0), (f"times {scale:,.0f}", scale)):
     few = (sizes + torch.tensor(factor).log2() < -14).float().mean() - zero
     print(f"{name:15s} {zero:6.1%} become zero, {few:6.1%} have fewer bits")
 
-fig, (left, right) = figure(2, width=5.5, height=3.8)
+fig, (left, middle, right) = figure(3, width=4.6, height=3.8)
 bins = torch.arange(-44.0, 20.0, 1.0).tolist()
 left.axvspan(-44, -25, color=COLOURS[6], alpha=0.25, linewidth=0)
 left.axvspan(-25, -14, color=COLOURS[6], alpha=0.10, linewidth=0)
@@ -345,22 +345,27 @@ for place, word in ((-34.5, "become 0"), (-19.5, "fewer bits"), (1, "full precis
     left.text(place, 0.97 * top, word, ha="center", va="top", fontsize="small")
 left.set(xlim=(-44, 20), ylim=(0, top), xlabel="size of a gradient, as a power of two", ylabel="gradients")
 left.legend(loc="upper left", bbox_to_anchor=(0, 0.92))
-right.step(range(len(scales)), scales, where="post", marker="", color=COLOURS[0], label="loss scale")
-right.plot(skipped, [scales[i] for i in skipped], "x", color=COLOURS[3], markersize=8, label="skipped step")
-right.set_yscale("log", base=2)
-right.set(xlabel="step", ylabel="loss scale")
-right.legend()
+middle.step(range(160), scales, where="post", marker="", color=COLOURS[0], label="loss scale")
+middle.plot(skipped, [scales[i] for i in skipped], "x", color=COLOURS[3], markersize=8, label="skipped step")
+middle.set_yscale("log", base=2)
+middle.set(xlabel="step", ylabel="loss scale")
+for name, (*_, steps) in trained.items():
+    losses = torch.tensor([loss for loss, *_ in steps]).view(-1, 10).mean(1)
+    right.plot(range(10, 161, 10), losses.tolist(), label=f"{name}: {losses[-4:].mean():.3f}", markersize=4)
+right.set(xlabel="step", ylabel="loss", ylim=(None, 3.4))
+for axes in (middle, right):
+    axes.legend(fontsize=8)
 fig
 
 # %% [markdown]
-# ### Question `why_dynamic` (4 points)
+# ### Question `why_dynamic` (6 points)
 #
 # Use the figure and the printed lines. What would this network's training lose without a scale? Why not choose the
 # right scale once and keep it? And why do people who train in bfloat16 use no scaler, and what do they pay for that?
 
 # %% [markdown] question="why_dynamic"
 # ### BEGIN SOLUTION
-# Without a scale 7% of the gradients at 4,096 tokens are below half of 2^-24 and become zero, and another 91% are
+# Without a scale 8% of the gradients at 4,096 tokens are below half of 2^-24 and become zero, and another 90% are
 # stored with fewer bits than float16 has; times the scale none is lost and 1% have fewer bits. A fixed scale that is
 # too small leaves this loss, and one that is too large makes every step overflow, and every step is skipped; the right
 # one depends on model, loss and batch, and the saw on the right shows that its limit moves while the model learns.
@@ -388,16 +393,8 @@ fig
 # \qquad \frac{\partial \mathcal{L}}{\partial W} =
 # \sum_i \left( \frac{\partial \mathcal{L}}{\partial z_i} \right)^{\!\top} h_i $$
 #
-# with $h_i$ a row and $e_y$ one-hot. So forward and backward of a chunk are done together, and its logits are let go:
-#
-# ```
-#     h (N, C)      logits (chunk, V)       gradients of them        results
-#     +------+      +-----------------+     +-----------------+      loss        += one number
-#     | 1st  | ---> |  made, used,    | --> |  used at once    | --->  grad_hidden  its own rows
-#     +------+      |  let go         |     +-----------------+      grad_weight += (V, C)
-#     | 2nd  |      +-----------------+
-#     | ...  |        the same memory again for the 2nd chunk, the 3rd, ...
-# ```
+# with $h_i$ a row and $e_y$ one-hot. So forward and backward of a chunk are done together: its logits are made, give
+# their share to the loss, to their own rows of `grad_hidden` and to `grad_weight`, and are let go.
 #
 # ### Exercise `chunked_cross_entropy` (15 points)
 #
@@ -448,46 +445,6 @@ def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100)
 check("chunked_cross_entropy", chunked_cross_entropy)
 
 # %% [markdown]
-# **Look at it: what a chunk costs.** Your function on 2,048 tokens of a width of 32 and 8,192 words, in 1 to 128
-# chunks. `peak_bytes` follows every tensor that a call makes until nothing holds it any more.
-#
-# *The figure. Left: peak memory over the number of chunks, both axes in powers of two. The line (blue, circles) falls
-# like one over the number of chunks, from several times the dashed line, which is the size of all logits in float32,
-# and bends where it comes near the dotted line, the size of the results: no chunk can save those. Right: seconds of a
-# call. On a quiet machine they hardly change at first, and rise where chunks are so small that products of matrices no
-# longer keep it busy.*
-#
-# Which number of chunks would you take here? What would you look at first on another machine?
-
-# %% experiment="chunks"
-torch.manual_seed(0)
-tokens, words, width = 2048, 8192, 32
-h, w = torch.randn(tokens, width), torch.randn(words, width) / width**0.5
-y = torch.randint(words, (tokens,))
-numbers = [2**power for power in range(8)]
-peaks, seconds = [], []
-for number in numbers:
-    peaks.append(peak_bytes(chunked_cross_entropy, h, w, y, chunk=tokens // number) / 2**20)
-    start = time.perf_counter()
-    chunked_cross_entropy(h, w, y, chunk=tokens // number)
-    seconds.append(time.perf_counter() - start)
-    print(f"{number:4d} chunks  {peaks[-1]:6.1f} MiB  {seconds[-1]:.2f} s")
-
-fig, (left, right) = figure(2, width=5.0, height=3.6)
-left.plot(numbers, peaks, label="your function")
-left.axhline(4 * tokens * words / 2**20, color=COLOURS[1], linestyle="--", label="all logits in float32")
-left.axhline(4 * width * (tokens + words) / 2**20, color=COLOURS[2], linestyle=":", label="the results")
-left.set_yscale("log", base=2)
-left.set(ylabel="peak memory, MiB")
-left.legend()
-right.plot(numbers, seconds, color=COLOURS[0])
-right.set(ylabel="seconds of a call", ylim=(0, None))
-for axes in (left, right):
-    axes.set_xscale("log", base=2)
-    axes.set_xlabel("number of chunks")
-fig
-
-# %% [markdown]
 # ## 4. Forward twice
 #
 # Backward needs what forward made: a block keeps a dozen tensors like its input. **Activation checkpointing** keeps the
@@ -495,19 +452,12 @@ fig
 # $k$ segments holds $k$ inputs and the insides of one segment, $n/k$ blocks: least for $k \approx \sqrt{n}$. The price
 # is one more forward pass, a third of a step's FLOPs at most.
 #
-# ```
-#   forward      x0 --[ segment 1 ]--> x1 --[ segment 2 ]--> x2 --[ segment 3 ]--> loss         keeps x0, x1, x2
-#   backward                                                      [ again, then back ]          and the insides
-#                                      [ again, then back ]  <--                                of one at a time
-#                  [ again, ... ] <--
-# ```
-#
 # Again must mean *the same*: the same random numbers, else dropout's mask differs between forward and backward and
 # gradients are silently wrong; the same autocast; and afterwards the program's chance goes on as if nothing had been.
 #
-# ### Exercise `checkpoint` (13 points)
+# ### Exercise `checkpoint` (12 points)
 #
-# Points by part: values 3, chance 3, arguments 3, autocast 1, memory 3. Without `torch.utils.checkpoint`. An
+# Points by part: values 2, chance 3, arguments 3, autocast 1, memory 3. Without `torch.utils.checkpoint`. An
 # `autograd.Function` is one way; its `forward` runs without a graph, and its `backward` may call
 # `torch.autograd.backward`. Cases call `.backward()`. The part about memory: a chain of 10 segments of 16 operators, of
 # which each keeps a tensor, may hold at most 0.45 of all 160; and calls of `function` are counted.
@@ -634,62 +584,53 @@ check("optimal_checkpoints", optimal_checkpoints)
 # layer. The cell measures what a block keeps and how long it takes, asks your function for every limit, and runs your
 # `checkpoint` over the segments.
 #
-# *The figure. Over the peak of the blocks' activations in MiB, the share of forward that runs again. Your schedule
-# (blue, circles) falls in steps from 100% at the left to 0 at the right. Equal segments, 1 to 8 of them (orange,
-# squares), all lie at 100%: they run all of it again, whether that is needed or not. Crosses are measured peaks, each
-# near the circle it belongs to.*
+# *The figure. Over the peak in MiB, the share of forward that runs again. Your schedules (blue) fall from 88% at the
+# left to 0 at the right. Equal segments, 1 to 8 of them (orange, squares), all lie at 100%: they run all of it
+# again, whether that is needed or not, and the last one for nothing. Crosses are measured peaks, on or near their
+# circles.*
 
 # %% experiment="frontier"
-Decoder = take("transformer", "Decoder")
-torch.manual_seed(0)
-shape = ModelConfig(64, 128, 64, 8, 4, 4, 16, 192, fast=True)
-model, tokens = Decoder(shape), torch.randint(64, (8, 128))
-blocks = list(model.stack.blocks)
+Decoder, T = take("transformer", "Decoder"), 128
+blocks = blocks_of(decoder_of(Decoder, ModelConfig(64, T, 64, 8, 4, 4, 16, 192, fast=True)))
+x, mask = torch.randn(8, T, 64).requires_grad_(), torch.ones(T, T, dtype=torch.bool).tril()
 
 
-def run_blocks(x, segments):
-    """Forward and backward through all blocks, those of a segment checkpointed together."""
-    starts, n = dict(segments), 0
-    while n < len(blocks):
-        stop = starts.get(n, n + 1)
-        layers = [functools.partial(block, causal=True) for block in blocks[n:stop]]
-        chain = functools.partial(functools.reduce, lambda y, layer: layer(y), layers)
-        x = checkpoint(chain, x) if n in starts else chain(x)
-        n = stop
-    x.sum().backward()
+def peak_of(segments):
+    """MiB at the peak of forward and backward through all blocks, those of a segment checkpointed together."""
+
+    def step():
+        y, starts, n = x, dict(segments), 0
+        while n < len(blocks):
+            chosen = blocks[n : starts.get(n, n + 1)]
+            chain = functools.partial(functools.reduce, lambda y, block: block(y, mask), chosen)
+            y = checkpoint(chain, y) if n in starts else chain(y)
+            n = starts.get(n, n + 1)
+        y.sum().backward()
+
+    return peak_bytes(step) / 2**20
 
 
-def peak_of_activations(segments):
-    model.zero_grad()
-    x = model.embedding(tokens).detach().requires_grad_()
-    run_blocks(x, [])  # so that gradients of weights are there and do not count
-    return peak_bytes(run_blocks, x, segments)
-
-
-x = model.embedding(tokens).detach()
 with MemoryMeter() as meter:
-    kept = blocks[0](x.requires_grad_(), causal=True)
+    y = blocks[0](x, mask)
     own = meter.now
 begin = time.perf_counter()
-blocks[0](x, causal=True)
-inputs, saved, seconds = [x.nbytes] * 8, [own] * 8, [time.perf_counter() - begin] * 8
-base = peak_of_activations([]) - sum(saved)  # gradients on their way
-fig, (axes,) = figure(1, width=5.5)
-points = {}
-for limit in range(min(saved), sum(saved) + 1, own // 8):
+blocks[1](y, mask)
+seconds, schedules = time.perf_counter() - begin, {}
+for limit in range(own, 8 * own + 1, own // 16):
     with contextlib.suppress(ValueError):
-        points[tuple(optimal_checkpoints(inputs, saved, seconds, limit))] = limit
-best = [(limit / 2**20, 100 * sum(b - a for a, b in segments) / 8) for segments, limit in points.items()]
-axes.plot(*zip(*best, strict=True), color=COLOURS[0], marker="o", linestyle="-", label="optimal, predicted")
-for segments in list(points)[:: max(1, len(points) // 5)]:
-    measured = (peak_of_activations(list(segments)) - base) / 2**20
-    axes.plot(measured, 100 * sum(b - a for a, b in segments) / 8, "x", color=COLOURS[3], markersize=9)
-    print(f"{segments!s:60.60s} limit {points[segments] / 2**20:5.1f} MiB, measured {measured:5.1f}")
-for k in (1, 2, 3, 4, 8):
-    edges = [n * 8 // k for n in range(k + 1)]
-    even = list(itertools.pairwise(edges))
-    axes.plot((peak_of_activations(even) - base) / 2**20, 100, "s", color=COLOURS[1], label="equal" if k == 1 else None)
-axes.set(xlabel="peak of activations, MiB", ylabel="% of forward run again", ylim=(-5, 110))
+        segments = optimal_checkpoints([x.nbytes] * 8, [own] * 8, [seconds] * 8, limit)
+        schedules.setdefault(tuple(segments), limit / 2**20)
+peak_of([])  # gradients of weights are there from now on, and do not count
+flowing = peak_of([]) - 8 * own / 2**20  # gradients on their way, which no schedule saves
+again = [100 / 8 * sum(stop - start for start, stop in segments) for segments in schedules]
+fig, (axes,) = figure(1, width=5.5)
+axes.plot([flowing + limit for limit in schedules.values()], again, label="your schedule, predicted")
+axes.plot([peak_of(segments) for segments in schedules], again, "x", color=COLOURS[3], markersize=9, label="measured")
+even = [list(itertools.pairwise([n * 8 // k for n in range(k + 1)])) for k in (1, 2, 3, 4, 8)]
+axes.plot(
+    [peak_of(segments) for segments in even], [100] * 5, "s", color=COLOURS[1], label="1, 2, 3, 4, 8 equal segments"
+)
+axes.set(xlabel="peak, MiB", ylabel="% of forward run again", ylim=(-5, 110))
 axes.legend()
 fig
 
@@ -700,12 +641,6 @@ fig
 # have an allocator between: it asks the driver for large **segments**, cuts **blocks** from them, and keeps what is
 # freed for the next tensor. What it has cut so that nothing fits any more is **fragmentation**: a tensor may find no
 # place though more than its bytes are free.
-#
-# ```
-#   segment  | a: in use |   free   | b: in use | free |              a request of  ====  goes to the smallest
-#                                                 ====                hole that is large enough: best fit
-#   b is freed           |   free   +   free    + ...  |              neighbours that are free become one: coalescing
-# ```
 #
 # ### Exercise `CachingAllocator` (11 points)
 #
@@ -788,19 +723,58 @@ class CachingAllocator:
         size of its largest free block, 0 if there is none.
         """
         ### BEGIN SOLUTION
-        return [
-            {
-                "size": sum(size for _, size, _ in blocks),
-                "in_use": sum(size for _, size, used in blocks if used),
-                "largest_hole": max([size for _, size, used in blocks if not used], default=0),
-            }
-            for blocks in self.lists
-        ]
+        found = []
+        for blocks in self.lists:
+            used, free = ([size for _, size, used in blocks if used == which] for which in (True, False))
+            found.append({"size": sum(used + free), "in_use": sum(used), "largest_hole": max(free, default=0)})
+        return found
         ### END SOLUTION
 
 
 # %% check="CachingAllocator"
 check("CachingAllocator", CachingAllocator)
+
+# %% [markdown]
+# **Look at it: fragmentation.** `MemoryTrace` writes down every tensor that steps of lab 3's decoder make and free;
+# your allocator replays it, for batches of one length and for lengths that grow from step to step.
+#
+# *The figure. Over the events of six steps, what is in use (blue) and what the device has given (orange, dashed), in
+# MiB. Left, of one length, the orange line is flat after the second step, a quarter above the highest use. Right, of
+# growing lengths, it climbs in every step, to nearly twice of that: tensors are a little too large for the holes that
+# the last step left.*
+
+
+# %% experiment="fragmentation"
+def traced(lengths):
+    model = decoder_of(Decoder, ModelConfig(256, 256, 64, 3, 4, 4, 16, 192, fast=True))
+    optimizer = torch.optim.AdamW(model.parameters())
+    with MemoryTrace() as trace:
+        for length in lengths:
+            tokens = torch.randint(256, (4, length + 1))
+            F.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()).backward()
+            optimizer.step()
+            model.zero_grad()
+    return list(trace.events)
+
+
+fig, panels = figure(2, width=4.5)
+for axes, (title, lengths) in zip(
+    panels, {"one length": [160] * 6, "growing": range(60, 161, 20)}.items(), strict=True
+):
+    allocator, places, used, given = CachingAllocator(2**40, 2**18), {}, [], []
+    for key, size in traced(lengths):
+        if size:
+            places[key] = allocator.allocate(size)
+        else:
+            allocator.free(places.pop(key))
+        used.append(allocator.in_use / 2**20)
+        given.append(allocator.reserved / 2**20)
+    axes.plot(used, marker="", label="in use")
+    axes.plot(given, marker="", linestyle="--", label="reserved")
+    axes.set(title=title, xlabel="event", ylabel="MiB", ylim=(0, 30))
+    axes.legend()
+    print(f"{title:10s} at most {max(used):.1f} MiB in use, {max(given):.1f} reserved")
+fig
 
 # %% [markdown]
 # ## 6. Train a thousandth
@@ -902,20 +876,160 @@ memory_choice = "{{ memory_answer }}"
 check("memory_choice", memory_choice)
 
 # %% [markdown]
+# **Look at it: from 1611 to today.** Lab 3's decoder learns the letters of the King James Bible; then it is to learn
+# those of a modern translation: all of its numbers, or adapters of yours around every linear layer of its blocks.
+#
+# *The figure. The loss on modern text that was not trained on, over the numbers that are trained, logarithmic; the
+# dashed line is the model before, 1.60. Training all of it (square) comes to 1.36. Adapters (circles) of rank 1, with
+# 2% of the numbers, come half of that way, of rank 4, with 9%, three quarters, of rank 16 most of it.*
+
+
+# %% experiment="adapters"
+def loss_on(model, rows):
+    return F.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
+
+
+def fit(model, rows, steps, rate):
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=rate)
+    for places in torch.randint(len(rows), (steps, 32), generator=torch.Generator().manual_seed(3)):
+        optimizer.zero_grad()
+        loss_on(model, rows[places]).backward()
+        optimizer.step()
+    return sum(p.numel() for p in trained)
+
+
+(old, alphabet), (modern, _) = letter_windows(33), letter_windows(33, modern=True)
+new, held_out = modern[:-400], modern[-400:]
+language = decoder_of(Decoder, ModelConfig(len(alphabet), 32, 64, 2, 4, 4, 16, 192, fast=True))
+whole = fit(language, old, 400, 4e-3)
+fig, (axes,) = figure(1, width=5.0)
+axes.axhline(loss_on(language, held_out).item(), color=COLOURS[6], linestyle="--", marker="", label="before")
+for n, (name, rank) in enumerate({"rank 1": 1, "rank 4": 4, "rank 16": 16, "all": 0}.items()):
+    model = copy.deepcopy(language)
+    if rank:
+        model.requires_grad_(False)
+        change_linears(model, lambda layer, r=rank: LoRALinear(layer, torch.randn(r, layer.in_features) / 8, 2.0 * r))
+    trained = fit(model, new, 120, 3e-3 if rank else 1e-3)
+    after = loss_on(model, held_out).item()
+    axes.plot(trained, after, "o" if rank else "s", color=COLOURS[n], markersize=8, label=name)
+    print(
+        f"{name:8s} {trained:7,} of {whole:,} numbers, {8 * trained / 1e3:5.0f} kB of AdamW's states; loss {after:.3f}"
+    )
+axes.set(xscale="log", xlabel="numbers that are trained", ylabel="loss on held-out modern text")
+axes.legend()
+fig
+
+# %% [markdown]
+# ## 7. Down the ladder
+#
+# One model, one batch, and each technique joins those before it; `rung_step` puts your parts together. `rung_memory`
+# predicts the peak as lab 7 does: the first rung and all activations by its counts, the rest by what your parts need.
+#
+# *The figure. MiB at the peak of a step, measured (blue) beside predicted (orange, hatched), a few percent apart: 145
+# in float32; 104 with the loss in chunks; half of that with checkpoints. Masters take back what 16-bit weights give:
+# now the update is the peak, so smaller batches change nothing either, until adapters leave nearly no states: 13.*
+
+
+# %% experiment="ladder"
+device, shape = best(), ModelConfig(4096, 128, 128, 6, 4, 4, 32, 384, fast=True)
+inputs, targets = torch.randint(4096, (2, 8, 128), device=device).unbind()
+parts = Parts(Decoder, accumulate, MixedPrecisionStep, chunked_cross_entropy, checkpoint, LoRALinear)
+rungs = {"float32": Rung(), "loss in chunks": Rung(64), "checkpoints": Rung(64, True), "16 bits": Rung(64, True, True),
+         "micro-batches": Rung(64, True, True, 4), "adapters": Rung(64, True, True, 4, rank=8)}  # fmt: skip
+fig, (axes,) = figure(1, width=6.0)
+for n, (name, rung) in enumerate(rungs.items()):
+    step, lasting = rung_step(shape, rung, inputs, targets, parts)
+    begin = time.perf_counter()
+    step()
+    seconds = time.perf_counter() - begin
+    measured = measured_step(step, lasting, device.type) / 2**20
+    predicted = rung_memory(shape, 8, 128, rung, device.type).total / 2**20
+    axes.barh(n - 0.2, measured, 0.38, color=COLOURS[0], label="measured" if n == 0 else None)
+    axes.barh(n + 0.2, predicted, 0.38, color=COLOURS[1], hatch="//", edgecolor="white", label="predicted" * (n == 0))
+    print(f"{name:15s} predicted {predicted:6.1f}, measured {measured:6.1f} MiB; {seconds:.2f} s a step")
+axes.set_yticks(range(len(rungs)), list(rungs))
+axes.set(xlabel="MiB at the peak of a step", ylim=(5.5, -0.5))
+axes.legend()
+fig
+
+# %% [markdown]
+# ## 8. Fewer bits at rest (extensions)
+#
+# What is not computed with may lie in 4 or 8 bits: a frozen base (QLoRA), Adam's moments. One scale for a whole tensor
+# would be spoiled by its largest entry, so each **block** of a few dozen entries has one of its own, and a table of
+# levels between -1 and 1 says what the codes stand for: quantiles of a normal distribution for weights (NF4), levels
+# that get finer towards 0 for moments, which span many powers of ten. `substrate.levels` has both tables.
+#
+# ### Extension `quantize_blocks` (6 points): codes 3, scales 2, edges 1
+
+
+# %% exercise="quantize_blocks"
+def quantize_blocks(x, levels, block):
+    """(codes, scales) of a tensor's entries, in the order of the flattened tensor.
+
+    x: any shape and floating dtype; may be empty. levels: float32, ascending, at most 256. block: a whole number.
+    scales: float32, for every block of entries in a row (the last has the rest) the largest magnitude among them.
+    codes: uint8, one axis: for each entry over its block's scale, worked out in float32, the index of the nearest
+        level, of two as near the lower one. In a block of zeros the entries count as 0.
+    Raises ValueError where an entry is infinite or NaN.
+    """
+    ### BEGIN SOLUTION
+    flat = x.float().flatten()
+    if not flat.isfinite().all():
+        raise ValueError("no level stands for infinity or NaN")
+    parts = flat.split(block) if len(flat) else []
+    scales = torch.tensor([part.abs().max() for part in parts])
+    shares = [part / scale if scale else part for part, scale in zip(parts, scales, strict=True)]
+    middles = (levels[1:] + levels[:-1]) / 2
+    return torch.bucketize(torch.cat([flat[:0], *shares]), middles).to(torch.uint8), scales
+    ### END SOLUTION
+
+
+# %% check="quantize_blocks"
+check("quantize_blocks", quantize_blocks)
+
+# %% [markdown]
+# ### Extension `blockwise_adamw` (5 points): the first step 2, later steps 3
+
+
+# %% exercise="blockwise_adamw"
+def blockwise_adamw(parameter, gradient, state, step, lr, weight_decay, quantize, dequantize):
+    """(parameter, state) after one step of AdamW, betas 0.9 and 0.999, epsilon 1e-8; new tensors.
+
+    parameter, gradient: of one shape, float32 or bfloat16; the result has the parameter's dtype, inside is float32.
+    state: (first, second), each as quantize returned it; None before the first step. step: 1 for the first one.
+    quantize(x, signed) packs a float32 moment: signed=True for the first, False for the second, which is never
+        negative. dequantize(packed) gives it back, nearly. This step uses the moments before they are packed.
+    parameter becomes parameter (1 - lr weight_decay) - lr m / (sqrt(v) + epsilon), with m and v the moments over
+        1 - 0.9^step and 1 - 0.999^step.
+    """
+    ### BEGIN SOLUTION
+    g, p = gradient.float(), parameter.float()
+    m, v = (torch.zeros_like(g), torch.zeros_like(g)) if state is None else map(dequantize, state)
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+    direction = m / (1 - 0.9**step) / ((v / (1 - 0.999**step)).sqrt() + 1e-8)
+    return (p - lr * weight_decay * p - lr * direction).to(parameter.dtype), (quantize(m, True), quantize(v, False))
+    ### END SOLUTION
+
+
+# %% check="blockwise_adamw"
+check("blockwise_adamw", blockwise_adamw)
+
+# %% [markdown]
 # ## What you built
 #
-# The state machine between a 16-bit backward pass and a 32-bit optimizer, and a loss whose memory does not grow with
-# tokens times words. `mlsys_course.memory.DynamicLossScaler` is the reference of the first, and its tests drive it side
-# by side with `torch.amp.GradScaler`; `mlsys_course.memory.chunked_cross_entropy` of the second, with a
-# `torch.autograd.Function` around it, so that `loss.backward()` goes on from `grad_hidden` into the model.
+# Everything between a model and the memory it trains in: `mlsys_course.memory` has the references, whose tests drive
+# them beside `torch.amp.GradScaler`, `torch.utils.checkpoint`, `peft` and `bitsandbytes`. `ChunkedCrossEntropy` there
+# is a `torch.autograd.Function` around the loss, so that `loss.backward()` goes on from `grad_hidden` into the model.
 #
-# **What real systems do differently.** `GradScaler` never waits for the answer: the flag for overflow stays on the GPU
-# and the fused optimizer reads it there. It starts at $2^{16}$ and tries to grow every 2,000 steps, and it stops
-# growing at the end of float32's range. With sharded training (lab 11) ranks must agree on the flag, or their weights
-# drift apart: one all-reduce of one number. Clipping by norm comes after unscaling. Most large models now train in
-# bfloat16 without any of this; float8 brought scales back, one for each tensor. The fastest losses go one step further
-# than yours: their kernels never write a chunk's logits to the GPU's main memory at all.
+# **What real systems do differently.** `GradScaler` never waits for the answer: the flag for overflow stays on the GPU.
+# With sharded training (lab 11) ranks must agree on the flag, or their weights drift apart. Most large models train in
+# bfloat16 without a scale; float8 brought scales back, one for each tensor. The fastest losses never write a chunk's
+# logits to the GPU's main memory. PyTorch's allocator has a pool each for small and large blocks, and segments that can
+# grow. Checkpointing is often selective: attention's insides run again, products of matrices do not.
 #
 # **Papers.** Micikevicius et al. 2018, "Mixed precision training" (figure 3 is the left half of our first figure);
 # Kalamkar et al. 2019 (bfloat16); Micikevicius et al. 2022 (float8 formats); Hsu et al. 2024, "Liger Kernel" (a fused
-# loss in chunks, like yours); Wijmans et al. 2024, "Cut your losses in large-vocabulary language models".
+# loss in chunks); Chen et al. 2016 (checkpointing); Herrmann et al. 2019 (its best schedule); Hu et al. 2021 (LoRA);
+# Dettmers et al. 2022 (8-bit optimizers) and 2023 (QLoRA).

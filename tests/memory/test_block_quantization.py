@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mlsys_course.memory import bytes_of_blocks, dequantize_blocks, dynamic_levels, normal_float, quantize_blocks
+from mlsys_course.memory import bytes_of_blocks, dequantize_blocks, quantize_blocks
+from mlsys_course.substrate.levels import dynamic_levels, normal_float
 
 
 def theirs():
