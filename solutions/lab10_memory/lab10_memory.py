@@ -961,7 +961,7 @@ fig
 # levels between -1 and 1 says what the codes stand for: quantiles of a normal distribution for weights (NF4), levels
 # that get finer towards 0 for moments, which span many powers of ten. `substrate.levels` has both tables.
 #
-# ### Extension `quantize_blocks` (6 points): codes 3, scales 2, edges 1
+# ### Extension `quantize_blocks` (6 bonus points): codes 3, scales 2, edges 1
 
 
 # %% exercise="quantize_blocks"
@@ -990,7 +990,7 @@ def quantize_blocks(x, levels, block):
 check("quantize_blocks", quantize_blocks)
 
 # %% [markdown]
-# ### Extension `blockwise_adamw` (5 points): the first step 2, later steps 3
+# ### Extension `blockwise_adamw` (5 bonus points): the first step 2, later steps 3
 
 
 # %% exercise="blockwise_adamw"
