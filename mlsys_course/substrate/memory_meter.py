@@ -52,3 +52,22 @@ def peak_bytes(function: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
     with MemoryMeter() as meter:
         function(*args, **kwargs)
     return meter.peak
+
+
+class MemoryTrace(MemoryMeter):
+    """Writes down each storage that is made, as (key, bytes), and that goes, as (key, 0), in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[tuple[int, int]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = set(self.live)
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        self.events += [(key, self.live[key]) for key in self.live if key not in before and self.live[key]]
+        return result
+
+    def _freed(self, key: int) -> None:
+        if self.live[key]:
+            self.events.append((key, 0))
+        super()._freed(key)

@@ -1,11 +1,14 @@
-"""How lab 10's exercises are called. Read it to see what a case asks of your class and your function."""
+"""How lab 10's exercises are called. Read it to see what a case asks of your classes and functions."""
 
+import contextlib
 import json
 import math
 
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from mlsys_course.desk.check import Tree, driver
+from mlsys_course.desk.check import Tree, driver, kept, raised
 
 DEFAULTS = {"initial_scale": 2.0**16, "growth_factor": 2.0, "backoff_factor": 0.5}
 
@@ -65,3 +68,382 @@ def chunked_cross_entropy(candidate, case):
     # The mean over many tokens makes gradients small, and outputs compare by an absolute tolerance too.
     unit = len(case["targets"])
     return {name: named[name] if name == "loss" else named[name][:: case["every"]] * unit for name in case["returns"]}
+
+
+def leaf(tensor):
+    """A parameter of its own."""
+    return tensor.clone().requires_grad_()
+
+
+# ---- a step in pieces, and in 16 bits --------------------------------------------------------------------------------
+
+
+@driver
+def accumulate(candidate, case):
+    """The loss, the gradients, and what would leave for the other ranks: .grad at each pass that is not in no_sync."""
+    weights = [leaf(case["weight"]), leaf(case["bias"])]
+    batches = list(zip(case["inputs"], case["targets"], strict=True))
+    waiting, sent = [], []
+
+    @contextlib.contextmanager
+    def no_sync():
+        waiting.append(True)
+        yield
+        waiting.pop()
+
+    def sends(parameter):
+        if not waiting and case.get("synchronized"):
+            sent.append(parameter.grad.clone())
+
+    weights[0].register_post_accumulate_grad_hook(sends)
+
+    def loss(x, y):
+        logits = x @ weights[0]
+        for _ in range(case.get("layers", 1)):
+            logits = logits.tanh()
+        return F.cross_entropy(logits + weights[1], y, ignore_index=case.get("ignore_index", -100))
+
+    found = {}
+    for call in range(case.get("calls", 1)):
+        rest = {"no_sync": no_sync} if case.get("synchronized") else {}
+        rest |= {"ignore_index": case["ignore_index"]} if "ignore_index" in case else {}
+        found[f"loss {call + 1}"] = candidate(loss, batches, **rest)
+    grads = [weight.grad for weight in weights]
+    if case["look_at"] == "loss":
+        return found
+    if case["look_at"] == "memory":
+        return {"gradient": weights[1].grad[:8]}
+    return {"gradients": ["untouched" if grad is None else grad for grad in grads], "sent": sent}
+
+
+class FixedScale:
+    """The scaler's interface, with a scale that stays."""
+
+    def __init__(self, loss_scale):
+        self.loss_scale = loss_scale
+
+    def step(self, gradients):
+        if not all(bool(gradient.isfinite().all()) for gradient in gradients):
+            return None
+        return [gradient.float() / self.loss_scale for gradient in gradients]
+
+
+@driver
+def MixedPrecisionStep(candidate, case):
+    """Over the case's steps: which were taken; at the end the parameters, the masters, and whether .grad is left."""
+    parameters = [leaf(x) for x in case["parameters"]]
+    kinds = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
+
+    def make_optimizer(masters):
+        return kinds[case["optimizer"]](masters, **case["settings"])
+
+    scale = case.get("loss_scale")
+    rest = {"max_norm": case["max_norm"]} if "max_norm" in case else {}
+    mixed = candidate(list(parameters), make_optimizer, FixedScale(scale) if scale else None, **rest)
+    taken, left = [], []
+    for gradients in case["steps"]:
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = None if gradient == "none" else gradient.clone()
+        taken.append(mixed.step())
+        left.append(any(parameter.grad is not None for parameter in parameters))
+    masters = [master.detach() for master in mixed.masters]
+    pairs = list(zip(masters, parameters, strict=True))
+    return {
+        "taken": taken,
+        "masters": masters,
+        "parameters are the masters, rounded": [bool(torch.equal(m.to(p.dtype), p)) for m, p in pairs],
+        "a gradient is left": left,
+        "a master is a parameter": any(m.data_ptr() == p.data_ptr() for m, p in pairs),
+    }
+
+
+# ---- run it again ----------------------------------------------------------------------------------------------------
+
+
+class Kinks(nn.Module):
+    """One operator after the other, each of which keeps a tensor."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+
+    def forward(self, x):
+        for _ in range(self.count):
+            x = x.relu()
+        return x
+
+
+def dropped(x):
+    """With its own dropout, so that the same random numbers give the same result everywhere."""
+    return x * (torch.rand(x.shape) < 0.5) * torch.rand(())
+
+
+def of_all_kinds(x, index, power, *, weight, shift=0.0, names=()):
+    """Two results, of which one has no gradient."""
+    rows = x[index] @ weight + shift + len(names)
+    return rows.tanh() ** power, index + 1
+
+
+def plain_and_checkpointed(candidate, case, function):
+    """What a plain call and one through the candidate come to: results, gradients, and what chance does next."""
+    both = []
+    for call in (lambda f, *args, **kwargs: f(*args, **kwargs), candidate):
+        x = leaf(case["x"])
+        torch.manual_seed(case["seed"])
+        y = x
+        for _ in range(case.get("times", 1)):
+            y = call(function, y)
+        between = torch.rand(3)
+        y.square().sum().backward()
+        both.append({"result": y.detach(), "gradient": x.grad, "next": torch.cat([between, torch.rand(3)])})
+    return {name: both[1][name] - both[0][name] for name in both[0]}
+
+
+def checkpoint_values(candidate, case):
+    """Result and gradients, of an argument and of a weight that the function has from elsewhere."""
+    x, weight = case["x"].clone(), case["weight"].clone()
+    x.requires_grad_(case.get("x_wants", True))
+    weight.requires_grad_(case.get("weight_wants", True))
+    calls = []
+
+    def function(x):
+        calls.append(torch.is_grad_enabled())
+        return (x @ weight).tanh()
+
+    with torch.set_grad_enabled(not case.get("no_grad")):
+        y = candidate(function, x)
+    before = len(calls)
+    if case.get("no_grad"):
+        return {"result": y.detach(), "requires a gradient": bool(y.requires_grad)}
+    y.square().sum().backward()
+    if case["look_at"] == "calls":
+        return {"calls in forward": before, "calls in backward": len(calls) - before}
+    grads = ["none" if grad is None else grad for grad in (x.grad, weight.grad)]
+    return {"result": y.detach(), "gradients": grads}
+
+
+def checkpoint_arguments(candidate, case):
+    """Arguments of several kinds, by position and by name, and two results."""
+    x, weight = leaf(case["x"]), leaf(case["weight"])
+    names = ["a", "b"]
+    y, places = candidate(
+        of_all_kinds, x, case["index"], case["power"], weight=weight, shift=case["shift"], names=names
+    )
+    y.sum().backward()
+    left = kept(names == ["a", "b"])
+    return {"results": [y.detach(), places], "gradients": [x.grad, weight.grad], "the list given": left}
+
+
+def checkpoint_nested(candidate, case):
+    """One inside the other, and one after the other."""
+    x, weight = leaf(case["x"]), leaf(case["weight"])
+
+    def outer(x):
+        return candidate(lambda y: (y @ weight).sin(), x).exp() + candidate(torch.cos, 2 * x)
+
+    y = candidate(outer, candidate(torch.tanh, x))
+    y.sum().backward()
+    return {"result": y.detach(), "gradients": [x.grad, weight.grad]}
+
+
+def checkpoint_autocast(candidate, case):
+    """The dtypes in which a product ran, first and again; backward runs under the other setting."""
+    x, weight, seen = leaf(case["x"]), leaf(case["weight"]), []
+
+    def function(x):
+        y = x @ weight
+        seen.append(str(y.dtype))
+        return y.float().sum()
+
+    with torch.autocast("cpu", torch.bfloat16, case["enabled"]):
+        y = candidate(function, x)
+    with torch.autocast("cpu", torch.bfloat16, not case["enabled"]):
+        y.backward()
+    return {"dtypes": seen}
+
+
+def checkpoint_memory(candidate, case):
+    """Segments of many operators each."""
+    x = case["x"].repeat(case["repeats"]).requires_grad_()
+    y, segment = x, Kinks(case["kinks"])
+    for _ in range(case["segments"]):
+        y = candidate(segment, y)
+    (y * y).sum().backward()
+    return {"gradient": x.grad[:16]}
+
+
+LOOKS = {
+    "values": checkpoint_values,
+    "calls": checkpoint_values,
+    "arguments": checkpoint_arguments,
+    "nested": checkpoint_nested,
+    "autocast": checkpoint_autocast,
+    "memory": checkpoint_memory,
+}
+
+
+@driver
+def checkpoint(candidate, case):
+    """What the case looks at."""
+    if case["look_at"] == "chance":
+        return plain_and_checkpointed(candidate, case, dropped)
+    return LOOKS[case["look_at"]](candidate, case)
+
+
+@driver
+def optimal_checkpoints(candidate, case):
+    """What the segments come to: seconds lost and whether the peak is within the limit; or what is raised."""
+    rows = [case["inputs"], case["saved"], case["seconds"]]
+    found = []
+    for limit in case["limits"]:
+        if case.get("refused"):
+            found.append({"raised": raised(candidate, *rows, limit)})
+            continue
+        segments = [(int(start), int(stop)) for start, stop in candidate(*rows, limit)]
+        lost = sum(sum(case["seconds"][start:stop]) for start, stop in segments)
+        edges = [edge for segment in segments for edge in segment]
+        fits = edges == sorted(edges) and peak(case["inputs"], case["saved"], segments) <= limit
+        found.append({"within the limit": bool(fits)})
+        if case["look_at"] == "least":
+            found[-1]["seconds again"] = float(lost)
+    return {f"limit {limit}": one for limit, one in zip(case["limits"], found, strict=True)}
+
+
+def peak(inputs, saved, segments):
+    """Bytes at the peak: forward from layer to layer, then backward."""
+    starts, held, layer = dict(segments), [], 0
+    while layer < len(saved):
+        stop = starts.get(layer, layer + 1)
+        held.append((inputs[layer] if layer in starts else saved[layer], sum(saved[layer:stop])))
+        layer = stop
+    return max((sum(kept for kept, _ in held[:n]) + whole for n, (_, whole) in enumerate(held)), default=0)
+
+
+# ---- where the bytes lie ---------------------------------------------------------------------------------------------
+
+
+@driver
+def CachingAllocator(candidate, case):
+    """After each of the case's actions: the address, or what was raised; at the end what the device gave."""
+    allocator = candidate(case["capacity"], case["segment_size"], **case.get("settings", {}))
+    addresses, found = {}, []
+    for name, size in case["actions"]:
+        if size == "free":
+            found.append(raised(allocator.free, addresses.get(name, case.get("nowhere", 0))))
+            continue
+        said = {}
+
+        def allocate(size=size, said=said):
+            said["address"] = allocator.allocate(size)
+
+        error = raised(allocate)
+        found.append(int(said["address"]) if said else error)
+        addresses.update({name: said["address"]} if said else {})
+    keys = ("size", "in_use", "largest_hole")
+    rows = [{key: int(segment[key]) for key in keys} for segment in allocator.segments()]
+    totals = {"reserved": int(allocator.reserved), "in use": int(allocator.in_use)}
+    looks = {"addresses": found, "segments": rows, "totals": totals}
+    return {name: looks[name] for name in case["look_at"]}
+
+
+# ---- adapters --------------------------------------------------------------------------------------------------------
+
+
+def adapter(candidate, case):
+    """A layer with what the case says, and B as after some training."""
+    weight, bias = case["weight"], case.get("bias")
+    base = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=weight.dtype, device=weight.device)
+    with torch.no_grad():
+        base.weight.copy_(weight)
+        if bias is not None:
+            base.bias.copy_(bias)
+    layer = candidate(base, case["a"], case["alpha"])
+    if "b" in case:
+        with torch.no_grad():
+            layer.b.copy_(case["b"])
+    return base, layer
+
+
+def lora_merging(layer, base, case):
+    """Merged and back, as often as the case says."""
+    before, x = base.weight.clone(), case["x"]
+    outputs = []
+    for _ in range(case["times"]):
+        layer.merge()
+        outputs += [base.weight.clone(), layer(x).detach()]
+        layer.unmerge()
+    return {"merged": outputs, "bit for bit": bool(torch.equal(base.weight, before)), "after": layer(x).detach()}
+
+
+def lora_misuse(candidate, layer):
+    """What is raised."""
+    again = raised(layer.unmerge)
+    layer.merge()
+    twice = raised(layer.merge)
+    layer.unmerge()
+    other = raised(candidate, nn.Conv1d(2, 2, 1), torch.ones(1, 2), 1.0)
+    return {
+        name: {"raised": said}
+        for name, said in zip(("unmerge", "merge twice", "Conv1d"), (again, twice, other), strict=True)
+    }
+
+
+@driver
+def LoRALinear(candidate, case):
+    """Forward; or a few steps of training; or merging; or what is raised."""
+    base, layer = adapter(candidate, case)
+    look, before = case["look_at"], base.weight.clone()
+    if look == "merging":
+        return lora_merging(layer, base, case)
+    if look == "misuse":
+        return lora_misuse(candidate, layer)
+    x = leaf(case["x"])
+    if look == "forward":
+        return {"output": layer(x).detach()}
+    trained = [parameter for parameter in layer.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.1)
+    for _ in range(case["times"]):
+        optimizer.zero_grad()
+        layer(x).square().sum().backward()
+        optimizer.step()
+    return {
+        "trained numbers": sum(parameter.numel() for parameter in trained),
+        "adapter": [layer.a.detach(), layer.b.detach()],
+        "gradient of x": x.grad,
+        "the base stays": bool(torch.equal(base.weight, before)) and base.weight.grad is None,
+        "a stays with who gave it": bool(layer.a.data_ptr() != case["a"].data_ptr()),
+    }
+
+
+# ---- fewer bits at rest ----------------------------------------------------------------------------------------------
+
+
+@driver
+def quantize_blocks(candidate, case):
+    """What the case looks at: codes, with what dtype they have, or scales; or what is raised."""
+    x, levels, block = case["x"], case["levels"], case["block"]
+    if "bad" in case:
+        x = torch.cat([x[:-1], torch.tensor([case["bad"]])])
+        return {"raised": raised(candidate, x, levels, block)}
+    codes, scales = candidate(x, levels, block)
+    return {"codes": codes} if case["look_at"] == "codes" else {"scales": scales}
+
+
+def coarse(x, signed):
+    """A packing of the driver's own, with two decimals, and a third where there is no sign."""
+    return {"packed": (x * (100 if signed else 100_000)).round(), "signed": signed}
+
+
+def widened(packed):
+    return packed["packed"] / (100 if packed["signed"] else 100_000)
+
+
+@driver
+def blockwise_adamw(candidate, case):
+    """The parameter after each step, and the state after the last."""
+    parameter, state, found = case["parameter"], None, []
+    for step, gradient in enumerate(case["gradients"], 1):
+        rest = (case["lr"], case["weight_decay"], coarse, widened)
+        parameter, state = candidate(parameter, gradient, state, step, *rest)
+        found.append(parameter)
+    return {"parameters": found, "state": [widened(packed) for packed in state], "signs": [p["signed"] for p in state]}
