@@ -51,7 +51,12 @@ def forward_cases(draw: Draw) -> Sequence[Given]:
         each = [dict(case("", aspect, terms, n_heads=heads, **row).inputs) for row in crossed(fields)]
         return Given(f"switches together, {aspect}", aspect, calls(*each))
 
+    sizes = {"vocabulary": 100_003, "d_model": 12_289, "n_heads": 35, "n_kv_heads": 7, "head_dim": 129, "d_ffn": 40_001}
+    large = {**sizes, "n_layers": 127, "batch": 999_983, "time": 1_000_003}
     return [
+        case("numbers that no float holds", "head", whole, past=1_000_033, **large),
+        case("layers of such numbers", "layers", layers, **large),
+        case("pairs of such numbers", "pairs", ["pairs"], **large),
         case("with a gate", "layers", layers, True, gated=True),
         case("without a gate", "layers", layers, True, gated=False),
         case("a key and value head each", "layers", layers, n_heads=heads, n_kv_heads=heads),
@@ -80,7 +85,17 @@ def training_cases(draw: Draw) -> Sequence[Given]:
         return Given(name, aspect, {"forward": forward, **numbers, **ways, "asked": asked.split()}, public)
 
     both = "forward backward"
+    large = {name: 2 * (10**18 + draw.integer(1, 999)) for name in ("head", "mlp", "pairs", "projections")}
+
+    def turned(recompute: str, attention: str) -> dict[str, Any]:
+        """The terms in another order, and too large for a float."""
+        rest = {"parameters": 10**12 + 39, "tokens": 10**13 + 37, "recompute": recompute, "attention": attention}
+        return {"forward": large, **rest, "asked": ["forward", "backward", "recompute", "six_nd"]}
+
     return [
+        Given("in another order", "full", calls(turned("full", "eager"), turned("full", "fused"))),
+        Given("in another order, selective", "selective", turned("selective", "eager")),
+        Given("in another order, fused", "fused", calls(turned("none", "fused"), turned("selective", "fused"))),
         case("backward", "backward", both, "none", "eager", True),
         case("backward, checkpointed", "backward", both, "full", "fused", True),
         case("backward, fused", "backward", both, "none", "fused"),
@@ -138,6 +153,10 @@ def activation_cases(draw: Draw) -> Sequence[Given]:
     sides, inside = ["input", "norms", "mlp"], ["attention", "pairs"]
     heads = draw.integer(3, 6)
 
+    def large(attention: str) -> dict[str, Any]:
+        given = dict(case("", "", TERMS, attention, "none", gated=True).inputs)
+        return {**given, "batch": 999_983, "time": 100_003}
+
     def together(**row: Any) -> dict[str, Any]:
         return dict(case("", "total", ["total"], n_heads=heads, **row).inputs)
 
@@ -162,6 +181,10 @@ def activation_cases(draw: Draw) -> Sequence[Given]:
         case("a live layer, selective", "total", ["total"], "eager", "selective", gated=False),
         case("a live layer, full", "total", ["total"], "fused", "full", gated=True),
         Given("switches together", "total", calls(*(together(**row) for row in crossed(fields)))),
+        Given("many tokens", "network", {**large("fused"), "asked": sides}),
+        Given(
+            "many tokens, inside", "attention", calls(*({**large(way), "asked": inside} for way in ("eager", "fused")))
+        ),
     ]
 
 
@@ -171,7 +194,10 @@ def cache_cases(draw: Draw) -> Sequence[Given]:
     def case(name: str, asked: str, public: bool = False, fits: int = 0, spare: float = 0.5, **changes: int) -> Given:
         config = shape(draw, **{key: n for key, n in changes.items() if key.startswith("n_")})
         inputs = {"batch": draw.integer(2, 40), "time": draw.integer(100, 9000), "itemsize": draw.choice([1, 2, 4])}
-        inputs |= {"parameters": draw.integer(10**8, 10**10)}
+        inputs |= {
+            "parameters": draw.integer(10**8, 10**10),
+            **{key: n for key, n in changes.items() if key == "batch"},
+        }
         one = 2 * config["n_layers"] * config["n_kv_heads"] * config["head_dim"] * inputs["time"] * inputs["itemsize"]
         memory = inputs["parameters"] * inputs["itemsize"] + fits * one + int(spare * one)
         return Given(name, asked, {"config": config, **inputs, "memory": memory, "asked": [asked]}, public)
@@ -184,6 +210,8 @@ def cache_cases(draw: Draw) -> Sequence[Given]:
         case("cache, shared heads", "cache", True),
         case("some fit", "largest_batch", True, fits=few),
         case("some fit, to the byte", "largest_batch", fits=few, spare=0),
+        case("fewer fit than are asked about", "largest_batch", fits=few, batch=few + 9),
+        case("one fits", "largest_batch", fits=1, batch=7),
         case("none fits", "largest_batch", True),
         case("the weights do not fit", "largest_batch", True, spare=-1.5),
     ]
@@ -221,4 +249,7 @@ def peak_cases(draw: Draw) -> Sequence[Given]:
         case("many small ones", small, True),
         case("what fills its block", [["a", 1024], ["b", 512], ["a", 0], ["c", 513]]),
         case("large blocks", layers(draw.integer(3, 5), False), block=2 * 2**20),
+        Given(
+            "blocks of any size", "blocks", calls(*({"events": small, "block": block} for block in (384, 1000, 3, 513)))
+        ),
     ]

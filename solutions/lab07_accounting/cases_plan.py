@@ -117,6 +117,18 @@ def schedule_cases(draw: Draw) -> Sequence[Given]:
         asked = {"step": STEP, "run": RUN, "reached": ["reached"]}[aspect]
         return Given(name, aspect, {**without_defaults({**inputs, **changes}, price=0.0), "asked": asked}, public)
 
+    def long(gpus: int) -> dict[str, Any]:
+        """Days and a part of one."""
+        step = {"flops_per_token": 6e9, "batch_tokens": 2**20, "gpus": gpus, "peak": 1e15, "utilization": 0.5}
+        seconds = 6e9 * 2**20 / gpus / 0.5e15
+        rest = {
+            "tokens": 2**20 * int(2.4 * 86_400 / seconds),
+            "sent": 2**20,
+            "bandwidth": 50e9,
+            "price": draw.number(1, 9),
+        }
+        return {**step, **rest, "asked": RUN}
+
     whole: dict[str, Any] = {"batch_tokens": 2**20, "tokens": 2**20 * draw.integer(20, 900)}
     return [
         case("the cards are slower", "step", "cards", True),
@@ -131,6 +143,9 @@ def schedule_cases(draw: Draw) -> Sequence[Given]:
         case("reached, bound by cards", "reached", "cards", True),
         case("reached, bound by the wire", "reached", "wire", True),
         case("reached, another wire", "reached", "wire"),
+        case("less than a step, bound by cards", "step", "cards", batch_tokens=2**20, tokens=draw.integer(9, 2**19)),
+        case("one card", "step", "cards", gpus=1),
+        Given("one card, and a run of days", "run", calls(*(long(gpus) for gpus in (1, 64)))),
     ]
 
 
@@ -142,7 +157,7 @@ def roofline_cases(draw: Draw) -> Sequence[Given]:
         inputs |= {"itemsize": draw.choice([1, 2, 4]), "bandwidth": draw.number(1e11, 8e12), **changes}
         m, k, n = (inputs[name] for name in "mkn")
         intensity = 2 * m * k * n / inputs["itemsize"] / (m * k + k * n + m * n)
-        away = draw.number(2.5, 6)
+        away = inputs.pop("away", None) or draw.number(2.5, 6)
         inputs["peak"] = inputs["bandwidth"] * intensity * (away if side == "memory" else 1 / away)
         asked = {"intensity": ["flops", "bytes", "intensity"], "speed": ["attainable", "seconds"], "bound": ["bound"]}
         return Given(name, aspect, {**inputs, "asked": asked[aspect]}, public)
@@ -167,6 +182,8 @@ def roofline_cases(draw: Draw) -> Sequence[Given]:
         tie(),
         case("which, one row", "bound", "memory", m=1),
         case("which, one row, slow cores", "bound", "compute", m=1),
+        *(case(f"which, hardly {side}", "bound", side, away=1.004, m=9, k=50, n=70) for side in ("memory", "compute")),
+        Given("an outer product", "intensity", calls(*(case("", "intensity", "memory", k=k).inputs for k in (1, 2)))),
     ]
 
 
@@ -203,6 +220,12 @@ def zero_cases(draw: Draw) -> Sequence[Given]:
         inputs = {"parameters": draw.integer(10**6, 10**8), "activations": 12345, "ranks": 1, "memory": 10**9}
         return Given("one rank", "bytes", {**inputs, "asked": ["bytes"]})
 
+    def room(more: int) -> Given:
+        """For all on one rank, and some bytes more, or less."""
+        parameters = draw.integer(10**6, 10**8)
+        inputs = {"parameters": parameters, "activations": 12345, "ranks": 4, "memory": 12345 + 16 * parameters + more}
+        return Given("", "ranks", {**inputs, "asked": ["ranks"]})
+
     slack = draw.integer(1, 90)
     return [
         case("bytes", "bytes", True),
@@ -223,4 +246,5 @@ def zero_cases(draw: Draw) -> Sequence[Given]:
         tight("room for less than a parameter", "ranks", 10**7 + 15),
         tight("activations alone are too much", "ranks", 10**7 - 15, True),
         tight("room for one parameter", "ranks", 10**7 + 16),
+        Given("one rank is enough", "ranks", calls(*(dict(room(more).inputs) for more in (0, 10**6, -1)))),
     ]

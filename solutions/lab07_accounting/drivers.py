@@ -15,6 +15,12 @@ def whole_numbers(inputs: Tree, outputs: Tree) -> str | None:
     return None
 
 
+def counted_in_whole_numbers(inputs: Tree, outputs: Tree) -> str | None:
+    """Those of several outputs that are counts."""
+    found = outputs if isinstance(outputs, dict) else {}
+    return whole_numbers(inputs, {name: found[name] for name in ("flops", "bytes", "steps", "rented") if name in found})
+
+
 def total_is_sum(inputs: Tree, outputs: Tree) -> str | None:
     """Where a case asks for the whole table, its last term is the sum of the others."""
     if (
@@ -93,20 +99,20 @@ def traffic(candidate, case):
     return candidate(*arguments(case, "scheme entries ranks gradient_itemsize weight_itemsize micro_batches"))
 
 
-@driver
+@driver(properties={"whole numbers": counted_in_whole_numbers})
 def gpus_needed(candidate, case):
     """What the case asks for: the exact number, or whole boxes."""
     return chosen(candidate(*arguments(case, "flops peak utilization days box")), case)
 
 
-@driver
+@driver(properties={"whole numbers": counted_in_whole_numbers})
 def schedule(candidate, case):
     """What the case asks for of a run's time and cost."""
     names = "flops_per_token tokens batch_tokens gpus peak utilization sent bandwidth price"
     return chosen(candidate(*arguments(case, names)), case)
 
 
-@driver
+@driver(properties={"whole numbers": counted_in_whole_numbers})
 def roofline(candidate, case):
     """What the case asks for of a product under a roof."""
     return chosen(candidate(*arguments(case, "m k n itemsize peak bandwidth")), case)

@@ -1,9 +1,10 @@
 """Lab 7, sealed: what the term draws, cases and points. Misconceptions and the other cases stand beside."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from autograder.draw import Draw
-from autograder.exercise import Choice, Exercise, Given, Item, Question, exercises_of
+from autograder.exercise import Choice, Exercise, Given, Item, Question, calls, exercises_of
 from mlsys_course import accounting
 
 from . import cases_costs as costs
@@ -115,6 +116,12 @@ def cases(v: Mapping) -> Callable[[Draw], list[Given]]:
         def case(name: str, aspect: str, terms: list[str], public: bool = False, **fixed: int) -> Given:
             return Given(name, aspect, {"config": sizes(draw, **fixed), "terms": terms}, public)
 
+        def of(terms: list[str], **fixed: int) -> dict[str, Any]:
+            return dict(case("", "", terms, **fixed).inputs)
+
+        squares = [
+            {"n_heads": n, "n_kv_heads": k, "head_dim": 24, "d_model": 24 * n} for n, k in ((4, 2), (6, 6), (3, 1))
+        ]
         vectors, heads = ["embedding", "positions", "head"], draw.integer(3, 12)
         unrounded = ratio[1] * v["ffn_multiple"] * draw.integer(2, 9)
         return [
@@ -133,6 +140,22 @@ def cases(v: Mapping) -> Callable[[Draw], list[Given]]:
             case("whole table", "total", TERMS, True),
             case("whole table of one layer", "total", TERMS, n_layers=1),
             case("whole table, large", "total", TERMS, d_model=8 * draw.integer(1500, 2500), n_layers=126),
+            Given(
+                "feed-forward of any width",
+                "mlp",
+                calls(*(of(["mlp"], d_model=d, n_layers=1) for d in range(288, 300))),
+            ),
+            Given(
+                "heads as wide as the model", "attention", calls(*(of(["attention"], **square) for square in squares))
+            ),
+            case(
+                "numbers that no float holds",
+                "total",
+                TERMS,
+                d_model=10**9 + 7,
+                vocabulary=10**9 + 9,
+                n_layers=10**6 + 3,
+            ),
         ]
 
     return given
