@@ -66,12 +66,11 @@ def rnn_cell(draw: Draw) -> Sequence[Given]:
         return saturated(draw, inputs(dtype=dtype, **more), "w_xh")
 
     def halves(dtype: torch.dtype) -> list[dict[str, Any]]:
-        rows = [inputs(dtype=dtype), inputs(B=1, dtype=dtype), thousands(dtype)]
-        return [*rows, *map(differentiated, rows)]
+        return [inputs(B=1, dtype=dtype), thousands(dtype), differentiated(thousands(dtype))]
 
-    others = [inputs(again=True), inputs(), inputs(C=1), inputs(B=1), inputs(B=1, Cx=1), inputs(B=1, Cx=1, C=1)]
-    others += [inputs(B=C, Cx=C), inputs(B=7, C=8), inputs(Cx=1), inputs(strided=True), thousands(), thousands(B=2)]
-    slopes = [inputs(), inputs(Cx=C + 1, B=2), inputs(B=1, Cx=C), inputs(C=1, Cx=1), thousands()]
+    others = [inputs(again=True), inputs(C=1), inputs(B=1), inputs(B=1, Cx=1), inputs(B=C, Cx=C), inputs(B=7, C=8)]
+    others += [inputs(strided=True), thousands()]
+    slopes = [inputs(Cx=C + 1, B=2), inputs(B=1, Cx=C), thousands()]
     return [
         Given("batch", "values", inputs(), public=True),
         Given("as wide as the state", "values", inputs(Cx=C), public=True),
@@ -82,7 +81,7 @@ def rnn_cell(draw: Draw) -> Sequence[Given]:
         Given("16 bits", "precision", calls(*halves(BF16), *halves(F16))),
         Given("gradient", "gradient", differentiated(inputs()), public=True),
         Given("gradients, one after the other", "gradient", calls(*map(differentiated, slopes))),
-        Given("gradient, float64", "gradient", calls(*(differentiated(inputs(B=B, dtype=F64)) for B in (1, 3)))),
+        Given("gradient, float64", "gradient", differentiated(inputs(B=2, dtype=F64))),
     ]
 
 
@@ -106,18 +105,16 @@ def rnn(draw: Draw) -> Sequence[Given]:
         return {**given, "x": given["x"].where(mask[..., None], 3e38)}
 
     def halves(dtype: torch.dtype) -> list[dict[str, Any]]:
-        masks: list[dict[str, Any]] = [{}, {"mask": right_padding(draw, B, 4)}]
-        return [make(T=4, dtype=dtype, **mask) for make in (inputs, differentiated) for mask in masks]
+        return [inputs(T=2, dtype=dtype), differentiated(B=2, T=3, dtype=dtype, mask=right_padding(draw, 2, 3))]
 
     padded = right_padding(draw, B, T)
-    others = [inputs(), inputs(again=True), inputs(T=T + 4), inputs(B=1), inputs(B=1, T=1, Cx=1, C=1), inputs(C=Cx)]
-    others += [inputs(B=T), inputs(B=C, T=C, Cx=C), inputs(strided=True), inputs(T=1)]
-    masked = [inputs(mask=mask) for mask in any_padding(draw, B, T)]
+    others = [inputs(again=True, T=2), inputs(T=T + 4), inputs(1, 1, 1, 1), inputs(C, C, C), inputs(T, 2, strided=True)]
+    masked = [inputs(mask=mask) for mask in any_padding(draw, B, T)[1:6]]
     masked += [inputs(T, T, mask=draw.booleans(T, T)), inputs(1, T, mask=right_padding(draw, 1, T) & padded[:1])]
-    masked += [inputs(B, 1, mask=draw.booleans(B, 1)), inputs(B, C, mask=draw.booleans(B, C)), far(padded)]
-    masked += [far(padded.flip(1)), far(draw.booleans(B, T)), inputs(mask=padded, strided=True)]
-    slopes = [differentiated(), differentiated(B=1, T=1), differentiated(B=2, T=19)]
-    slopes += [differentiated(B=2, T=19, mask=mask) for mask in any_padding(draw, 2, 19)[3:6]]
+    masked += [inputs(B, 1, mask=draw.booleans(B, 1)), far(padded.flip(1)), inputs(mask=padded, strided=True)]
+    long: dict[str, Any] = {"B": 2, "T": 10, "dtype": F64}
+    some = any_padding(draw, 2, 10)[3]
+    slopes = differentiated(**long, mask=some)
     nothing = [inputs(B=1, T=0), inputs(T=0, mask=torch.ones(B, 0, dtype=torch.bool)), inputs(T=0, dtype=F64)]
     return [
         Given("sequence", "values", inputs(), public=True),
@@ -128,11 +125,9 @@ def rnn(draw: Draw) -> Sequence[Given]:
         Given("padding at the end", "padding", inputs(mask=padded), public=True),
         Given("padding in front", "padding", inputs(mask=padded.flip(1)), public=True),
         Given("padding of every kind", "padding", calls(*masked)),
-        Given("padding, float64", "padding", inputs(mask=draw.booleans(B, T), dtype=F64)),
         Given("gradient", "gradient", differentiated(), public=True),
         Given("gradient, padding", "gradient", differentiated(mask=padded), public=True),
-        Given("gradient, padding of every kind", "gradient", calls(*slopes)),
-        Given("gradient, float64", "gradient", differentiated(dtype=F64, mask=draw.booleans(B, T))),
+        Given("gradient, padding of every kind", "gradient", slopes),
         Given("empty sequence", "empty", inputs(T=0), public=True),
         Given("empty sequences of every kind", "empty", calls(*nothing)),
     ]
@@ -159,13 +154,11 @@ def rnn_backward(draw: Draw) -> Sequence[Given]:
 
     def others(*returns: str) -> dict[str, Any]:
         """Once more, then longer, later and fewer; widths alike and of one."""
-        sizes = [{}, {"T": T + 5, "last": True}, {"B": 1, "T": 19}, {"Cx": C}, {"B": T, "C": 1}, {"Cx": 1, "T": 2}]
-        return calls(*(inputs(*returns, **each) for each in sizes))
+        return calls(inputs(*returns, B=1, T=10, last=True), inputs(*returns, Cx=C, T=2))
 
-    edges = [inputs(*every, B=1), inputs(*every, B=1, T=1, Cx=1, C=1), inputs(*every, T=1, Cx=C), inputs(*every, T=2)]
-    edges += [inputs(*every, B=T, Cx=C), inputs(*every, B=T + 1, C=T), inputs(*every, T=1, last=True)]
-    edges += [inputs(*every, strided=True), inputs(*every, again=True)]
-    halves = [inputs(*every, B=n, T=t, dtype=dtype) for dtype in (BF16, F16) for n, t in ((2, 3), (2, 3), (1, 1))]
+    edges = [inputs(*every, B=1, T=1, Cx=1, C=1), inputs(*every, T=1, Cx=C, last=True)]
+    edges += [inputs(*every, B=3, T=3, C=3), inputs(*every, T=2, strided=True), inputs(*every, T=2, again=True)]
+    halves = [inputs(*every, B=2, T=2, dtype=dtype) for dtype in (BF16, F16)]
     return [
         Given("x", "x", inputs("x"), public=True),
         Given("x, last state only", "x", inputs("x", last=True), public=True),
@@ -176,7 +169,7 @@ def rnn_backward(draw: Draw) -> Sequence[Given]:
         Given("weights, one call after the other", "weights", others(*weights)),
         Given("one token", "edges", inputs(*every, T=1), public=True),
         Given("sizes of every kind", "edges", calls(*edges)),
-        Given("float32", "edges", calls(*(inputs(*every, B=n, dtype=torch.float32) for n in (B, B, 1)))),
+        Given("float32", "edges", inputs(*every, T=2, dtype=torch.float32)),
         Given("16 bits", "edges", calls(*halves)),
     ]
 
@@ -189,14 +182,14 @@ def jacobian_product(draw: Draw) -> Sequence[Given]:
         states = component.rnn(draw.normal(1, T, C, dtype=dtype), draw.normal(1, C, dtype=dtype), **weights)
         return {"states": states[0], "w_hh": weights["w_hh"], **more}
 
-    others = [inputs(again=True), inputs(), inputs(C=C + 2), inputs(T=C), inputs(3, 7), inputs(T=12, C=5, gain=3.5)]
-    others += [inputs(strided=True), inputs(T=12, gain=0.4), inputs(T=30, C=2, gain=0.9), inputs(T=20, C=1)]
+    others = [inputs(again=True), inputs(T=3, C=7), inputs(T=C), inputs(T=10, C=5, gain=3.5), inputs(T=12, gain=0.4)]
+    others += [inputs(T=3, strided=True)]
     edges = [inputs(C=1), inputs(1, 1), inputs(2, 2), inputs(1, C + 1), inputs(2, 1)]
-    halves = [inputs(t, 2, dtype=dtype) for dtype in (BF16, F16) for t in (3, 3, 1)]
+    halves = [inputs(t, 2, dtype=dtype) for dtype in (BF16, F16) for t in (3, 1)]
     return [
         Given("sequence", "values", inputs(), public=True),
         Given("one call after the other", "values", calls(*others)),
-        Given("float32", "values", calls(*(inputs(n, dtype=torch.float32) for n in (T, T, 1)))),
+        Given("float32", "values", calls(*(inputs(n, dtype=torch.float32) for n in (T, 1)))),
         Given("16 bits", "values", calls(*halves)),
         Given("two tokens", "edges", inputs(T=2), public=True),
         Given("one token", "edges", inputs(T=1), public=True),

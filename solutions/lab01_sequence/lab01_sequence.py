@@ -22,8 +22,8 @@
 #
 # All tensors of one call have the same dtype (float64, float32, bfloat16 or float16), and so has the result unless its
 # docstring says otherwise. Arithmetic may run in that dtype or in a finer one, so float64 stays float64. Inputs may lie
-# in memory in any order, as after a transpose; what a function makes, it makes on their device. No function may change
-# its inputs, nor write into what an earlier call returned.
+# in memory in any order, as after a transpose. No function may change its inputs, nor write into what an earlier call
+# returned.
 #
 # **Rules.** Not allowed in a solution are PyTorch's recurrent networks: `nn.RNN`, `nn.LSTM`, `nn.GRU`, their cells, and
 # the functions under them; nor its `clip_grad_norm_`. In `rnn_backward` and `jacobian_product` autograd is not allowed
