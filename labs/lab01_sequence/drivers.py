@@ -42,9 +42,29 @@ def same(now: Tree, before: Tree) -> bool:
     return [(path, id(x)) for path, x in leaves(now)] == [(path, id(x)) for path, x in leaves(before)]
 
 
+def laid_out(case: Case) -> Case:
+    """With ``strided`` the same numbers in another order in memory, as after a transpose."""
+    if not case.get("strided"):
+        return case
+    matrices = {name: x for name, x in case.items() if isinstance(x, Tensor) and x.ndim > 1}
+    return {**case, **{name: x.mT.clone(memory_format=torch.contiguous_format).mT for name, x in matrices.items()}}
+
+
+def called(function: Function, case: Case, names: Sequence[str], of: Sequence[str] = ("output",)) -> dict[str, Tree]:
+    """``with_gradients``; with ``again``, other numbers of these shapes come before the first result is read."""
+
+    def call(*tensors: Tensor) -> Tree:
+        found = function(*tensors)
+        if case.get("again"):
+            function(*(-x for x in tensors))
+        return found
+
+    return with_gradients(call, laid_out(case), names, of)
+
+
 def one_output(function: Function, case: Case, names: Sequence[str]) -> dict[str, Tree]:
-    """``with_gradients`` of a function that returns one tensor."""
-    return with_gradients(lambda *tensors: tensor(function(*tensors)), case, names)
+    """``called`` of a function that returns one tensor."""
+    return called(lambda *tensors: tensor(function(*tensors)), case, names)
 
 
 def options(case: Case, *names: str) -> dict[str, Tree]:
@@ -75,12 +95,18 @@ def near_scores(s: Tensor, h: Tensor) -> Tensor:
 
 
 def soft_attend(scores: Tensor, h: Tensor, s: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Stands for ``attend``: weights that fall off with the square of the score."""
+    """Stands for ``attend``: weights that fall off with the square of the score, and do not sum to 1."""
     weights = 1 / (1 + scores.square())
     if mask is not None:
         weights = weights * mask[:, None]
-    weights = weights / weights.sum(-1, keepdim=True)
-    return weights, torch.cat([2 * (weights @ h), s], dim=-1)
+    context = weights @ h / weights.sum(-1, keepdim=True)
+    return weights, torch.cat([2 * context, torch.sin(s)], dim=-1)
+
+
+def wide_attend(scores: Tensor, h: Tensor, s: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Stands for ``attend`` where any width may come back: a channel more, at the end."""
+    weights, joined = soft_attend(scores, h, s, mask)
+    return weights, torch.cat([joined, torch.cos(s[..., :1])], dim=-1)
 
 
 @driver
@@ -100,8 +126,10 @@ def rnn(candidate: Function, case: Case) -> Tree:
 @driver
 def rnn_backward(candidate: Function, case: Case) -> Tree:
     """Of the five gradients those that the case asks for."""
-    names = ["x", "h_0", "states", "d_states", "w_xh", "w_hh"]
-    found, expected = candidate(*(case[name] for name in names)), ", ".join(["x", "h_0", *CELL])
+    names, given = ["x", "h_0", "states", "d_states", "w_xh", "w_hh"], laid_out(case)
+    found, expected = candidate(*(given[name] for name in names)), ", ".join(["x", "h_0", *CELL])
+    if case.get("again"):  # before the first result is read
+        candidate(*(-given[name] for name in names))
     if not isinstance(found, Mapping):
         raise TreeError(f"{of_type(found)}, expected a dict with {expected}")
     if missing := [name for name in case["returns"] if name not in found]:
@@ -111,7 +139,7 @@ def rnn_backward(candidate: Function, case: Case) -> Tree:
 
 @driver
 def jacobian_product(candidate: Function, case: Case) -> Tree:
-    return {"jacobians": candidate(case["states"], case["w_hh"])}
+    return {"jacobians": one_output(candidate, case, ["states", "w_hh"])["output"]}
 
 
 def recalling(table: Tensor, B: int) -> Function:
@@ -120,6 +148,8 @@ def recalling(table: Tensor, B: int) -> Function:
     def decode(inputs: Tensor) -> Tensor:
         if inputs.ndim != 2 or len(inputs) != B:
             raise ValueError(f"decode got inputs of shape {tuple(inputs.shape)}; it takes all {B} rows, ({B}, length)")
+        if inputs.dtype != torch.int64 or (inputs < 0).any() or (inputs >= len(table)).any():
+            raise ValueError(f"decode takes int64 tokens from 0 to {len(table) - 1}; among the inputs are others")
         logits = [table[inputs[:, 0]]]
         for t in range(1, inputs.shape[1]):
             logits.append(table[inputs[:, t]] - 0.5 * logits[-1])
@@ -162,7 +192,7 @@ def sum_to_one(inputs: Tree, outputs: Tree) -> str | None:
 def attend(candidate: Function, case: Case) -> Tree:
     """Of weights and [a; s] what the case asks for; with a cotangent, the gradients of [a; s] too."""
     given, named = options(case, "mask"), ("weights", "[a; s]")
-    found = with_gradients(lambda *t: parts(candidate(*t, **given), *named), case, ["scores", "h", "s"], ["[a; s]"])
+    found = called(lambda *t: parts(candidate(*t, **given), *named), case, ["scores", "h", "s"], ["[a; s]"])
     return {name: x for name, x in found.items() if name in case["returns"] or name.startswith("gradient")}
 
 
@@ -187,7 +217,7 @@ def seq2seq(candidate: Function, case: Case) -> Tree:
     def both(*tensors: Tensor) -> dict[str, Tree]:
         weights, handed = grouped(tensors), grouped(tensors)
         given = (case["source"], case["mask"], case["inputs"], handed)
-        found = candidate(*given, rnn=adding_rnn, score=near_scores, attend=soft_attend)
+        found = candidate(*given, rnn=adding_rnn, score=near_scores, attend=wide_attend)
         return {**parts(found, "logits", "weights"), "the dict of weights": kept(same(handed, weights))}
 
     return with_gradients(both, case, names, ["logits"])
@@ -197,7 +227,7 @@ def seq2seq(candidate: Function, case: Case) -> Tree:
 def lstm_cell(candidate: Function, case: Case) -> Tree:
     """The new h and c; with a cotangent, the gradients of both."""
     names = ["x", "h", "c", "w_x", "w_h", "b"]
-    return with_gradients(lambda *tensors: parts(candidate(*tensors), "h'", "c'"), case, names, ["h'", "c'"])
+    return called(lambda *tensors: parts(candidate(*tensors), "h'", "c'"), case, names, ["h'", "c'"])
 
 
 @driver

@@ -7,7 +7,9 @@ from autograder.exercise import Choice, Item, Question, exercises_of
 from mlsys_course import sequence
 
 from . import cases_attention as attention
+from . import cases_extensions as extensions
 from . import cases_recurrent as recurrent
+from . import cases_translator as translator
 from . import mistakes_attention, mistakes_recurrent
 
 RECURRENT = ("RNN", "RNNCell", "LSTM", "LSTMCell", "GRU", "GRUCell")
@@ -79,20 +81,20 @@ def _attention() -> list[Item]:
         exercise("teacher_forced_loss", loss, c.teacher_forced_loss, m.TEACHER_FORCED_LOSS),
         exercise("scores", kinds, c.scores, m.SCORES),
         exercise("attend", looks, c.attend, m.ATTEND),
-        exercise("seq2seq", model, c.seq2seq, m.SEQ2SEQ),
+        exercise("seq2seq", model, translator.seq2seq, m.SEQ2SEQ),
         Question("bottleneck", rubric),
     ]
     return items
 
 
 def _extensions() -> list[Item]:
-    r, m = recurrent, mistakes_recurrent
+    e, m = extensions, mistakes_recurrent
     given = [
-        ("lstm_cell", {"values": 4, "gradient": 1}, r.lstm_cell, m.LSTM_CELL),
-        ("bidirectional", {"values": 2, "padding": 2}, r.bidirectional, m.BIDIRECTIONAL),
-        ("multi_layer", {"values": 2, "padding": 1}, r.multi_layer, m.MULTI_LAYER),
-        ("input_feeding", {"values": 4, "mask": 1}, attention.input_feeding,
+        ("lstm_cell", {"values": 4, "gradient": 1}, e.lstm_cell, m.LSTM_CELL),
+        ("bidirectional", {"values": 2, "padding": 2}, e.bidirectional, m.BIDIRECTIONAL),
+        ("multi_layer", {"values": 2, "padding": 1}, e.multi_layer, m.MULTI_LAYER),
+        ("input_feeding", {"values": 4, "mask": 1}, translator.input_feeding,
          mistakes_attention.INPUT_FEEDING),
-        ("clip_by_norm", {"clipped": 2, "as it is": 1}, r.clip_by_norm, m.CLIP_BY_NORM),
+        ("clip_by_norm", {"clipped": 2, "as it is": 1}, e.clip_by_norm, m.CLIP_BY_NORM),
     ]  # fmt: skip
     return [exercise(*each, kind="extension") for each in given]

@@ -20,8 +20,10 @@
 # - **States of the encoder are h, those of the decoder s**; scores e, weights $\alpha$, a context is a.
 # - **Scores have no scale.** $1/\sqrt{d_k}$ comes with lab 2.
 #
-# All tensors of one call have the same dtype, and so has the result unless its docstring says otherwise. float64 stays
-# float64. No function may change its inputs.
+# All tensors of one call have the same dtype (float64, float32, bfloat16 or float16), and so has the result unless its
+# docstring says otherwise. Arithmetic may run in that dtype or in a finer one, so float64 stays float64. Inputs may lie
+# in memory in any order, as after a transpose. No function may change its inputs, nor write into what an earlier call
+# returned.
 #
 # **Rules.** Not allowed in a solution are PyTorch's recurrent networks: `nn.RNN`, `nn.LSTM`, `nn.GRU`, their cells, and
 # the functions under them; nor its `clip_grad_norm_`. In `rnn_backward` and `jacobian_product` autograd is not allowed
@@ -65,8 +67,6 @@ print("The experiments run on", device)
 # *In words: a chain of three boxes from left to right; each takes the state from its left and a word from below, and
 # hands a new state to its right.* Any length fits, order counts, and "cat" is learnt once.
 # What the network is asked for is read off a state by one more matrix, $y_t = h_tW_{hy} + b_y$; ours comes in part 5.
-#
-# **Precision.** The cell's arithmetic may run in the inputs' dtype or in a finer one; the result has the inputs' dtype.
 
 
 # %% exercise="rnn_cell"
@@ -74,7 +74,8 @@ def rnn_cell(x: Tensor, h: Tensor, w_xh: Tensor, w_hh: Tensor, b: Tensor) -> Ten
     """One step of a recurrent network: the next state tanh(x w_xh + h w_hh + b), of shape (B, C).
 
     x is (B, Cx), what B sequences read now; h is (B, C), their states before; w_xh is (Cx, C), w_hh (C, C), b (C,).
-    C and Cx may be equal or not. What tanh is taken of may be in the thousands, of either sign: no NaN.
+    C and Cx may be equal or not. What tanh is taken of may be in the thousands, of either sign: no NaN, and none in
+    the gradients.
     """
     ### BEGIN SOLUTION
     return torch.tanh(x @ w_xh + h @ w_hh + b)
@@ -355,7 +356,8 @@ def lstm_cell(x, h, c, w_x, w_h, b):
     """One step of an LSTM: the pair (h', c') of the equations, each (B, C).
 
     x is (B, Cx), h and c are (B, C), w_x is (Cx, 4C), w_h (C, 4C), b (4C,). The 4C columns hold i, f, g and o in this
-    order, C columns each; sig is the logistic sigmoid 1 / (1 + e^-z). Inputs may be in the hundreds: no NaN.
+    order, C columns each; sig is the logistic sigmoid 1 / (1 + e^-z). Inputs may be in the hundreds, and
+    what the gates are taken of in the thousands: no NaN, and none in the gradients.
     """
     ### BEGIN SOLUTION
     i, f, g, o = (x @ w_x + h @ w_h + b).chunk(4, dim=-1)
@@ -375,8 +377,8 @@ def bidirectional(x, forward, backward, mask=None, *, rnn):
     x is (B, T, Cx); `forward` and `backward` are lists [w_xh, w_hh, b] of states C1 and C2 wide, which may differ. The
     parameter rnn(x, h_0, w_xh, w_hh, b, mask) is as your rnn with a cell bound to it; both directions start from zeros.
     The forward half at token t has read tokens 0 to t; the backward half the sequence's last token first, then back to
-    t. `mask` (B, T) is True at tokens, with padding at the end only; None means no padding. What stands at padding in
-    the result does not matter, and padding does not matter to what stands at tokens.
+    t. `mask` (B, T) is True at tokens, at least one in a row, with padding at the end only; None means no padding. What
+    stands at padding in the result does not matter, and padding does not matter to what stands at tokens.
     """
     ### BEGIN SOLUTION
     zeros = [x.new_zeros(len(x), len(b)) for _, _, b in (forward, backward)]
@@ -397,7 +399,7 @@ def multi_layer(x, layers, mask=None, *, rnn):
 
     `layers` is a list of [w_xh, w_hh, b], at least one, of states as wide as they say. The parameter
     rnn(x, h_0, w_xh, w_hh, b, mask) is as your rnn with a cell bound to it; every layer starts from zeros, and has the
-    same `mask` (B, T), True at tokens, or None.
+    same `mask` (B, T), True at tokens, padding anywhere, or None.
     """
     ### BEGIN SOLUTION
     for w_xh, w_hh, b in layers:
@@ -415,8 +417,8 @@ def clip_by_norm(gradients, max_norm):
     """All gradients times min(1, max_norm / norm), and the norm that they had: (dict, number).
 
     `gradients` is a dict from names to tensors; norm is the root of the sum of the squares of all entries of all of
-    them, taken in float32 or better; max_norm is greater than 0. The dict returned has the same names, shapes and
-    dtypes. Zeros stay zeros.
+    them, taken in float32 or better, and in float64 for float64; max_norm is greater than 0. Tensors have any number of
+    axes, none too. The dict returned has the same names, shapes and dtypes. Zeros stay zeros.
     """
     ### BEGIN SOLUTION
     norm = sum(float(g.double().square().sum()) for g in gradients.values()) ** 0.5
@@ -524,7 +526,8 @@ def scores(kind, s, h, *weights):
     """Scores (B, T, S) of decoder states s (B, T, Cs) against encoder states h (B, S, Ch), by the table above.
 
     `kind` is "dot" (no weights, Cs = Ch), "multiplicative" (w), "reduced" (u, v) or "additive" (w_1, w_2, v), with
-    weights of the shapes in the table, in this order. Widths may be equal or not. No scale, no softmax.
+    weights of the shapes in the table, in this order. Widths may be equal or not. No scale, no softmax. What tanh is
+    taken of may be in the thousands, of either sign: no NaN, and none in the gradients.
     """
     ### BEGIN SOLUTION
     if kind == "dot":
@@ -550,9 +553,9 @@ def attend(scores, h, s, mask=None):
 
     scores is (B, T, S), h (B, S, Ch), s (B, T, Cs). weights (B, T, S) are a softmax of the scores over the source;
     [a; s] is one tensor (B, T, Ch + Cs), the context first. `mask` is bool (B, S), True at source tokens, at least one
-    in a row: padding gets a weight of exactly 0, whatever it scores. None means no padding. Scores may be in the
-    thousands, of either sign, those of padding too. The softmax runs in float32, or in float64 for float64; both
-    results have the inputs' dtype.
+    in a row, padding anywhere: it gets a weight of exactly 0, whatever it scores. None means no padding. Scores may be
+    in the tens of thousands, of either sign, those of padding too. The softmax runs in float32, or in float64 for
+    float64; both results have the inputs' dtype.
     """
     ### BEGIN SOLUTION
     precise = scores.to(torch.promote_types(scores.dtype, torch.float32))
@@ -575,14 +578,15 @@ check("attend", attend)
 def seq2seq(source, mask, inputs, weights, *, rnn, score, attend):
     """Logits (B, T, V) for the word after each of the inputs, and the attention weights (B, T, S), as a pair.
 
-    source is int64 (B, S), mask its bool (B, S), True at tokens, padding at the end; inputs is int64 (B, T). `weights`
-    is a dict: "source_embedding" (Vs, Cx) and "target_embedding" (V, Cx), whose row n is the vector of token n;
-    "encoder" and "decoder", lists [w_xh, w_hh, b] of states C wide; "output" (any width, V) and "output_bias" (V,). The
-    encoder reads the embedded source, padding masked, from zeros; the decoder the embedded inputs, all of them tokens,
-    from the encoder's state after the last source token. Its states s attend to the encoder's states h, padding masked;
-    what comes back beside the weights, times "output", plus the bias, is the logits. Parts: rnn(x, h_0, w_xh, w_hh, b,
-    mask) with an optional mask, as your rnn with a cell bound to it; score(s, h), as your scores with kind and weights
-    bound; attend(scores, h, s, mask) as yours. What attend returns first is returned as it is.
+    source is int64 (B, S), mask its bool (B, S), True at tokens, one or more in a row, padding at the end; inputs is
+    int64 (B, T). `weights` is a dict: "source_embedding" (Vs, Cx) and "target_embedding" (V, Cx), whose row n is the
+    vector of token n; "encoder" and "decoder", lists [w_xh, w_hh, b] of states C wide; "output" (any width, V) and
+    "output_bias" (V,). The encoder reads the embedded source, padding masked, from zeros; the decoder the embedded
+    inputs, all of them tokens, from the encoder's state after the last source token. Its states s attend to the
+    encoder's states h, padding masked; what comes back beside the weights, as wide as "output" has rows, times
+    "output", plus the bias, is the logits. Parts: rnn(x, h_0, w_xh, w_hh, b, mask) with an optional mask, as your rnn
+    with a cell bound to it; score(s, h), as your scores with kind and weights bound; attend(scores, h, s, mask) as
+    yours. What attend returns first is returned as it is.
     """
     ### BEGIN SOLUTION
     x, y = weights["source_embedding"][source], weights["target_embedding"][inputs]
@@ -797,11 +801,11 @@ plot.heatmap(weights[0, : len(said)], said, tokens, limits=(0, 1), **labels)
 def input_feeding(y, s_0, h, mask, w_xh, w_hh, b, *, cell, score, attend):
     """What attend returns second for every target word, (B, T, Ch + C), of a decoder that is told where it looked.
 
-    y is (B, T, Cy), embedded inputs, T >= 1; s_0 is (B, C); h is (B, S, Ch), mask its bool (B, S), True at tokens, or
-    None. Step t reads [y_t; a_{t-1}], the word first, where a_{t-1} is the context of the step before and a_0 = 0:
-    s_t = cell([y_t; a_{t-1}], s_{t-1}, w_xh, w_hh, b), with w_xh (Cy + Ch, C). Then s_t, as one step (B, 1, C), is
-    scored by score(s, h) and attends by attend(scores, h, s, mask), both as in seq2seq; the first Ch channels of its
-    second result are a_t. Gradients flow through what is fed.
+    y is (B, T, Cy), embedded inputs, T >= 1; s_0 is (B, C); h is (B, S, Ch), mask its bool (B, S), True at tokens, one
+    or more in a row, or None. Step t reads [y_t; a_{t-1}], the word first, where a_{t-1} is the context of the step
+    before and a_0 = 0: s_t = cell([y_t; a_{t-1}], s_{t-1}, w_xh, w_hh, b), with w_xh (Cy + Ch, C). Then s_t, as one
+    step (B, 1, C), is scored by score(s, h) and attends by attend(scores, h, s, mask), both as in seq2seq; the first Ch
+    channels of its second result are a_t. Gradients flow through what is fed.
     """
     ### BEGIN SOLUTION
     s, a, found = s_0, h.new_zeros(len(h), h.shape[-1]), []

@@ -187,11 +187,11 @@ ATTEND = [
 
 
 def no_context(both: Tensor, C: int) -> Tensor:
-    return torch.cat([torch.zeros_like(both[..., :-C]), both[..., -C:]], dim=-1)
+    return torch.cat([torch.zeros_like(both[..., :C]), both[..., C:]], dim=-1)
 
 
 def no_state(both: Tensor, C: int) -> Tensor:
-    return torch.cat([both[..., :-C], torch.zeros_like(both[..., -C:])], dim=-1)
+    return torch.cat([both[..., :C], torch.zeros_like(both[..., C:])], dim=-1)
 
 
 UNMASKED, STARTS = ('*weights["encoder"], mask)', '*weights["encoder"], None)'), "rnn(y, h[:, -1]"

@@ -108,25 +108,26 @@ def attend_by_the_lowest_number(scores, h, s, mask=None):
     """Padding at the lowest float, by an addition that may reach minus infinity."""
     e = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if mask is not None:
-        e = e + torch.finfo(e.dtype).min * (~mask)[:, None]
+        e = e + torch.finfo(e.dtype).min * (~mask)[:, None].to(e.dtype)
     weights = F.softmax(e, -1).to(h.dtype)
     return [weights, torch.cat([torch.bmm(weights, h), s], -1)]
 
 
 def lstm_by_columns(x, h, c, w_x, w_h, b):
-    """A gate at a time, its sigmoid as the docstring writes it; the pair is a list."""
+    """A gate at a time, its sigmoid by a softplus; the pair is a list."""
     C = c.shape[1]
     i, f, g, o = (x @ w_x[:, n : n + C] + h @ w_h[:, n : n + C] + b[n : n + C] for n in range(0, 4 * C, C))
-    i, f, o = (1 / (1 + torch.exp(-z)) for z in (i, f, o))
+    i, f, o = (torch.exp(-F.softplus(-z)) for z in (i, f, o))
     c = i * torch.tanh(g) + f * c
     return [o * torch.tanh(c), c]
 
 
 def clip_by_norms_of_norms(gradients, max_norm):
-    """The norm of the tensors' norms, in float32, and as a tensor."""
-    norm = torch.linalg.vector_norm(torch.stack([g.float().norm() for g in gradients.values()]))
+    """The norm of the tensors' norms, in float32 or better, and as a tensor."""
+    wide = {name: g.to(torch.promote_types(g.dtype, torch.float32)) for name, g in gradients.items()}
+    norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in wide.values()]))
     factor = (max_norm / norm.clamp(min=1e-30)).clamp(max=1.0)
-    return {name: (g.float() * factor).to(g.dtype) for name, g in gradients.items()}, norm
+    return {name: (wide[name] * factor).to(g.dtype) for name, g in gradients.items()}, norm
 
 
 RIGHT = [
