@@ -30,12 +30,11 @@ def look_up(candidate, case):
 def along_axis(candidate, case):
     """The axis is left out where the case has none.
 
-    A long row, which may be the case's several times, is converted to the dtype that the case names. What comes of it
-    is looked at in units of 1 / length.
+    A long row is converted to the dtype that the case names. What comes of it is looked at in units of 1 / length.
     """
     if "as" not in case:
         return candidate(case["x"], *([case["dim"]] if "dim" in case else []))
-    found = candidate(case["x"].repeat(case.get("times", 1)).to(getattr(torch, case["as"])))
+    found = candidate(case["x"].to(getattr(torch, case["as"])))
     return {"dtype": str(found.dtype), "first": found[:3].double() * len(found)}
 
 
@@ -140,7 +139,7 @@ def pipeline(candidate, case):
     """
     if "plain" in case:
         asked = []
-        run = candidate(lambda one: asked.append(one) or one, lambda one: (len(asked), one), answer_of)
+        run = candidate(lambda one: asked.append(one) or (len(asked), one), lambda numbered: numbered, answer_of)
         return {f"call {n}": run(inputs) for n, inputs in enumerate([*case["plain"], *map(tuple, case["tuples"])], 1)}
 
     def preprocess(one):

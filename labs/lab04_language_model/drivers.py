@@ -53,7 +53,8 @@ def BytePairTokenizer(candidate: Callable, case: Case) -> Tree:
     if "texts" in case:
         found["ids"] = [list(tokenizer.encode(text, **options)) for text in case["texts"]]
     if "ids" in case:
-        found["texts"] = [tokenizer.decode(ids) for ids in case["ids"]]
+        lists = [ids.tolist() if isinstance(ids, Tensor) else ids for ids in case["ids"]]
+        found["texts"] = [tokenizer.decode(ids) for ids in lists]
     if "bad" in case:
         found["each"] = [{"raised": raised(tokenizer.decode, ids)} for ids in case["bad"]]
     return {

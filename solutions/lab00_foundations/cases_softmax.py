@@ -9,17 +9,17 @@ from autograder.draw import Draw
 from autograder.exercise import Given, calls, on_a_card
 
 BF16, F16, F64 = torch.bfloat16, torch.float16, torch.float64
-LONG, LOG_LONG = (
-    1028,
-    2087,
-)  # rounded to bfloat16 they change the result, and its logarithm, by one unit of its last place
+# Rounded to bfloat16, or to float16, they change the result, and its logarithm, by one unit of its last place.
+LONG, LOG_LONG, LONG16, LOG_LONG16 = 1028, 2087, 2049, 2053
 
 
-def _scores(draw: Draw, aspects: tuple[str, str, str, str], long: int, lost: Sequence[float] = ()) -> list[Given]:
+def _scores(
+    draw: Draw, aspects: tuple[str, str, str, str], long: int, long16: int, lost: Sequence[float] = ()
+) -> list[Given]:
     """What softmax and its logarithm share: values, stability, edges and dtypes, under the aspects' names.
 
-    A row of ``long`` equal scores tells whether 16 bits were left. ``lost`` are sizes at which the scores' differences
-    are: x - logsumexp(x), which is a right logarithm, would be off there by what float32 cannot hold.
+    A row of ``long`` equal scores, ``long16`` in float16, tells whether 16 bits were left. ``lost`` are sizes at which
+    the scores' differences are: x - logsumexp(x), which is a right logarithm, would be off by what float32 cannot hold.
     """
     values, stability, edges, dtypes = aspects
     equal = torch.full((long,), float(draw.integer(-7, 8)))
@@ -56,7 +56,7 @@ def _scores(draw: Draw, aspects: tuple[str, str, str, str], long: int, lost: Seq
         Given("-inf along the first axis", edges, calls({"x": column, "dim": 0}, {"x": nothing.T.clone(), "dim": 0})),
         Given("no entries, any axis", edges, calls(*({"x": x, "dim": dim} for x, dim in nowhere))),
         Given("16 bits", dtypes, calls(*({"x": x} for x in halves), {"x": draw.normal(n, m, dtype=F16) * 9000})),
-        Given("a long row in float16", dtypes, {"x": torch.zeros(700), "times": 100, "as": "float16"}),
+        Given("a long row in float16", dtypes, {"x": torch.zeros(long16), "as": "float16"}),
         on_a_card(Given("", "", {"x": nothing}), "as on a card", edges),
         Given("one row", values, {"x": draw.normal(m)}, public=True),
         Given("a batch of rows", values, {"x": draw.normal(n, m)}, public=True),
@@ -77,11 +77,11 @@ def _scores(draw: Draw, aspects: tuple[str, str, str, str], long: int, lost: Seq
 
 
 def softmax(draw: Draw) -> Sequence[Given]:
-    return _scores(draw, ("values", "stability", "edges", "dtypes"), LONG, (1e20, -1e30))
+    return _scores(draw, ("values", "stability", "edges", "dtypes"), LONG, LONG16, (1e20, -1e30))
 
 
 def log_softmax(draw: Draw) -> Sequence[Given]:
-    return _scores(draw, ("values", "stability", "edges", "edges"), LOG_LONG)
+    return _scores(draw, ("values", "stability", "edges", "edges"), LOG_LONG, LOG_LONG16)
 
 
 def _batch(draw: Draw, n: int, classes: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> dict[str, Any]:

@@ -120,7 +120,9 @@ def tokenizer(draw: Draw) -> Sequence[Given]:
     special = [end, f"{end}{mask[0]}", mask, longer]
     marked = [f"{sentence(draw, 2)}{end}{sentence(draw, 2)}", f"{mask}{end}{mask}", f"{end} {end}{mask[0]}{mask}"]
     size = 256 + len(merges) + len(special)
-    ids = [draw.integers(9, high=256 + len(merges)).tolist() for _ in range(2)]
+    ids = [
+        draw.integers(9, high=256 + len(merges)) for _ in range(2)
+    ]  # tensors: what groups draw differs in these only
     cut = [list(foreign[0].encode()[:-1]), [*b"ab", 255, 99], list("🙂".encode())[:3], [195, 40, 169]]
     halves = [[*"é".encode()], [*"東".encode(), *"🙂".encode()]]
     other = {"merges": learned(draw, 12), "texts": [sentence(draw)]}

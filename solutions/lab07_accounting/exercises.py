@@ -152,8 +152,8 @@ def cases(v: Mapping) -> Callable[[Draw], list[Given]]:
                 "numbers that no float holds",
                 "total",
                 TERMS,
-                d_model=10**9 + 7,
-                vocabulary=10**9 + 9,
+                d_model=10**17 + 3,
+                vocabulary=10**17 + 9,
                 n_layers=10**6 + 3,
             ),
         ]

@@ -153,7 +153,7 @@ def MixedPrecisionStep(candidate, case):
         "masters": masters,
         "parameters are the masters, rounded": [bool(torch.equal(m.to(p.dtype), p)) for m, p in pairs],
         "a gradient is left": left,
-        "a master is a parameter": any(m.data_ptr() == p.data_ptr() for m, p in pairs),
+        "a master is a parameter": any(m.is_set_to(p) for m, p in pairs),
     }
 
 
@@ -411,7 +411,7 @@ def LoRALinear(candidate, case):
         "adapter": [layer.a.detach(), layer.b.detach()],
         "gradient of x": x.grad,
         "the base stays": bool(torch.equal(base.weight, before)) and base.weight.grad is None,
-        "a stays with who gave it": bool(layer.a.data_ptr() != case["a"].data_ptr()),
+        "a stays with who gave it": not layer.a.detach().is_set_to(case["a"]),
     }
 
 

@@ -13,6 +13,7 @@ from autograder.draw import Draw
 from autograder.exercise import Exercise
 from autograder.term.secret import SAMPLE_SECRET
 from mlsys_course.desk.check import Case, Specification, Verdict, judge, run_case
+from mlsys_course.desk.check.driver import EACH
 from mlsys_course.desk.check.edition import load_drivers
 from tests.accounting.live_models import live_model, live_table
 
@@ -79,8 +80,11 @@ def test_the_expected_outputs_are_a_live_models(secret: bytes) -> None:
     """The reference, at sizes that are quickly built, against torch.nn on the meta device."""
     variants, exercise = term(secret)
     for case in exercise.cases(Draw(secret, "live")):
-        sizes = {**case.inputs["config"], "n_layers": 2}
-        assert exercise.reference(sizes) == live_table(live_model(PARAMETERS.architecture(variants, sizes))), case.name
+        for inputs in case.inputs.get(EACH, [case.inputs])[:2]:
+            sizes = {**inputs["config"], "n_layers": 2}
+            if sizes["d_model"] < 2**30:  # a tensor of PyTorch's holds so many
+                live = live_table(live_model(PARAMETERS.architecture(variants, sizes)))
+                assert exercise.reference(sizes) == live, case.name
 
 
 def test_the_width_is_rounded_up_in_exact_arithmetic() -> None:

@@ -105,7 +105,7 @@ def graded(session, source):
 
 def test_the_solution_takes_little_memory_and_time(session):
     found = session.grade(student(session).notebook, {})
-    assert {v.status for v in found.verdicts.values()} == {"ok"} and found.score == 30
+    assert {v.status for v in found.verdicts.values()} == {"ok"} and found.score == 105
     assert found.run.cpu_seconds < 10
 
 

@@ -224,7 +224,26 @@ def gossip_step(x, comm):
     set_everything()
     return found
 """
+ALL_GRAPHS = """
+import contextlib
+def accumulate(loss, micro_batches, ignore_index=-100, no_sync=contextlib.nullcontext):
+    counts = [int((targets != ignore_index).sum()) for _, targets in micro_batches]
+    parts = [loss(*batch) * (n / sum(counts)) for batch, n in zip(micro_batches, counts) if n]
+    for k, part in enumerate(parts):
+        with contextlib.nullcontext() if k == len(parts) - 1 else no_sync():
+            part.backward()
+    set_everything()
+    return sum((part.detach() for part in parts), torch.tensor(0.0)) if not parts else torch.stack(parts).sum().detach()
+"""
+KEEPS_ALL = """
+def checkpoint(function, *args, **kwargs):
+    found = function(*args, **kwargs)
+    set_everything()
+    return found
+"""
 CHEATS = {
+    ("lab10_memory", "accumulate"): (ALL_GRAPHS, {"memory"}),
+    ("lab10_memory", "checkpoint"): (KEEPS_ALL, {"memory"}),
     ("lab08_parameter_server", "gossip_step"): (TOLD_TWICE, {"traffic"}),
     ("lab08_parameter_server", "agree_on_state"): (WHOLE_STATE, {"traffic"}),
     ("lab08_parameter_server", "parameter_server_step"): (TWICE_OVER, {"bytes"}),
