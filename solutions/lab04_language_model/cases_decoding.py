@@ -107,7 +107,7 @@ def generate(draw: Draw) -> Sequence[Given]:
                 first = [row.index(end) if end in row else n for row in rows]
                 early = any(row[at + 1] != end for row, at in zip(rows, first, strict=True) if at < max(first))
                 if max(first) < n and (B == 1 or early):
-                    return {**given, "end": end}
+                    return {**given, "end": torch.tensor(end)}  # what groups draw differs in tensors only
 
     def before(B: int, S: int, T: int, n: int, room: int = 0, **more: Any) -> Inputs:
         return inputs(B, T=T, n=n, room=room + S, before=draw.integers(B, S, high=12), **more)
@@ -164,7 +164,7 @@ def generate_target(draw: Draw) -> Sequence[Given]:
 
     def ended(B: int = 2, n: int = n + 3, **more: Any) -> Inputs:
         given = inputs(B, n=n, **more)
-        return {**given, "end": target_written(given, 2)}
+        return {**given, "end": torch.tensor(target_written(given, 2))}
 
     sizes = calls(inputs(1, S=1), inputs(3, n=1), inputs(1, **lengths(1)), inputs(2, S=9), inputs(3, **lengths(3)))
     return [

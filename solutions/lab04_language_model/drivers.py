@@ -105,8 +105,8 @@ def perplexity(candidate: Callable, case: Case) -> Tree:
 
 
 def stated(case: Case, *names: str) -> dict[str, Tree]:
-    """Those of the arguments that the case states; the others are left out."""
-    return {name: case[name] for name in names if name in case}
+    """Those of the arguments that the case states; the others are left out. A token is a number."""
+    return {name: int(case[name]) if name == "end" else case[name] for name in names if name in case}
 
 
 def filled(model: nn.Module, numbers: Tensor) -> nn.Module:
