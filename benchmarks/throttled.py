@@ -142,7 +142,7 @@ class Pushing:
         self.ready: list[tuple[int, int]] = []  # (layer, offset), waiting
         self.changed = threading.Condition()
         self.left: dict[int, int] = {}
-        self.threads = [threading.Thread(target=work, daemon=True) for work in (self._send, self._receive)]
+        self.threads: list[threading.Thread] = []  # of the step
 
     def begin(self) -> None:
         """A step's gradients are about to come."""

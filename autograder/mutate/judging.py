@@ -66,7 +66,7 @@ def scores(lab: Lab, exercise: str | None = None, **how: Any) -> Iterator[Score]
 def score(lab: Lab, exercise: Exercise, *, most: int | None = None, jobs: int | None = None,
           progress: Callable[..., None] = lambda **_: None) -> Score:  # fmt: skip
     """Judge all mutants of an exercise's cell, or ``most`` of them, drawn with a fixed seed."""
-    bench = _Bench(lab, exercise)
+    bench = Bench(lab, exercise)
     made = mutants(bench.cell.source)
     if most is not None and len(made) > most:
         made = random.Random(0).sample(made, most)
@@ -77,7 +77,7 @@ def score(lab: Lab, exercise: Exercise, *, most: int | None = None, jobs: int | 
     return Score(exercise.id, len(made) - found.count(NO_MUTANT), survivors, len(made) - len(wrong))
 
 
-class _Bench:
+class Bench:
     """The notebook up to an exercise's cell, and the sealed cases that judge what stands in its place."""
 
     def __init__(self, lab: Lab, exercise: Exercise):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from autograder.course import load_course
-from autograder.mutate.judging import SURVIVED, _Bench
+from autograder.mutate.judging import SURVIVED, Bench
 from tests.conftest import ROOT
 
 HERE = Path(__file__).parent
@@ -58,7 +58,7 @@ def known(path: Path, version: Version) -> bool:
 @pytest.mark.parametrize("path", FILES, ids=[f"{path.parent.name}-{path.stem}" for path in FILES])
 def test_wrong_ones_are_caught_and_right_ones_full(labs, path: Path):
     lab = labs[path.parent.name]
-    bench = _Bench(lab, next(one for one in lab.exercises if one.id == path.stem))
+    bench = Bench(lab, next(one for one in lab.exercises if one.id == path.stem))
     bench.most_lines = sys.maxsize
     found = list(versions(path))
     ends = bench.judged([version.source for version in found], 2, lambda **_: None)
