@@ -20,7 +20,7 @@ def sinusoidal_positions(
     """
     if C % 2:
         raise ValueError(f"C={C} is odd, but channels come in pairs of sine and cosine; choose an even C")
-    angles = _angles(T, C, 0, base, torch.float32, device)
+    angles = rotary_angles(T, C, 0, base, torch.float32, device)
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)  # (T, C/2, 2) -> (T, C)
 
 
@@ -62,7 +62,7 @@ def rotary_positions(
     precise = torch.promote_types(x.dtype, torch.float32)  # bfloat16 cannot tell position 256 from 257
     if positions is not None and positions.shape[-1:] != (T,):
         raise ValueError(f"positions {tuple(positions.shape)}, but x has T={T} rows; give each row its position")
-    angles = _angles(T, D, offset, base, precise, x.device, positions, scaling)
+    angles = rotary_angles(T, D, offset, base, precise, x.device, positions, scaling)
     first, second = x.to(precise).chunk(2, dim=-1)  # (..., T, D/2) each
     cos, sin = angles.cos(), angles.sin()
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)
@@ -80,7 +80,7 @@ def scaled_frequencies(frequency: Float[Tensor, " half"], scaling: RotaryScaling
     return frequency * (kept + (1 - kept) / scaling.factor)
 
 
-def _angles(
+def rotary_angles(
     T: int,
     width: int,
     offset: int,

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..attention import causal_mask, scaled_frequencies
+from ..attention import causal_mask
+from ..attention.positions import rotary_angles
 from ..foundations import BadInput
 from ..substrate.model_config import ModelConfig, check_served
 from ..transformer import Block, Decoder
@@ -119,9 +120,8 @@ def _layer(block: Block, config: ModelConfig, shape: tuple[int, ...], like: Tens
 
 def _tables(config: ModelConfig, capacity: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and sines (capacity, D) of every position's angles; the first half's sines are negative."""
-    D, precise = config.head_dim, torch.promote_types(like.dtype, torch.float32)
-    frequency = config.rotary_base ** (-torch.arange(0, D, 2, device=like.device, dtype=precise) / D)
-    if config.rotary_scaling is not None:
-        frequency = scaled_frequencies(frequency, config.rotary_scaling)
-    angles = torch.arange(capacity, device=like.device, dtype=precise)[:, None] * frequency
+    precise = torch.promote_types(like.dtype, torch.float32)
+    angles = rotary_angles(
+        capacity, config.head_dim, 0, config.rotary_base, precise, like.device, scaling=config.rotary_scaling
+    )
     return torch.cat((angles.cos(), angles.cos()), -1), torch.cat((-angles.sin(), angles.sin()), -1)
