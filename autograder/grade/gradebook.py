@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode
-from nbgrader.api import Comment, Grade, Gradebook, GradeCell, MissingEntry, SolutionCell
+from nbgrader.api import Base, Comment, Grade, Gradebook, GradeCell, MissingEntry, SolutionCell
+from nbgrader.dbutil import ALEMBIC_DIR
 from nbgrader.preprocessors import AssignLatePenalties
 from nbgrader.utils import is_grade, parse_utc
-from sqlalchemy import Column, ColumnElement, MetaData, Select, String, Table, Text, select
+from sqlalchemy import Column, ColumnElement, MetaData, Select, String, Table, Text, create_engine, inspect, select
 from sqlalchemy.exc import OperationalError
 from traitlets.config import Config
 
@@ -69,12 +72,23 @@ class Entry:
         return replace(entry, scores=scores)
 
 
+def _make_tables(url: str) -> None:
+    """A gradebook that is new, as nbgrader makes it: it would start another Python to ask for the latest revision."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        if not inspect(connection).get_table_names():
+            Base.metadata.create_all(connection)
+            MigrationContext.configure(connection).stamp(ScriptDirectory(ALEMBIC_DIR), "head")
+    engine.dispose()
+
+
 class Book:
     """The gradebook of a course folder. Not for several threads at once."""
 
     def __init__(self, url: str, config: Config, log: logging.Logger):
         self.url = url
         busy = f"{'&' if '?' in url else '?'}timeout={BUSY_SECONDS}" if url.startswith("sqlite") else ""
+        _make_tables(url + busy)
         self.book = Gradebook(url + busy)
         self._commit = self.book.db.commit
         self.book.db.commit = self.book.db.flush  # what the API would commit by itself waits for `transaction`

@@ -8,9 +8,7 @@ places. ``recover`` takes up whatever a killed run had staged.
 import contextlib
 import hashlib
 import logging
-import os
 import shutil
-import sys
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -42,12 +40,6 @@ class RecordError(CourseProblem):
     """nbgrader and our verdict disagree, or nbgrader refused; the log says more."""
 
 
-def _alembic_on_path() -> None:
-    """nbgrader calls ``alembic`` by name; where the environment is not activated it is not on the path."""
-    if shutil.which("alembic") is None:
-        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-
-
 class Recorder:
     """A course folder in nbgrader's layout: ``source/``, ``submitted/``, ``autograded/``, ``gradebook.db``.
 
@@ -74,7 +66,6 @@ class Recorder:
         self._open.close()
 
     def _prepare(self) -> None:
-        _alembic_on_path()
         config = self.root / CONFIG_FILE
         if not config.exists():
             config.write_text(COURSE_FOLDER_CONFIG, encoding="utf-8")
