@@ -12,7 +12,9 @@ the tensors that it makes, on a card what PyTorch's allocator hands out.
 import argparse
 import copy
 import functools
+import gc
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -182,9 +184,39 @@ def ladder(device: str, rounds: int) -> None:
         error = f"{predicted / measured - 1:+.1%}"
         print(f"| {rung} | {predicted / 2**20:.1f} | {measured / 2**20:.1f} | {error} | {1e3 * time:.1f} |")
         del step, lasting
+        gc.collect()
 
 
-TABLES = {"checkpointing": checkpointing, "scaling": scaling, "lora": lora, "ladder": ladder}
+def loss(device: str, rounds: int) -> None:
+    """A step of GPT-2 124M whose hidden states are compiled; its loss from whole logits, by Liger's kernel and ours."""
+    shape, B = (replace(SHAPES["cuda"][0], context=1024), 32) if device == "cuda" else SHAPES["cpu"]
+    tokens, targets = torch.randint(shape.vocabulary, (2, B, shape.context), device=device)
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    model = Decoder(shape).to(device, dtype)
+    hidden_states = torch.compile(lambda: model.hidden(tokens).flatten(0, 1))
+    weight, targets = model.head.vocabulary.weight, targets.flatten()
+    ways: dict[str, Callable[[Tensor], Tensor]] = {
+        "whole logits": lambda hidden: F.cross_entropy(F.linear(hidden, weight).float(), targets)
+    }
+    if device == "cuda":
+        from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction as Liger
+
+        ways = {"Liger": lambda hidden: Liger.apply(hidden, weight, targets)[0]} | ways
+    for chunk in (512, 2048, 4096):
+        ways[f"ours, {chunk} at a time"] = lambda hidden, n=chunk: memory.ChunkedCrossEntropy.apply(
+            hidden, weight, targets, n
+        )
+
+    def step(way: Callable[[Tensor], Tensor]) -> None:
+        model.zero_grad(set_to_none=True)
+        way(hidden_states()).backward()
+
+    notes = {name: f"loss {way(hidden_states().detach()).item():.4f}" for name, way in ways.items()}
+    found = compared({name: functools.partial(step, way) for name, way in ways.items()}, device, rounds)
+    table(f"Cross-entropy of {B} x {shape.context} tokens, {device}", found, notes)
+
+
+TABLES = {"loss": loss, "checkpointing": checkpointing, "scaling": scaling, "lora": lora, "ladder": ladder}
 
 
 def main() -> None:

@@ -53,10 +53,12 @@ def rung_memory(config: ModelConfig, batch: int, time: int, rung: Rung, device: 
     rows, largest = batch // rung.micro_batches, config.padded_vocabulary * config.d_model * (not rung.rank)
     gradients = trained * (4 if rung.rank else width)
     earlier = gradients if rung.micro_batches > 1 else 0
+    # AdamW's square roots: on a card PyTorch takes all parameters at once, on the CPU one after the other, with a copy.
+    roots = 4 * trained if device == "cuda" else 8 * largest
     peaks = [
         {"gradients": earlier, **_at_the_loss(config, rows, time, rung, recipe)},
         _in_backward(config, rows, time, rung, whole, gradients, earlier),
-        {"gradients": gradients, "float32 gradients": 4 * trained * rung.half, "temporaries": 8 * largest},
+        {"gradients": gradients, "float32 gradients": 4 * trained * rung.half, "temporaries": roots},
     ]
     highest = max(peaks, key=lambda terms: sum(terms.values()))
     return Table("bytes", {name: size for name, size in (lasting | highest).items() if size}, CONVENTION)
@@ -81,8 +83,10 @@ def _at_the_loss(config: ModelConfig, rows: int, time: int, rung: Rung, recipe: 
     if not rung.chunk:
         return {"activations": kept, "logits": 3 * 4 * tokens * V}
     # A chunk's logits are there in float32 and, where weights have 16 bits, once more; the last chunk's until then too.
-    logits, copies = min(rung.chunk, tokens) * V, 1 if width == 4 else 1.5
-    most = max(int(2 * copies * 4 * logits), int(copies * 4 * logits) + V * C * width)
+    # One kernel on a card writes gradients over logits of 16 bits.
+    logits, fused = min(rung.chunk, tokens) * V, recipe.device == "cuda" and width == 2
+    one = 2 * logits if fused else 4 * logits if width == 4 else 6 * logits
+    most = max(2 * one, one + V * C * width)
     return {"activations": kept, "gradients of the head": tokens * C * width + 4 * V * C, "chunk": most}
 
 
@@ -107,12 +111,17 @@ def _in_backward(
 
 
 def measured_step(step: Callable[[], None], lasting: Iterable[Tensor], device: str = "cpu") -> int:
-    """Bytes at the peak of ``step()``; on the CPU ``lasting`` is what was there before: weights, states, inputs."""
+    """Bytes at the peak of ``step()``; ``lasting`` is what was there before: weights, states, inputs.
+
+    What else is there on a card, from other steps or as a library's own workspace, is not the step's.
+    """
+    storages = [tensor.untyped_storage() for tensor in lasting]
+    held = sum({storage._cdata: storage.nbytes() for storage in storages}.values())
     if device == "cuda":
+        before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         step()
-        return torch.cuda.max_memory_allocated()
-    storages = [tensor.untyped_storage() for tensor in lasting]
+        return torch.cuda.max_memory_allocated() - before + held
     with MemoryMeter() as meter:
         step()
-    return meter.peak + sum({storage._cdata: storage.nbytes() for storage in storages}.values())
+    return meter.peak + held

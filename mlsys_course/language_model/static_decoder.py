@@ -41,6 +41,9 @@ class StaticDecoder:
     ``caches`` stands for the memory of up to ``capacity`` tokens of ``batch`` sequences, which this holds itself;
     ``reset`` empties it. Logits are those of the last token, (B, 1, V). Weights are copied: later changes of the model
     are not seen. Serves configurations like ``llama``'s. Raises BadSize for others, BadInput where tokens do not fit.
+
+    On a card the step of one token is recorded once, as a CUDA graph, and then replayed: of hundreds of small kernels
+    none waits for Python. What is recorded has fixed shapes: it looks at all places and masks those to come.
     """
 
     @torch.no_grad()
@@ -54,6 +57,8 @@ class StaticDecoder:
         self.layers = [_layer(cast(Block, block), config, (batch, config.n_kv_heads, capacity, config.head_dim), weight)
                        for block in model.stack.blocks]  # fmt: skip
         self.cos, self.sin = (table.to(weight.dtype) for table in _tables(config, capacity, weight))
+        self.places = torch.arange(capacity, device=weight.device)
+        self._graph: torch.cuda.CUDAGraph | None = None
 
     @property
     def caches(self) -> Sequence["StaticDecoder"]:
@@ -73,6 +78,8 @@ class StaticDecoder:
         if end > self.capacity or len(tokens) != self.batch:
             raise BadInput(f"{tuple(tokens.shape)} tokens after {start} do not fit {self.batch} x {self.capacity}")
         self.offset = end
+        if tokens.is_cuda and tokens.shape[1] == 1:
+            return self._replayed(tokens, start)
         T, several = tokens.shape[1], tokens.shape[1] > 1
         mask = causal_mask(T, end, device=tokens.device) if several and start else None
         x, cos, sin = F.embedding(tokens, self.embedding), self.cos[start:end], self.sin[start:end]
@@ -83,6 +90,35 @@ class StaticDecoder:
             y = F.scaled_dot_product_attention(q, *seen, mask, is_causal=several and not start, enable_gqa=True)
             x = self._finished(x, y, layer)
         return F.linear(self._norm(x[:, -1:], self.gain), self.head)
+
+    def _replayed(self, tokens: Int[Tensor, "B 1"], start: int) -> Float[Tensor, "B 1 V"]:
+        """``_next`` as it was recorded: it reads and writes the same memory each time."""
+        if self._graph is None:
+            self._token, self._place = tokens.clone(), self.places[start : start + 1].clone()
+            beside = torch.cuda.Stream()  # the first call of a kernel may take memory: not while it is recorded
+            with torch.cuda.stream(beside):
+                self._next(self._token, self._place)
+            torch.cuda.current_stream().wait_stream(beside)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
+                self._logits = self._next(self._token, self._place)
+        self._token.copy_(tokens)
+        self._place.fill_(start)
+        self._graph.replay()
+        return self._logits.clone()
+
+    def _next(self, token: Int[Tensor, "B 1"], place: Int[Tensor, " 1"]) -> Float[Tensor, "B 1 V"]:
+        """Logits after one token that comes at ``place``, in shapes that do not depend on it."""
+        x, cos, sin = F.embedding(token, self.embedding), self.cos[place], self.sin[place]
+        seen = self.places <= place  # (capacity,)
+        for layer in self.layers:
+            q, k, v = self._projected(x, layer, cos, sin)
+            layer.keys.index_copy_(2, place, k)
+            layer.values.index_copy_(2, place, v)
+            groups = q.view(self.batch, self.config.n_kv_heads, -1, self.config.head_dim)  # that share keys, as rows
+            y = F.scaled_dot_product_attention(groups, layer.keys, layer.values, seen.expand(groups.shape[2], -1))
+            x = self._finished(x, y.view(q.shape), layer)
+        return F.linear(self._norm(x, self.gain), self.head)
 
     def _projected(self, x: Tensor, layer: Layer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q (B, H, T, D), k and v (B, K, T, D), q and k turned; cos and sin are (T, D), signs included."""

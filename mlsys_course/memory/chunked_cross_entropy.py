@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..substrate.dtypes import check_floating
+from .fused_cross_entropy import fits, sum_and_gradients
 
 
 def chunked_cross_entropy(
@@ -43,6 +44,9 @@ def _of_the_sum(
     _check_shapes(hidden, weight, targets, chunk)
     wide = torch.promote_types(hidden.dtype, torch.float32)
     counted = targets != ignore_index
+    count = counted.sum().clamp(min=1)
+    if fits(hidden, weight):
+        return *sum_and_gradients(hidden, weight, targets, chunk, ignore_index), count
     loss = torch.zeros((), dtype=wide, device=hidden.device)
     grad_hidden = torch.empty_like(hidden)
     grad_weight = torch.zeros_like(weight, dtype=wide)
@@ -62,7 +66,7 @@ def _of_the_sum(
         grad_logits = grad_logits.mul_(counts).to(hidden.dtype)
         grad_hidden[rows] = grad_logits @ weight
         grad_weight.add_(grad_logits.T @ (hidden[rows] / room), alpha=room)
-    return loss, grad_hidden, grad_weight, counted.sum().clamp(min=1)
+    return loss, grad_hidden, grad_weight, count
 
 
 def _check_shapes(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int) -> None:
@@ -93,6 +97,8 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         *gradients, count = ctx.saved_tensors
-        scale = grad_loss / count  # of float32: a loss scale of 2^16 is beyond float16
-        found = [(grad.to(scale.dtype) * scale).to(dtype) for grad, dtype in zip(gradients, ctx.dtypes, strict=True)]
+        scale = (grad_loss / count).reshape(1)  # of float32: a loss scale of 2^16 is beyond float16
+        found = [torch.empty_like(grad, dtype=dtype) for grad, dtype in zip(gradients, ctx.dtypes, strict=True)]
+        for grad, rounded in zip(gradients, found, strict=True):
+            torch.mul(grad, scale, out=rounded)  # in float32, which is nowhere kept
         return *found, None, None

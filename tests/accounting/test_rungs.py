@@ -1,5 +1,7 @@
 """``rung_memory`` against live steps of the course's decoder and lab 10's parts."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from mlsys_course.transformer import Decoder
 PARTS = Parts(Decoder, memory.accumulate, memory.MixedPrecisionStep, memory.chunked_cross_entropy, memory.checkpoint,
               memory.LoRALinear)  # fmt: skip
 SHAPE = ModelConfig(2048, 64, 64, 4, 4, 4, 16, 192, fast=True)
+ON_A_CARD = ModelConfig(32000, 512, 512, 8, 8, 8, 64, 1408, fast=True)  # workspaces of libraries are small beside it
 RUNGS = [Rung(), Rung(chunk=64), Rung(checkpoints=True), Rung(64, True), Rung(64, True, True),
          Rung(64, True, True, 4), Rung(64, True, True, 2, 4), Rung(64, False, False, 2)]  # fmt: skip
 
@@ -19,7 +22,9 @@ RUNGS = [Rung(), Rung(chunk=64), Rung(checkpoints=True), Rung(64, True), Rung(64
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("rung", RUNGS, ids=str)
 def test_a_rungs_peak_is_as_predicted(rung, device):
-    inputs, targets = torch.randint(2048, (2, 8, 64), device=device).unbind()
-    step, lasting = rung_step(SHAPE, rung, inputs.clone(), targets.clone(), PARTS)
+    shape, time, within = (SHAPE, 64, 0.06) if device == "cpu" else (ON_A_CARD, 512, 0.02)
+    rung = rung if device == "cpu" else replace(rung, chunk=rung.chunk * 16)
+    inputs, targets = torch.randint(2048, (2, 8, time), device=device).unbind()
+    step, lasting = rung_step(shape, rung, inputs.clone(), targets.clone(), PARTS)
     measured = measured_step(step, lasting, device)
-    assert abs(rung_memory(SHAPE, 8, 64, rung, device).total / measured - 1) < (0.06 if device == "cpu" else 0.15)
+    assert abs(rung_memory(shape, 8, time, rung, device).total / measured - 1) < within

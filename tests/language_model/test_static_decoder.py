@@ -54,6 +54,17 @@ def test_what_does_not_fit_is_refused(tokens):
         StaticDecoder(model_of(gpt2(V, 16, 24, 2, 4)), 5)
 
 
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, n_kv_heads=1), replace(CONFIG, n_kv_heads=4)])
+def test_the_step_that_a_card_records_gives_the_same_logits(tokens, config):
+    """It is no other on a card: what is recorded there is called here."""
+    text, ours, recorded = tokens(3, 9), *(StaticDecoder(model_of(config), 12, 3) for _ in range(2))
+    for static in (ours, recorded):
+        static(text[:, :4], static.caches)
+    for place in range(4, 9):
+        token = text[:, place : place + 1]
+        assert_close(recorded._next(token, torch.tensor([place])), ours(token, ours.caches))
+
+
 @pytest.mark.gpu
 def test_a_card_gives_the_same_tokens(tokens):
     model, text = model_of(CONFIG, device="cuda"), tokens(2, 6).cuda()

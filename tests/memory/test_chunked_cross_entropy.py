@@ -9,6 +9,7 @@ from jaxtyping import jaxtyped
 from mlsys_course import memory
 from mlsys_course.desk.check.meter import peak_bytes
 from mlsys_course.memory import ChunkedCrossEntropy
+from mlsys_course.memory.fused_cross_entropy import fits
 from mlsys_course.substrate.dtypes import NotFloating
 
 chunked_cross_entropy = jaxtyped(typechecker=beartype)(memory.chunked_cross_entropy)
@@ -159,3 +160,21 @@ def test_numbers_without_fractions_are_refused(name, dtype):
     if theirs and not dtype.is_complex:
         with pytest.raises((RuntimeError, NotImplementedError)):
             theirs(x)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("words", [37, 8192, 20_001])
+def test_one_kernel_gives_pytorchs_numbers(words, dtype):
+    """Rows of less than a block, of one, and of a part of the third."""
+    given = head(300, words, dtype, "cuda", ignored=0.3)
+    assert fits(given["hidden"], given["weight"])
+    results = chunked_cross_entropy(**given, chunk=128)
+    assert [result.dtype for result in results] == [torch.float32, dtype, dtype]
+    for got, want in zip(results, pytorchs(**given), strict=True):
+        tolerance = {"rtol": 2e-2, "atol": 2e-2 * want.abs().max().item()}
+        torch.testing.assert_close(got.double(), want, **tolerance)
+    nothing = chunked_cross_entropy(
+        given["hidden"], given["weight"], torch.full_like(given["targets"], -100), chunk=128
+    )
+    assert not any(bool(result.any()) for result in nothing)
