@@ -44,6 +44,8 @@ def _looked_through(
 ) -> Iterator[Found]:
     """``place``: the archive that they lie in; what it lies in itself says more of whose they are."""
     by_name = {member.name: member for member in members if not is_dropping(member.name)}
+    # Beside what a platform has named, an archive that it has not is no download of its own: names in it are anybody's.
+    named = not place and any(platform_name(part) for name in by_name for part in name.split("/"))
     used: set[str] = set()
     beside: dict[str, list[str]] = defaultdict(list)
     for name in by_name:
@@ -58,7 +60,8 @@ def _looked_through(
     for name, member in by_name.items():
         if is_archive(name):
             used.add(name)
-            yield from _archive(member, place, outer, labs, depth)
+            whose = Claim(name) if named and _claim(name, labs) == NOBODY else outer
+            yield from _archive(member, place, whose, labs, depth)
     for name in sorted(by_name.keys() - used):
         yield _told(by_name[name], place, outer, labs, _no_hand_in(name))
 

@@ -15,9 +15,9 @@ PLATFORMS = [  # first what names most: Moodle, Blackboard, Canvas and its like,
     re.compile(r"(?P<person>(?P<name>.+?)_\d+)_assignsubmission_[a-z]+_?(?P<file>.*)"),
     re.compile(r".+?_(?P<person>(?P<name>[^_]+))_attempt_\d{4}(?:-\d\d){2,5}(?:_(?P<file>.*)|\.[a-z.]+)?"),
     re.compile(r"(?P<person>(?P<name>[^\W\d_][^\d_]*)(?:_(?i:late))?_(?:\d{3,}|\d+(?=_\d)))(?:_\d+)*_(?P<file>.+)"),
-    re.compile(r"(?P<person>(?P<name>[^_]*,[^_]*))_(?P<file>.+)"),
+    re.compile(r"(?P<person>(?P<name>[^\W\d_][^_]*,[^_]*))_(?P<file>.+)"),
     re.compile(r"(?P<person>[^()]+\((?P<name>[\w.@-]+)\))(?P<file>)"),
-    re.compile(r"(?P<person>\d+-\d+ - (?P<name>.+?)) - .+(?P<file>)"),
+    re.compile(r"(?P<person>\d+-\d+ - (?P<name>.+?)) - [^-]+?(?: - (?P<file>.+))?"),
 ]
 PERSON = re.compile(r"[^\W\d_](?:[\w'\u2019\u02bc ,.\-]*\S)?")
 SORTING = re.compile(  # folders that sort hand-ins by something else than whose they are
@@ -88,12 +88,19 @@ def claim_of(folders: Collection[str], file: str, labs: Collection[str]) -> Clai
 
 
 def platform_name(name: str) -> tuple[Claim, str] | None:
-    """Whose a file or folder is by a platform's name for it, and what the student called it; None for other names."""
-    for pattern in PLATFORMS:
-        if match := pattern.fullmatch(name):
-            person = re.sub(r"_late(?=_\d+$)", "", match["person"], flags=re.IGNORECASE)
-            return Claim(person, student_id(match["name"]), certain=True), match["file"] or name
-    return None
+    """Whose a file or folder is by a platform's name for it, and what the student called it; None for other names.
+
+    A student may call a file as another platform would, with another's name in it: where two platforms' names say two
+    persons, nobody is certain, and it is by the whole name that a person has to look for its owner.
+    """
+    found = [match for pattern in PLATFORMS if (match := pattern.fullmatch(name))]
+    if not found:
+        return None
+    first = found[0]
+    if len({match["name"].casefold() for match in found}) > 1:
+        return Claim(name), first["file"] or name
+    person = re.sub(r"_late(?=_\d+$)", "", first["person"], flags=re.IGNORECASE)
+    return Claim(person, student_id(first["name"]), certain=True), first["file"] or name
 
 
 def student_id(name: str) -> str:

@@ -101,8 +101,8 @@ class _Notebook:
         places = {id(s): where for where, cell in statements.items() for s in cell}
         return cls(texts, statements, import_aliases(s for cell in statements.values() for s in cell), places)
 
-    def reach(self, roots: Iterable[str], stop: Iterable[str] = ()) -> Reached:
-        return reach(list(self.texts.values()), roots, stop)
+    def reach(self, roots: Iterable[str], stop: Iterable[str] = (), *, changes: bool = False) -> Reached:
+        return reach(list(self.texts.values()), roots, stop, changes=changes)
 
     def place(self, statement: ast.stmt) -> str:
         return self.places.get(id(statement), "notebook")
@@ -128,7 +128,7 @@ def _evasions(
     reached = work.reach(roots, stop)
     everything = [s for cell in work.statements.values() for s in cell]
     short = {name.rsplit(".", 1)[-1] for name in forbidden if not name.startswith("torch.Tensor.")}
-    for statement in reached.statements:
+    for statement in work.reach(roots, stop, changes=True).statements:
         yield from _signs(statement, work.place(statement), work.aliases, short)
     for name in sorted(reached.missing - roots - _from_stars(everything) - set(KNOWN)):
         yield Flag("notebook", 0, f"the candidate uses `{name}`, which no cell defines in plain text")
@@ -174,11 +174,15 @@ def _patches(text: str, imported: tuple[tuple[str, str], ...]) -> Sequence[tuple
     """In any cell, by line: changes to what everything runs on, and looks at where the notebook lives."""
     found, aliases, statements = [], dict(imported), parse_cell(text)
     skip = {i for s in statements for i in docstrings(s)}
+    for compared in (node for s in statements for node in nodes_of(s) if isinstance(node, ast.Compare)):
+        skip |= {id(node) for node in compared.comparators}  # `"google.colab" in sys.modules` changes nothing
     for node in (node for s in statements for node in nodes_of(s)):
         line = getattr(node, "lineno", 0)
+        if id(node) in skip:
+            continue
         if why := _patch(node, aliases) or _hook(node) or _road(node, aliases, WIDE_ROADS):
             found.append((line, why))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skip:
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             found += [(line, f"names {p}") for p in PLACES if node.value.startswith(p)]
     return found + [(note.line, note.why) for note in read(text).notes if not note.hides]
 

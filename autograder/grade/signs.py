@@ -69,7 +69,9 @@ ROADS = frozenset((
 
 # What no cell of a lab needs, wherever it stands.
 WIDE_ROADS = frozenset((
-    "sys._getframe", "sys._current_frames", "sys.meta_path", "sys.settrace", "sys.setprofile", "gc.get_objects",
+    "sys._getframe", "sys._current_frames", "sys.meta_path", "sys.settrace", "sys.setprofile", "sys.modules",
+    "sys.setswitchinterval", "inspect.currentframe", "inspect.stack", "inspect.trace", "inspect.getouterframes",
+    "inspect.getinnerframes", "inspect.getclosurevars", "threading.setprofile", "gc.callbacks", "gc.get_objects",
     "gc.get_referrers", "gc.get_referents", "ctypes", "_ctypes", "cffi", "marshal", "builtins", "os.fork", "os.forkpty",
     "os.kill", "os.killpg", "os.setsid", "os.register_at_fork", "os._exit", "os.write", "os.dup", "os.dup2", "posix",
     "signal.signal", "torch._C", "torch.library", "torch.overrides", "torch.utils._python_dispatch",

@@ -63,7 +63,34 @@ import sys, contextlib
 driver = sys.modules['mlsys_course.desk.check.driver']
 driver.guarded = lambda *a, **k: contextlib.nullcontext()
 """
+# Text that no name leads to: a scratch cell fills what the candidate looks into.
+PLAIN = f"def plain(q, k, v, mask=None):\n    return getattr(F, 'scaled_' + '{NAME[7:]}')(q, k, v, attn_mask=mask)\n"
+FILLED = {
+    "a list that a scratch cell appends to": ("tools = []", "tools.append(plain)", "tools[0]"),
+    "a list appended to by its class": ("tools = []", "list.append(tools, plain)", "tools[0]"),
+    "an entry": ("tools = {}", "tools['f'] = plain", "tools['f']"),
+    "an attribute": ("class tools: pass", "tools.f = plain", "tools.f"),
+    "an attribute by setattr": ("class tools: pass", "setattr(tools, 'f', plain)", "tools.f"),
+    "an attribute by vars": ("class tools: pass\ntools = tools()", "vars(tools)['f'] = plain", "tools.f"),
+    "a loop": ("tools = []", "for f in [plain]:\n    tools += [f]", "tools[0]"),
+    "a function that is called": ("tools = []", "def fill():\n    tools.insert(0, plain)\nfill()", "tools[0]"),
+    "a function's attribute": ("def tools(): pass", "tools.f = plain", "tools.f"),
+    "a function's default": ("def tools(f=None): return f", "tools.__defaults__ = (plain,)", "tools()"),
+    "a deque": ("import collections\ntools = collections.deque()", "tools.appendleft(plain)", "tools[0]"),
+    "an entry of an entry": ("tools = {'a': {}}", "tools['a'].update(f=plain)", "tools['a']['f']"),
+}
 EVASIONS = {
+    name: [before, MODULE + PLAIN + filled, "import torch" + BODY.replace("{call}", call)]
+    for name, (before, filled, call) in FILLED.items()
+} | {
+    "a module found in sys.modules": [
+        "import sys\nfor name, m in list(sys.modules.items()):\n    if name.endswith('check.driver'):\n"
+        "        m.guarded = lambda *a, **k: None",
+        calls("F.relu"),
+    ],
+    "work in a garbage collection": ["import gc\ngc.callbacks.append(lambda *a: None)", calls("F.relu")],
+    "frames": ["import inspect\nf = inspect.currentframe()", calls("F.relu")],
+    "what a function closes over": ["import inspect\nseen = inspect.getclosurevars", calls("F.relu")],
     "the guard patched in a scratch cell": [
         GUARD_OFF, calls("getattr(F, 'scaled_dot_product' + '_attention')")],
     "the guard's list emptied": [
@@ -128,6 +155,11 @@ CARRIED = {
 WITH_CARRIED = [calls("f", "from my_mlsys.attention import f")]
 
 HONEST = {
+    "is this Colab": "import sys\nprint('google.colab' in sys.modules)",
+    "data and scratch beside it": MODULE + "scale = [8]\nscale.append(4)\nprint(F.relu(torch.ones(2)), scale)"
+    "\ndef attention(q, k, v, mask=None):\n    return q @ k.mT / scale[0]",
+    "its own function compared": MODULE + "def attention(q, k, v, mask=None):\n    return q @ k.mT\n"
+    "x = torch.ones(1, 2, 2)\nprint(attention(x, x, x) - F.softmax(x, -1))",
     "loops": MODULE
     + """
 import math

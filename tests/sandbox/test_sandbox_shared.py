@@ -57,7 +57,18 @@ ABSENT = {  # x86-64's numbers
     "vmsplice": 278,
     "futex_waitv": 449,
 }
-REFUSED = {"io_uring_setup": 425, "sysinfo": 99, "memfd_create": 319, "add_key": 248, "shmget": 29, "semget": 64}
+REFUSED = {
+    "io_uring_setup": 425,
+    "sysinfo": 99,
+    "memfd_create": 319,
+    "add_key": 248,
+    "shmget": 29,
+    "semget": 64,
+    "landlock_create_ruleset": 444,
+    "landlock_add_rule": 445,
+    "seccomp": 317,
+    "timer_create": 222,
+}
 COMMANDS = {
     "F_SETOWN": 8,
     "F_SETSIG": 10,

@@ -211,6 +211,41 @@ def test_a_receipt_in_anothers_folder_takes_nobodys_place(tmp_path, case, at_onc
         assert b"ada's" in work_of(into).values()
 
 
+DATE = "2026-09-28-23-59-00"
+NAMED_FOR_ANOTHER = {
+    "Canvas": (f"ada_1_2_{NOTEBOOK}", f"mallory_3_4_ada_attempt_{DATE}_{NOTEBOOK}"),
+    "Canvas, by a comma": (f"ada_111_2_{NOTEBOOK}", f"mallory, ada_333_4_{NOTEBOOK}"),
+    "Brightspace": (
+        f"1-2 - ada - Sep 28, 2026 120 PM - {NOTEBOOK}",
+        f"3-4 - mallory - Sep 28, 2026 130 PM - x_ada_attempt_{DATE}_{NOTEBOOK}",
+    ),
+    "Blackboard": (
+        f"Lab 2_ada_attempt_{DATE}_{NOTEBOOK}",
+        f"Lab 2_mallory_attempt_{DATE}_x_ada_attempt_{DATE}_{NOTEBOOK}",
+    ),
+    "Moodle": (
+        f"ada_1_assignsubmission_file_{NOTEBOOK}",
+        f"mallory_2_assignsubmission_file_ada_1_assignsubmission_file_{NOTEBOOK}",
+    ),
+}
+
+
+@pytest.mark.parametrize("names", NAMED_FOR_ANOTHER.values(), ids=NAMED_FOR_ANOTHER)
+@pytest.mark.parametrize("receipt", [False, True])
+def test_a_file_named_as_another_platform_names_anothers_takes_nobodys_place(tmp_path, names, receipt):
+    own, evil = names
+    if receipt:
+        own = own.replace(NOTEBOOK, "a.zip")
+    collect(inbox(tmp_path, **{own: ADAS if receipt else b"ada's", evil: b"evil"}), tmp_path / "submitted")
+    assert work_of(tmp_path / "submitted").get("ada") == b"ada's"
+
+
+def test_names_in_a_bundle_beside_a_platforms_files_are_nobodys(tmp_path):
+    bundle = pack({f"ada_1_3_{NOTEBOOK}": b"evil"})
+    rows = collect(inbox(tmp_path, **{f"ada_1_2_{NOTEBOOK}": b"ada's", "work.zip": bundle}), tmp_path / "submitted")
+    assert work_of(tmp_path / "submitted") == {"ada": b"ada's"} and [row.student for row in rows].count("") == 1
+
+
 def test_whoever_was_first_under_a_name_gives_way_to_the_folder_of_that_name(tmp_path):
     into = tmp_path / "submitted"
     (row,) = collect(write(tmp_path / "first", {"Mal, Lory_2_assignsubmission_file_/m.zip": EVIL}), into)

@@ -16,7 +16,8 @@ ALLOW, KILL, ANSWER = 0x7FFF0000, 0x80000000, 0x00050000
 X32 = 0x40000000  # x86's other numbers for the same calls
 ELSEWHERE = -1  # a jump out of the rule, whose length is known at its end
 
-# Roads out, roads to other processes, and memory that the watchdog could not see (memfd, System V, mqueue).
+# Roads out, roads to other processes, and memory that the watchdog could not see: memfd, System V, mqueue, and what the
+# kernel keeps of rules, filters and timers.
 REFUSED = """
 ptrace process_vm_readv process_vm_writev process_madvise pidfd_getfd kcmp
 mount umount2 pivot_root chroot unshare setns fsopen fsconfig fsmount fspick move_mount open_tree open_tree_attr
@@ -26,6 +27,8 @@ keyctl add_key request_key kexec_load kexec_file_load init_module finit_module d
 reboot settimeofday clock_settime clock_adjtime adjtimex syslog vhangup personality lookup_dcookie nfsservctl
 memfd_create memfd_secret shmget shmat shmctl shmdt msgget semget mq_open
 sysinfo move_pages migrate_pages sendmsg sendmmsg
+landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp timer_create timerfd_create signalfd signalfd4
+lsm_get_self_attr lsm_set_self_attr lsm_list_modules modify_ldt
 """
 # Not there: watches, who has read which page, waiters and requests that no filter can read, pages held by a pipe.
 ABSENT = """
@@ -41,6 +44,7 @@ COMMANDS = (0, 1, 2, 3, 4, 5, 36, 1030, 1032)
 COLD, PAGE_OUT, COLLAPSE, MERGEABLE = 20, 21, 25, 12  # of madvise, on pages that others map too, or may come to
 WILL_NEED, HUGE_PAGES = 3, 0x40000
 MERGE_ALL = 67  # PR_SET_MEMORY_MERGE
+FILTERS = (22, 28, 35)  # PR_SET_SECCOMP, PR_SET_SECUREBITS, PR_SET_MM
 ATTRIBUTES = ("setxattr", "lsetxattr", "fsetxattr", "setxattrat")
 FUTEX_WAITS, FUTEX_COMMAND_AND_PRIVATE = (0, 9), 0xFF
 FUTEX_PRIORITY = (6, 7, 8, 11, 12, 13)
@@ -97,6 +101,7 @@ def _rules(shared_piece: int) -> Iterable[tuple]:
     yield "futex", errno.ENOSYS, _among(1, FUTEX_PRIORITY, FUTEX_COMMAND_AND_PRIVATE)
     yield "madvise", errno.EINVAL, _among(2, (COLD, PAGE_OUT, COLLAPSE, MERGEABLE))
     yield "madvise", 0, _among(2, [WILL_NEED])
+    yield "prctl", errno.EPERM, _among(0, FILTERS)  # each is kept, by the thousand
     yield "prctl", errno.EINVAL, _among(0, [MERGE_ALL])  # equal pages of two sandboxes become one, which /proc tells
     for name in ATTRIBUTES:  # of a file: memory that is in no process and no file
         yield name, errno.EOPNOTSUPP

@@ -87,6 +87,7 @@ def answer(channel: Channel, hello: Mapping[str, Any], namespace: dict[str, Any]
         call, blob = channel.receive()
         if "exercise" in call:
             return call
+        gc.callbacks.clear()  # else somebody's own code runs here, where nothing looks
         gc.collect(0)
         outcome = Outcome(problem="missing", detail=missing) if missing else None
         comm = RemoteCommunicator(channel, call["rank"], call["world_size"]) if "rank" in call else None

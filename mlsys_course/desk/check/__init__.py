@@ -4,6 +4,7 @@ from .cell import CheckFailed, check
 from .driver import Driver, Outcome, driver, kept, raised, run_case
 from .gradients import with_gradients
 from .guard import allowed
+from .sampled import sampled
 from .tree import Tree, decode, encode
 from .verdict import Case, Specification, Verdict, judge
 
@@ -24,5 +25,6 @@ __all__ = [
     "kept",
     "raised",
     "run_case",
+    "sampled",
     "with_gradients",
 ]

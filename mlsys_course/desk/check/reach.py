@@ -5,7 +5,7 @@ import builtins
 import functools
 import symtable
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..former_names import present
@@ -14,6 +14,8 @@ from .reading import LONGEST_CELL, read
 
 LONGEST_NOTEBOOK = 400_000  # characters that are searched
 LOOKUPS = ("getattr", "hasattr", "setattr", "attrgetter", "methodcaller", "import_module", "__import__", "eval", "exec")
+CHANGERS = ("setattr", "delattr", "vars", "object")
+CONTAINERS = ("append", "extend", "insert", "add", "update", "setdefault", "appendleft", "register")
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -175,10 +177,12 @@ def _program(sources: tuple[str, ...]) -> tuple[list[ast.stmt], dict[str, list[i
     return statements, binds, import_aliases(statements)
 
 
-def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()) -> Reached:
+def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = (), *, changes: bool = False) -> Reached:
     """Follow ``roots`` through the cells' top-level statements; of two definitions the later one counts.
 
-    Names in ``stop`` are not followed: a composite's parts, which are exercises of their own.
+    Names in ``stop`` are not followed: a composite's parts, which are exercises of their own. With ``changes`` what may
+    change something that is reached is reached too: every statement with a name in it that stands for data, and those
+    that give a function, a class or a module attributes or entries.
     """
     read = searched(sources)
     statements, binds, aliases = _program(tuple(read))
@@ -192,7 +196,7 @@ def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()
         seen.add(name)
         if name not in binds and not hasattr(builtins, name):
             missing.add(name)
-        for index in binds.get(name, []):
+        for index in [*binds.get(name, []), *(_changing(name, statements, binds) if changes else ())]:
             if index not in indices:
                 indices.add(index)
                 wanted.extend(used_names(statements[index]))
@@ -209,6 +213,36 @@ def reach(sources: Sequence[str], roots: Iterable[str], stop: Iterable[str] = ()
             else:
                 result.strings.update(_looked_up(node))
     return result
+
+
+def _changing(name: str, statements: Sequence[ast.stmt], binds: Mapping[str, list[int]]) -> Iterator[int]:
+    """The statements that may change what a name stands for, without binding it."""
+    bound = [statements[index] for index in binds.get(name, [])]
+    data = bool(bound) and not all(isinstance(s, (*DEFINITIONS, ast.Import, ast.ImportFrom)) for s in bound)
+    for index, statement in enumerate(statements):
+        if name in used_names(statement) and (data or name in _given_something(statement)):
+            yield index
+
+
+def _given_something(statement: ast.stmt) -> set[str]:
+    """Names that a statement gives attributes or entries, or hands to what can: ``f.helper = g``, ``vars(f)``."""
+    found: set[str] | None = getattr(statement, "given", None)
+    if found is None:
+        found = statement.given = set(filter(None, map(_given, nodes_of(statement))))  # type: ignore[attr-defined]
+    return found
+
+
+def _given(node: ast.AST) -> str:
+    inner: ast.AST | None = None
+    if isinstance(node, ast.Attribute | ast.Subscript):
+        named = getattr(node, "attr", "")
+        if not isinstance(node.ctx, ast.Load) or named.startswith("__") or named in CONTAINERS:
+            inner = node.value
+    elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in CHANGERS and node.args:
+        inner = node.args[0]
+    while isinstance(inner, ast.Attribute | ast.Subscript):
+        inner = inner.value
+    return getattr(inner, "id", "")
 
 
 def _looked_up(node: ast.AST) -> list[str]:

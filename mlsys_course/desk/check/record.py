@@ -7,6 +7,7 @@ engine makes no difference to it. Who stops it, or works where it does not reach
 import _thread
 import functools
 import itertools
+import os
 import random
 import sys
 import threading
@@ -40,6 +41,7 @@ _TO_NUMPY = ["aten::detach", "aten::to", "aten::resolve_conj", "aten::resolve_ne
 _FROM_NUMPY = ["aten::lift_fresh", "aten::to", "aten::detach_"]
 _current = threading.local()
 _random = random.SystemRandom()
+_alone: list[bool] = []
 
 
 class Record:
@@ -64,6 +66,8 @@ class Record:
         if self.policy:
             _current.record = self
             self._begin()
+            if _alone and _threads() > 1:  # one that a notebook has left at work would work for the call
+                self.note("threads")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -140,6 +144,14 @@ def operators(events: Sequence[Any], aside: Sequence[str], forward_only: bool) -
                     yield "numpy"
 
 
+def _threads() -> int:
+    """Of this process, whoever started them; 1 where the system does not tell."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 1
+
+
 def _stop_other() -> None:
     """A profiler that a candidate has left running would stand where the record does."""
     for stop in (_stop, _autograd._disable_profiler):
@@ -164,8 +176,12 @@ def _watch() -> None:
 
 
 def keep_switches() -> None:
-    """Where candidates are graded: whatever could stop the record says so to it. Before any of their code runs."""
+    """Where candidates are graded: whatever could stop the record says so to it. Before any of their code runs.
+
+    A process there has one thread: another one is somebody's.
+    """
     _watch()
+    _alone.append(True)
     modules = [module for path, module in list(sys.modules.items()) if path.startswith("torch")]
     for name in SWITCHES:
         original = getattr(_autograd, name, None)
