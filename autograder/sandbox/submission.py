@@ -16,16 +16,15 @@ from .contract import AGAIN, Call, Cell, CellRun, Ended, Run, RunStatus, Sandbox
 from .drawn_order import drawn_order, is_measured
 from .group import Group, only_graded
 from .host import OUT_OF_MEMORY, processes_killed
+from .measured_ranks import measure_ranks
 from .parked import Parked
 from .process import Sandbox
 from .sealed import Examination
 from .transcript import Room
 from .watchdog import Watchdog
-from .work import Work, only_imports
+from .work import ALIKE, SCRATCH_MIB, Work, only_imports
 
 RESTARTS = 4
-ALIKE = 1e-2  # outputs of one call in two processes
-SCRATCH_MIB = 4  # beside who is measured, above what was handed in: a file mapped piece by piece shows in no peak
 NOT_REACHED = {
     "timeout": "The notebook took too long before this exercise's cell.",
     "memory": "The notebook took too much memory before this exercise's cell.",
@@ -168,7 +167,9 @@ class Submission(Work):
                 del self.outcomes[exercise]
                 self.problems.pop(exercise, None)
             more = True
-        for exercise, outcomes in run_alone(self, [e for e in asked if e.exercise in self.outcomes], group).items():
+        asked = [examination for examination in asked if examination.exercise in self.outcomes]
+        measure_ranks(self, asked, group)
+        for exercise, outcomes in run_alone(self, asked, group).items():
             self.outcomes[exercise] |= outcomes
         return more
 
