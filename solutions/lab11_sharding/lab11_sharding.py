@@ -184,8 +184,8 @@ def zero2_step(buckets, backward, make_optimizer, comm, state=None):
     Afterwards parameters are as after zero1_step, in place; each .grad is None; no hook of yours is left. The lists
         stay as they are.
     Costs: a rank sends at most 2 (P - 1) s entries for each bucket, s the size of its shards. With 64 buckets of one
-        size on 4 ranks, that become whole in their order, and an optimizer without states, a rank may hold 0.9 n
-        entries beside the parameters, for n parameters.
+        size on 4 ranks, that become whole in their order, and an optimizer without states, a rank may hold n entries
+        beside the parameters, for n parameters: less than a whole gradient and its shards.
     """
     ### BEGIN SOLUTION
     size = comm.world_size
@@ -410,8 +410,8 @@ check("prefetch_order", prefetch_order)
 # hatched, scatter: green). Above with room for one layer: the rows alternate, and while weights arrive nothing is
 # computed. Below with room for two: gathers run beside the layer before, and after the first there is no gap. Right:
 # milliseconds of a step of eight layers over how many may be held, for links of three speeds, beside computing alone
-# (dashed). For the fast link a second layer is enough; for the slow one the network is the bottleneck, and more room
-# helps only by what is not gathered twice.*
+# (dashed). For the two faster links a second layer is enough; for the slow one the network is the bottleneck, and
+# more room helps only by what is not gathered twice.*
 
 # %% experiment="overlap"
 
@@ -544,21 +544,22 @@ check("zero_traffic", zero_traffic)
 
 # %% [markdown]
 # **Look at it: a decoder in four stages.** Lab 3's decoder, your own where it passed, on four ranks, learns verses
-# letter by letter; for comparison one process has the whole batch. In stage 3 the blocks are sharded, and the
-# embedding, which is tied to the head and so used at both ends of the model, is left to your `zero1_step`.
+# letter by letter; for comparison one process has the whole batch. Your `zero1_step` is called for one parameter at a
+# time, since it holds copies of all that it is given. In stage 3 the blocks are sharded, and the rest, such as the
+# embedding, which is tied to the head and so used at both ends of the model, is left to `zero1_step`.
 #
 # *The figure. Left: the loss over twelve steps of one process (black line) and of the stages (markers): they cannot
-# be told apart. Middle: bytes that a rank holds at its peak, measured (bars), and weights, gradients and states as
-# lab 7 predicts them (black lines): falling from stage to stage. What is above the prediction is activations, one
-# bucket on its way, and the copy of the shard that the optimizer steps. Right: bytes that a rank sends a step,
-# measured and predicted: equal for the first three, and half as much again for what is sharded in stage 3.*
+# be told apart. Middle: bytes of tensors that a rank holds at its peak (bars), and weights, gradients and states as
+# lab 7 predicts them (black lines): falling from stage to stage. What is above the prediction is activations, what is
+# on its way, and the copy of the shard that the optimizer steps. Right: bytes that a rank sends a step, measured and
+# predicted: equal for the first three, and half as much again in stage 3.*
 
 # %% experiment="stages"
 torch.set_num_threads(1)
 ranks, steps, width = 4, 12, 96
 pieces, alphabet = letter_windows(17, 400)
 config = ModelConfig(
-    vocabulary=len(alphabet), context=16, d_model=width, n_layers=4, n_heads=4, n_kv_heads=4, head_dim=24,
+    vocabulary=len(alphabet), context=16, d_model=width, n_layers=8, n_heads=4, n_kv_heads=4, head_dim=24,
     d_ffn=4 * width, tied_head=True,
 )  # fmt: skip
 torch.manual_seed(11)
@@ -575,7 +576,7 @@ def adamw(tensors):
 
 
 def rows_of(step, comm=None):
-    rows = pieces[16 * step : 16 * step + 16]
+    rows = pieces[8 * step : 8 * step + 8]
     return rows.chunk(comm.world_size)[comm.rank] if comm else rows
 
 
@@ -601,7 +602,7 @@ class ShardedBlock(torch.nn.Module):
 def train(stage, comm=None):
     """Losses, and the most bytes that the rank held."""
     with MemoryMeter() as meter:
-        model, losses, state = copy.deepcopy(start), [], None
+        model, losses = copy.deepcopy(start), []
         if stage == 3:
             blocks = blocks_of(model)
             for k, block in enumerate(blocks):
@@ -610,6 +611,7 @@ def train(stage, comm=None):
         inside = {id(p) for block in blocks_of(model) for p in block.parameters()} if stage == 3 else set()
         parameters = [p for p in model.parameters() if id(p) not in inside]
         optimizer = optimizer if stage == 3 else adamw(parameters) if stage == 0 else None
+        state = None if stage == 2 else [None for _ in parameters]
         for step in range(steps):
             loss = loss_of(model, rows_of(step, comm))
             losses.append(loss.item())
@@ -618,7 +620,7 @@ def train(stage, comm=None):
                 continue
             loss.backward()
             if stage in (1, 3):
-                state = zero1_step(parameters, adamw, comm, state)
+                state = [zero1_step([p], adamw, comm, one) for p, one in zip(parameters, state, strict=True)]
             for p in parameters if stage == 0 and comm else ():
                 p.grad = all_reduce(p.grad, comm) / comm.world_size
             if optimizer:
