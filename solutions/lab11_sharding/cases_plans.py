@@ -73,8 +73,8 @@ def clip_cases(draw: Draw) -> list[Given]:
             own[-1][0][0] = spoiled
         if more.pop("zero", False):
             own, everywhere = [[0 * x for x in one] for one in own], [0 * x for x in everywhere]
-        if more.pop("small", False):  # squares of float16 do not hold them
-            own = [[1e-4 * x for x in one] for one in own]
+        if more.pop("large", False):  # float16 does not hold their squares
+            own = [[300 * x for x in one] for one in own]
         norm = sum(float(x.double().square().sum()) for x in (*itertools.chain(*own), *everywhere)) ** 0.5
         inputs = {
             "ranks": [{"gradients": [*one, *everywhere]} for one in own],
@@ -91,7 +91,7 @@ def clip_cases(draw: Draw) -> list[Given]:
         case("nothing to clip", "norm", 2, [few, 4], public=True, clips=False),
         case("three ranks", "norm", 3, [few]),
         case("one rank", "norm", 1, [few, 2]),
-        case("small float16", "norm", 2, [few + 20, 30], dtype=torch.float16, small=True),
+        case("large float16", "norm", 2, [few + 20, 30], dtype=torch.float16, large=True),
         case("gradients of zero", "norm", 2, [few], zero=True),
         case("an empty part", "norm", 3, [0, few], dtype=torch.float32),
         case("one is whole", "whole", 2, [few], [3], True),
@@ -151,6 +151,7 @@ def reshard_cases(draw: Draw) -> list[Given]:
         reads("what is read for less", one(4 * n, 2, 8, [5]), True),
         reads("what is read of uneven shards", one(50, 7, 4, [2])),
         reads("nothing but padding is read from nobody", one(4, 3, 7, [6])),
+        reads("nothing is left for the last rank", one(10, 3, 6, [5])),
         Given("of another length", "errors", one(12, 3, 2, length=5, wrong=True), True),
         Given("of another dtype", "errors", {**one(12, 3, 2, dtype="float64", wrong=True), "saved_dtype": "float32"},
               True),

@@ -127,23 +127,25 @@ def zero1_step(parameters, make_optimizer, comm, state=None):
     """
     ### BEGIN SOLUTION
     size = comm.world_size
-    n = sum(p.numel() for p in parameters)
-    padding = [torch.zeros(-n % size, dtype=parameters[0].dtype)]
+
+    def flat_of(tensors):
+        flat = torch.cat([x.detach().flatten() for x in tensors])
+        return torch.cat([flat, flat.new_zeros(-len(flat) % size)])
+
     if state is None:
-        flat = torch.cat([p.detach().flatten() for p in parameters] + padding)
-        shard = flat.view(size, -1)[comm.rank].clone().requires_grad_()
+        shard = flat_of(parameters).chunk(size)[comm.rank].clone().requires_grad_()
         state = shard, make_optimizer([shard])
     shard, optimizer = state
-    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters] + padding)
+    flat = flat_of([torch.zeros_like(p) if p.grad is None else p.grad for p in parameters])
     for p in parameters:
         p.grad = None
     shard.grad = reduce_scatter(flat, comm) / size
     optimizer.step()
-    shard.grad = None
-    flat = torch.cat(all_gather(shard.detach(), comm))[:n]
+    flat = torch.cat(all_gather(shard.detach(), comm))
     with torch.no_grad():
-        for p, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            p.copy_(piece.view(p.shape))
+        for p in parameters:
+            p.copy_(flat[: p.numel()].view(p.shape))
+            flat = flat[p.numel() :]
     return state
     ### END SOLUTION
 
