@@ -91,8 +91,10 @@ def zero1_step(candidate, case, comm):
             gradients = case["own"][k][n] if "own" in case else [case["fill"]] * len(own)
             for p, g in zip(own, gradients, strict=True):
                 p.grad = torch.full_like(p, g) if isinstance(g, float) else None if g is None else g.clone()
-            states[k] = candidate(list(own), maker(model), comm, states[k])
-            steps.append({"parameters": shown(own, "fill" in case), "gradients that are left": left(own)})
+            given = list(own)
+            states[k] = candidate(given, maker(model), comm, states[k])
+            found: dict[str, Tree] = {"parameters": shown(own, "fill" in case), "gradients that are left": left(own)}
+            steps.append({**found, "the list given": kept(_same([given], [own]))})
     return {f"step {n + 1}": step for n, step in enumerate(steps)}
 
 
