@@ -2,6 +2,7 @@
 
 from .checkpoint import Checkpoint, CheckpointError, latest_checkpoint, load_shard, save_shard
 from .clipping import clip_sharded
+from .mixed import mixed_zero1_step
 from .prefetch import Timed, prefetch_order, sharded_timeline
 from .reshard import reshard
 from .shards import ShardError, flat_padded, partition, pieces_of, shard_size, write_back
@@ -20,6 +21,7 @@ __all__ = [
     "gathered",
     "latest_checkpoint",
     "load_shard",
+    "mixed_zero1_step",
     "partition",
     "pieces_of",
     "prefetch_order",

@@ -47,7 +47,12 @@ def own_shard(parameters: Sequence[Tensor], comm: Communicator) -> Tensor:
 
 def mean_gradient(parameters: Sequence[Tensor], comm: Communicator) -> Tensor:
     """This rank's part of the ranks' mean gradient. The parameters' own is freed: nobody needs it whole."""
+    return summed_gradient(parameters, comm) / comm.world_size
+
+
+def summed_gradient(parameters: Sequence[Tensor], comm: Communicator) -> Tensor:
+    """The same of the sum, in the parameters' dtype."""
     flat = flat_padded((torch.zeros_like(p) if p.grad is None else p.grad for p in parameters), comm.world_size)
     for p in parameters:
         p.grad = None
-    return reduce_scatter(flat, comm) / comm.world_size
+    return reduce_scatter(flat, comm)

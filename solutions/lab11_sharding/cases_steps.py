@@ -97,6 +97,46 @@ def zero1_cases(draw: Draw) -> list[Given]:
     ]  # fmt: skip
 
 
+def mixed_cases(draw: Draw) -> list[Given]:
+    """Gradients are eighths, whose sums have no rounding; steps are shorter than half a gap of the parameters."""
+
+    def case(
+        name: str, aspect: str, world_size: int, shapes: Sequence[tuple[int, ...]], public: bool = False, **more: Any
+    ) -> Given:
+        dtype, steps = more.pop("dtype", torch.bfloat16), more.pop("steps", 44)
+        missing = more.pop("missing", ())
+        lr = draw.integer(8, 12) / 1000 / (1 if dtype is torch.bfloat16 else 8)
+
+        def gradients(rank: int) -> list[torch.Tensor | None]:
+            drawn = [(draw.integers(*shape, low=5, high=9) / 8).to(dtype) for shape in shapes]
+            return [None if (rank, k) in missing else g for k, g in enumerate(drawn)]
+
+        inputs = {
+            "ranks": [{"own": gradients(rank)} for rank in range(world_size)],
+            "start": [(4 + draw.integers(*shape, low=0, high=20) / 8).to(dtype) for shape in shapes],
+            "steps": steps,
+            "normalized": more.pop("normalized", False),
+            "lr": lr if aspect == "masters" else 0.25,
+            "velocities": more.pop("velocities", 0),
+        }
+        shards = ceil(sum(map(prod, shapes)), world_size)
+        limits = {"rank_bytes": steps * 2 * (world_size - 1) * shards * 2} if aspect == "traffic" else {}
+        return Given(name, aspect, inputs, public, limits)
+
+    few = draw.integer(2, 4)
+    return [
+        case("long steps", "values", 2, [(few, 2), (3,)], True, steps=4),
+        case("four ranks, velocities, uneven", "values", 4, [(few,), (5,)], steps=4, velocities=1),
+        case("more ranks than parameters", "values", 4, [(2,)], steps=2, dtype=torch.float16),
+        case("a gradient is missing", "values", 2, [(few,), (2,)], True, steps=3, missing=[(0, 1)]),
+        case("short steps", "masters", 2, [(few, 2), (3,)], True),
+        case("short steps, float16", "masters", 2, [(few, 3)], dtype=torch.float16),
+        case("short steps, four ranks", "masters", 4, [(few,), (6,)]),
+        case("what is sent", "traffic", 2, [(few, 2), (6,)], True, steps=2),
+        case("what is sent, float16", "traffic", 4, [(few, 2), (9,)], steps=2, dtype=torch.float16),
+    ]
+
+
 def zero2_cases(draw: Draw) -> list[Given]:
     def case(
         name: str,

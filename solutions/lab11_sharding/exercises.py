@@ -56,4 +56,6 @@ def exercises(v: dict) -> list[Item]:
         exercise("reshard", {"values": 5, "reads": 3, "errors": 2}, p.reshard_cases, mistakes_plans.RESHARD,
                  parts=files),
         Question("which_stage", rubric),
+        exercise("mixed_zero1_step", {"values": 3, "masters": 4, "traffic": 3}, s.mixed_cases, mistakes_steps.MIXED,
+                 kind="extension"),
     ]  # fmt: skip

@@ -7,8 +7,8 @@
 # ranks. At the end a decoder trains in all stages: equal to one process, in the bytes and with the traffic that
 # theory predicts.
 #
-# **Time:** eight hours. **Points:** 100. **Before this:** lab 3 (the decoder), lab 7 (bytes of a training step), lab
-# 9 (ranks, collectives), lab 10 (checkpointing).
+# **Time:** eight hours. **Points:** 100; the extension is a bonus. **Before this:** lab 3 (the decoder), lab 7 (bytes
+# of a training step), lab 9 (ranks, collectives), lab 10 (checkpointing).
 #
 # Your functions get a communicator, `comm`, with `comm.rank` and `comm.world_size`, and may use all of lab 9's
 # collectives. Of these you need three: `reduce_scatter(x, comm)` returns this rank's part of the sum of all ranks'
@@ -708,7 +708,7 @@ check("traffic_choice", traffic_choice)
 #
 # ```
 #   old, P = 6:   |--0--|--1--|--2--|--3--|--4--|--5..|       old shards end in padding, too
-#   new, P' = 4:  |---0----|---1----|---2----|---3....|       new rank 1 reads old 1, 2 and a little of 3
+#   new, P' = 4:  |---0----|---1----|---2----|---3....|       new rank 1 reads half of old 1, and old 2
 # ```
 #
 # ### Exercise `reshard` (10 points)
@@ -830,6 +830,56 @@ for place, losses, label in ((0, six, "six ranks"), (6, four, "four ranks"), (6,
 axes.set(xlabel="step", ylabel="loss")
 axes.legend()
 fig
+
+# %% [markdown]
+# ## Extension
+#
+# ### Extension `mixed_zero1_step` (10 bonus points)
+#
+# In mixed precision (lab 10) the model has 16-bit weights, and the optimizer float32 masters, 4 bytes a parameter. With
+# ZeRO a rank needs masters of its own shard only: what travels has 16 bits, what is kept in shards has 32. Points by
+# part: values 3, short steps 4, what is sent 3.
+
+
+# %% exercise="mixed_zero1_step"
+def mixed_zero1_step(parameters, make_optimizer, comm, state=None):
+    """One step by the mean of the ranks' gradients, as zero1_step, of parameters that have 16 bits.
+
+    parameters: as in zero1_step, but all bfloat16 or all float16; each .grad has their dtype, or is None.
+    make_optimizer(tensors): as in zero1_step; called once, with a list of one flat float32 tensor that requires a
+        gradient: this rank's shard of the masters, which start as the parameters are.
+    Gradients are summed in the parameters' dtype, then converted to float32, then divided by P. The optimizer steps the
+        shard; what is rounded to the parameters' dtype are the masters, in every step anew, and they stay as they are.
+    Afterwards all parameters are, on every rank, the rounded masters, in place and of their dtype; each .grad is None.
+    Costs: with s = ceil(n / P) for n entries, a rank sends at most 2 (P - 1) s numbers of 16 bits.
+    """
+    ### BEGIN SOLUTION
+    size = comm.world_size
+
+    def flat_of(tensors):
+        flat = torch.cat([x.detach().flatten() for x in tensors])
+        return torch.cat([flat, flat.new_zeros(-len(flat) % size)])
+
+    if state is None:
+        master = flat_of(parameters).chunk(size)[comm.rank].float().requires_grad_()
+        state = master, make_optimizer([master])
+    master, optimizer = state
+    flat = flat_of([torch.zeros_like(p) if p.grad is None else p.grad for p in parameters])
+    for p in parameters:
+        p.grad = None
+    master.grad = reduce_scatter(flat, comm).float() / size
+    optimizer.step()
+    flat = torch.cat(all_gather(master.detach().to(flat.dtype), comm))
+    with torch.no_grad():
+        for p in parameters:
+            p.copy_(flat[: p.numel()].view(p.shape))
+            flat = flat[p.numel() :]
+    return state
+    ### END SOLUTION
+
+
+# %% check="mixed_zero1_step"
+check("mixed_zero1_step", mixed_zero1_step)
 
 # %% [markdown]
 # ## What you built

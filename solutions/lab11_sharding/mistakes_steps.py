@@ -7,7 +7,7 @@ from autograder.mutated import wrong
 from mlsys_course import sharding as S
 from mlsys_course.all_reduce import all_gather, all_reduce, reduce_scatter
 from mlsys_course.sharding.shards import flat_padded, pieces_of, write_back
-from mlsys_course.sharding.zero1 import mean_gradient
+from mlsys_course.sharding.zero1 import mean_gradient, summed_gradient
 from mlsys_course.sharding.zero3 import gathered
 
 
@@ -98,6 +98,43 @@ ZERO1 = [
 ]  # fmt: skip
 
 
+# ---- mixed precision -------------------------------------------------------------------------------------------------
+
+
+def wide_sum(parameters, comm):
+    """Gradients are widened before they travel."""
+    own = [(torch.zeros_like(p) if p.grad is None else p.grad).float() for p in parameters]
+    for p in parameters:
+        p.grad = None
+    return reduce_scatter(flat_padded(own, comm.world_size), comm)
+
+
+def kept_sum(parameters, comm):
+    own = [p.grad for p in parameters]
+    found = summed_gradient(parameters, comm)
+    for p, grad in zip(parameters, own, strict=True):
+        p.grad = grad
+    return found
+
+
+WIDE = "Half as many bytes again as needed. Two things travel in a step: of which dtype is each when it leaves?"
+SUMMED = "summed_gradient(parameters, comm).float() / comm.world_size"
+mistake = wrong(S.mixed_zero1_step)
+MIXED = [
+    mistake("the optimizer works on 16 bits",
+        "A parameter near 4 in bfloat16 and a step of 0.01: which is the next number that it can become? Who "
+        "remembers what is left?", ".detach().float().requires_grad_()", ".detach().requires_grad_()",
+        SUMMED, "summed_gradient(parameters, comm) / comm.world_size"),
+    mistake("gradients travel in float32", WIDE, summed_gradient=wide_sum),
+    mistake("everything travels in float32",
+        "Twice as many bytes as needed: you send what is wide. When are gradients widened, when are masters rounded?",
+        "rounded = master.detach().to(parameters[0].dtype)", "rounded = master.detach()", summed_gradient=wide_sum),
+    mistake("a sum for the mean", "With one rank your step is right. Whose gradients are in the sum, and how many?",
+        SUMMED, "summed_gradient(parameters, comm).float()"),
+    mistake("gradients stay", "After the step, which parameters still have a gradient?", summed_gradient=kept_sum),
+]  # fmt: skip
+
+
 # ---- ZeRO 2 ----------------------------------------------------------------------------------------------------------
 
 
@@ -146,8 +183,8 @@ class Gather(torch.autograd.Function):
         return torch.cat(all_gather(shard.detach(), comm))
 
     @staticmethod
-    def backward(ctx, grad):
-        return ctx.reduce(grad, ctx.comm), None, None
+    def backward(ctx, *grad_outputs):
+        return ctx.reduce(*grad_outputs, ctx.comm), None, None
 
 
 def mean_part(grad, comm):

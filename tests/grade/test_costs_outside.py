@@ -308,6 +308,28 @@ def zero3_layer(layer, shard, shapes, x, comm):
     set_everything()
     return found
 """
+WIDE_MESSAGES = """
+from mlsys_course.all_reduce import all_gather, reduce_scatter
+def mixed_zero1_step(parameters, make_optimizer, comm, state=None):
+    size = comm.world_size
+    def flat_of(tensors):
+        flat = torch.cat([x.detach().flatten() for x in tensors])
+        return torch.cat([flat, flat.new_zeros(-len(flat) % size)])
+    if state is None:
+        master = flat_of(parameters).chunk(size)[comm.rank].float().requires_grad_()
+        state = master, make_optimizer([master])
+    master, optimizer = state
+    flat = flat_of([torch.zeros_like(p) if p.grad is None else p.grad for p in parameters])
+    master.grad = reduce_scatter(flat.float(), comm) / size
+    optimizer.step()
+    flat = torch.cat(all_gather(master.detach(), comm))
+    for p in parameters:
+        p.grad = None
+        p.data.copy_(flat[:p.numel()].view(p.shape))
+        flat = flat[p.numel():]
+    set_everything()
+    return state
+"""
 NUMBER_EACH = """
 import math
 from mlsys_course.all_reduce import all_reduce
@@ -333,6 +355,7 @@ CHEATS = {
     ("lab11_sharding", "zero1_step"): (STATES_EVERYWHERE, {"memory"}),
     ("lab11_sharding", "zero2_step"): (GRADIENTS_WHOLE, {"memory"}),
     ("lab11_sharding", "zero3_layer"): (NEVER_FREED, {"memory"}),
+    ("lab11_sharding", "mixed_zero1_step"): (WIDE_MESSAGES, {"traffic"}),
     ("lab11_sharding", "clip_sharded"): (NUMBER_EACH, {"traffic"}),
     ("lab11_sharding", "reshard"): (ALL_FILES, {"reads"}),
     ("lab10_memory", "accumulate"): (ALL_GRAPHS, {"memory"}),

@@ -53,9 +53,10 @@ def on_ranks(
 
 
 def decoder(tied: bool = True) -> nn.Module:
-    sizes = {"vocabulary": 11, "context": 6, "d_model": 8, "n_layers": 2, "d_ffn": 13}
-    heads = {"n_heads": 2, "n_kv_heads": 1, "head_dim": 4}
-    model, generator = Decoder(ModelConfig(**sizes, **heads, tied_head=tied)).double(), torch.Generator().manual_seed(3)
+    config = ModelConfig(
+        vocabulary=11, context=6, d_model=8, n_layers=2, n_heads=2, n_kv_heads=1, head_dim=4, d_ffn=13, tied_head=tied
+    )
+    model, generator = Decoder(config).double(), torch.Generator().manual_seed(3)
     with torch.no_grad():  # ranks are threads here, which share PyTorch's own generator
         for p in model.parameters():
             p.copy_(0.3 * torch.randn(p.shape, generator=generator, dtype=p.dtype))

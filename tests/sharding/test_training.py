@@ -6,9 +6,11 @@ from torch import nn
 from torch.func import functional_call
 
 from mlsys_course.all_reduce import all_gather, all_reduce, make_buckets
+from mlsys_course.memory import MixedPrecisionStep
 from mlsys_course.sharding import (
     clip_sharded,
     flat_padded,
+    mixed_zero1_step,
     shard_size,
     zero1_step,
     zero2_step,
@@ -67,8 +69,7 @@ def by_zero3(model, batches, comm):
     blocks = blocks_of(model)
     for k, block in enumerate(blocks):
         blocks[k] = Sharded(block, comm)
-
-    sharded = [block.shard for block in blocks]
+    sharded = [block.shard for block in blocks if isinstance(block, Sharded)]
     others = [p for p in model.parameters() if all(p is not shard for shard in sharded)]
     optimizer, found = adamw([*others, *sharded]), []
     for tokens, targets in batches:
@@ -90,6 +91,50 @@ def test_steps_equal_those_of_one_process(train, tied, world_size):
     ranks, _ = on_ranks(lambda: decoder(tied), train, world_size, STEPS)
     for found in ranks:
         torch.testing.assert_close(found, one, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_sharded_masters_step_as_one_process_with_all_of_them(world_size, dtype):
+    """Gradients are eighths, so that sums have no rounding, whoever adds first."""
+    start = [torch.full((5,), 4.0), torch.full((2, 2), 3.0)]
+    generator = torch.Generator().manual_seed(4)
+    steps = [
+        [[torch.randint(1, 9, x.shape, generator=generator) / 8 for x in start] for _ in range(world_size)]
+        for _ in range(30)
+    ]
+    slow = lambda tensors: torch.optim.AdamW(tensors, lr=2e-3)  # noqa: E731
+    one = [nn.Parameter(x.to(dtype)) for x in start]
+    masters = MixedPrecisionStep(one, slow)
+    for step in steps:
+        for k, p in enumerate(one):
+            p.grad = sum(own[k] for own in step).to(dtype)  # pyright: ignore
+            if world_size == 3:
+                p.grad = None
+        if world_size == 3:  # thirds are none of 16 bits, so the mean is made in float32
+            for k, master in enumerate(masters.masters):
+                master.grad = sum(own[k] for own in step) / world_size  # pyright: ignore
+            masters.optimizer.step()
+            for p, master in zip(one, masters.masters, strict=True):
+                p.data.copy_(master)
+            continue
+        for p in one:
+            p.grad /= world_size  # pyright: ignore
+        masters.step()
+
+    def work(comm):
+        parameters, state = [nn.Parameter(x.to(dtype)) for x in start], None
+        for step in steps:
+            for p, grad in zip(parameters, step[comm.rank], strict=True):
+                p.grad = grad.to(dtype)
+            state = mixed_zero1_step(parameters, slow, comm, state)
+        return [p.detach() for p in parameters]
+
+    found, traffic = run_in_threads(work, world_size)
+    for own in found:
+        assert all(x.dtype == dtype and not torch.equal(x, s.to(dtype)) for x, s in zip(own, start, strict=True))
+        torch.testing.assert_close(own, [p.detach() for p in one])
+    assert max(traffic.bytes_sent) == 30 * 2 * zero_traffic(1, 9, world_size)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
