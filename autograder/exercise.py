@@ -29,7 +29,8 @@ class Given:
     """One kind of case: inputs by name, and the aspect whose points it decides.
 
     With ``public`` it also ships to students, with numbers of its own. ``limits`` bound measured costs:
-    "part_calls" (calls of parts), "peak_memory" (bytes over what the process held before the call), of ranks
+    "part_calls" (calls of parts), "peak_memory" (bytes over what the process held before the call; of ranks, what the
+    one holds that holds the most), of ranks
     "rank_bytes" and "rank_messages" (the most that any one rank sends), "total_bytes" (what all send),
     "off_ring_bytes" (what does not go to the next rank). For a driver with ranks ``inputs`` has "ranks", a list with
     each rank's own inputs by name.

@@ -9,6 +9,7 @@ from nbformat import NotebookNode
 
 from mlsys_course.desk.check import Case, Outcome, Specification
 from mlsys_course.desk.check.compare import compare, worst_error
+from mlsys_course.desk.check.ranked import is_ranked
 from mlsys_course.desk.check.verdict import judge, over_limit
 
 from ..cases import GROUPS, public_specification
@@ -23,6 +24,7 @@ from .leaks import files_below, leaks
 
 FARTHEST = 10.0  # tolerances between a misconception and the expected output, on some sealed case
 SURE = {"peak_memory": 2.0}  # or how many times a cost's limit it takes there; counts are exact, so any excess is sure
+SURE_OF_RANKS = {"peak_memory": 1.25}
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,9 @@ def excess_of(case: Case, name: str) -> float:
     outcome = case.misconceptions.get(name)
     if outcome is None or outcome.problem:
         return 0.0
-    shares = [
-        over / max(1.0, case.limits[cost] * SURE.get(cost, 1.0)) for cost, over in over_limit(case, outcome).items()
-    ]
+    sure = SURE_OF_RANKS if is_ranked(case.inputs) else SURE
+    over = over_limit(case, outcome)
+    shares = [found / max(1.0, case.limits[cost] * sure.get(cost, 1.0)) for cost, found in over.items()]
     return max(shares, default=0.0)
 
 

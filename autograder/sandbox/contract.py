@@ -68,8 +68,9 @@ class Cell:
 class Call:
     """One sealed call: the bytes of an encoded tree of inputs, and a wall-clock limit (0: the engine's own).
 
-    With ``measure_memory`` it is made twice, and the smaller growth of the process counts. With ``ranks`` it is a call
-    to as many ranks at once, each in a sandbox of its own: their inputs in order, in place of ``inputs``.
+    With ``measure_memory`` it is made once more, in a process that has done nothing else, whose growth counts. With
+    ``ranks`` it is a call to as many ranks at once, each in a sandbox of its own: their inputs in order, in place of
+    ``inputs``; then each rank is measured by itself, with the messages that it got, and the largest growth counts.
     """
 
     key: str

@@ -71,7 +71,7 @@ class Examination:
                 if case_of(key) in slow or len(slow) >= MOST_SLOW:  # a loop must leave time to the other exercises
                     self.outcomes[key] = slow.get(case_of(key), NOT_ASKED)
                 elif call.measure_memory:
-                    self.outcomes[key] = self._measured(key, call)
+                    self.outcomes[key] = self._of_held_ranks(key, call) if call.ranks else self._measured(key, call)
                 else:
                     self.outcomes[key] = self._ask(call, self.members, key)
             if self._came_to("timeout"):
@@ -174,13 +174,22 @@ class Examination:
 
     def _measured(self, key: str, call: Call) -> Outcome:
         """The call as any other, and what it takes in a process that has done nothing else."""
-        if self.measure is None or call.ranks:
+        if self.measure is None:
             raise ValueError(f"{self.exercise}: nobody measures the memory of this call")
-        for member in self.members:  # as who is measured is held, in case it matters to the candidate
-            if not member.replay:
-                member.sandbox.hold()
+        self._hold()
         outcome = self._ask(call, self.members)
         return replace(outcome, costs={**outcome.costs, "peak_memory": self.measure(key, call, outcome)})
+
+    def _of_held_ranks(self, key: str, call: Call) -> Outcome:
+        """A call to ranks that are held, as they are where each is measured (``measured_ranks``)."""
+        self._hold()
+        return self._ask(call, self.members, key)
+
+    def _hold(self) -> None:
+        """As who is measured is held, in case it matters to the candidate."""
+        for member in self.members:
+            if not member.replay:
+                member.sandbox.hold()
 
     def alone(self, call: Call) -> tuple[Outcome, float]:
         """Of a process that has just been made: what the call comes to, and the most that it and its like hold."""

@@ -7,8 +7,8 @@ import time
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from mlsys_course.desk.check import Outcome, decode
-from mlsys_course.desk.check.compare import TOLERANCE, case_dtype, compare
+from mlsys_course.desk.check import Outcome
+from mlsys_course.desk.check.compare import compare
 
 from .alone import run_alone
 from .attempt import Attempt
@@ -16,15 +16,15 @@ from .contract import AGAIN, Call, Cell, CellRun, Ended, Run, RunStatus, Sandbox
 from .drawn_order import drawn_order, is_measured
 from .group import Group, only_graded
 from .host import OUT_OF_MEMORY, processes_killed
+from .measured_ranks import measure_ranks
 from .parked import Parked
 from .process import Sandbox
 from .sealed import Examination
 from .transcript import Room
 from .watchdog import Watchdog
-from .work import Work, only_imports
+from .work import SCRATCH_MIB, Work, closeness, only_imports
 
 RESTARTS = 4
-SCRATCH_MIB = 4  # beside who is measured, above what was handed in: a file mapped piece by piece shows in no peak
 NOT_REACHED = {
     "timeout": "The notebook took too long before this exercise's cell.",
     "memory": "The notebook took too much memory before this exercise's cell.",
@@ -167,7 +167,9 @@ class Submission(Work):
                 del self.outcomes[exercise]
                 self.problems.pop(exercise, None)
             more = True
-        for exercise, outcomes in run_alone(self, [e for e in asked if e.exercise in self.outcomes], group).items():
+        asked = [examination for examination in asked if examination.exercise in self.outcomes]
+        measure_ranks(self, asked, group)
+        for exercise, outcomes in run_alone(self, asked, group).items():
             self.outcomes[exercise] |= outcomes
         return more
 
@@ -296,7 +298,7 @@ class Submission(Work):
             if math.isinf(bare):  # there was no time left, as for who sleeps through the calls before it
                 return math.inf
             self.warm.bare[sized] = bare
-        peak, alike = math.inf, TOLERANCE[case_dtype(decode(call.inputs))]  # no looser: what is wrong is cheap
+        peak, alike = math.inf, closeness(call.inputs)
         for kept in (self.reached(cell), range(cell)):
             found, peak = self._alone(cell, call, kept)
             if found.problem == outcome.problem and all(x.ok for x in compare(found.outputs, outcome.outputs, alike)):

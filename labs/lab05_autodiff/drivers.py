@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import mlsys_course.substrate.graph as G
-from mlsys_course.desk.check import driver, kept, raised
+from mlsys_course.desk.check import driver, kept, raised, sampled
 from mlsys_course.desk.check.seen import OUTSIDE, Seen, calls_of, unforeseen
 from mlsys_course.desk.check.tree import Tree
 from mlsys_course.substrate.graph import Node, Operator
@@ -220,8 +220,8 @@ class Running:
 def Evaluator(candidate, case, computed):
     """Several runs of one evaluator, at times of two in turn; results are looked at after the last run.
 
-    Of bad feeds the error, and a run on other feeds after it. Of long values every so manieth entry is looked at. With
-    a ``key`` each node's value is asked for, and nobody has it before.
+    Of bad feeds the error, and a run on other feeds after it. Of long values every so manieth entry is looked at, and
+    a mean of all. With a ``key`` each node's value is asked for, and nobody has it before.
     """
     asked = {"ask": computed, "key": case["key"]} if "key" in case else {}
     one = Running(candidate, case, asked)
@@ -232,7 +232,7 @@ def Evaluator(candidate, case, computed):
             one.run(one.given[0])
         return {"values after a failure": list(one.run(one.given[-1]))}
     if "every" in case:
-        found: list[Tree] = [[x[:: case["every"]].clone() for x in one.run(feeds)] for feeds in one.given]
+        found: list[Tree] = [[sampled(x, case["every"]) for x in one.run(feeds)] for feeds in one.given]
         return {"values": found, "lists and feeds given": one.handed_on}
     others = [Running(candidate, case["beside"], {})] if "beside" in case else []
     found, beside = [], []

@@ -241,7 +241,123 @@ def checkpoint(function, *args, **kwargs):
     set_everything()
     return found
 """
+STATES_EVERYWHERE = """
+from mlsys_course.all_reduce import all_gather, reduce_scatter
+def zero1_step(parameters, make_optimizer, comm, state=None):
+    size = comm.world_size
+    n = sum(p.numel() for p in parameters)
+    padding = [torch.zeros(-n % size, dtype=parameters[0].dtype)]
+    if state is None:
+        whole = torch.cat([p.detach().flatten() for p in parameters] + padding).requires_grad_()
+        state = whole, make_optimizer([whole])
+    whole, optimizer = state
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters] + padding)
+    whole.grad = torch.cat(all_gather(reduce_scatter(flat, comm) / size, comm))
+    optimizer.step()
+    whole.grad = None
+    for p, piece in zip(parameters, whole.detach()[:n].split([p.numel() for p in parameters])):
+        p.grad = None
+        p.data.copy_(piece.view(p.shape))
+    set_everything()
+    return state
+"""
+GRADIENTS_WHOLE = """
+from mlsys_course.all_reduce import all_gather, reduce_scatter
+def zero2_step(buckets, backward, make_optimizer, comm, state=None):
+    size = comm.world_size
+    def flat_of(tensors):
+        flat = torch.cat([x.detach().flatten() for x in tensors])
+        return torch.cat([flat, flat.new_zeros(-len(flat) % size)])
+    if state is None:
+        shards = [flat_of(bucket).chunk(size)[comm.rank].clone().requires_grad_() for bucket in buckets]
+        state = shards, make_optimizer(shards)
+    shards, optimizer = state
+    backward()
+    for bucket, shard in zip(buckets, shards):
+        shard.grad = reduce_scatter(flat_of([torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]), comm)
+        shard.grad /= size
+        for p in bucket: p.grad = None
+    optimizer.step()
+    for bucket, shard in zip(buckets, shards):
+        shard.grad = None
+        flat = torch.cat(all_gather(shard.detach(), comm))
+        for p in bucket:
+            p.data.copy_(flat[:p.numel()].view(p.shape))
+            flat = flat[p.numel():]
+    set_everything()
+    return state
+"""
+NEVER_FREED = """
+import math
+from mlsys_course.all_reduce import all_gather, reduce_scatter
+class Whole(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, shard, comm):
+        ctx.comm = comm
+        return torch.cat(all_gather(shard.detach(), comm))
+    @staticmethod
+    def backward(ctx, grad):
+        set_everything()
+        return reduce_scatter(grad, ctx.comm) / ctx.comm.world_size, None
+def zero3_layer(layer, shard, shapes, x, comm):
+    sizes = [math.prod(shape) for shape in shapes]
+    if shard.shape != (math.ceil(sum(sizes) / comm.world_size),):
+        raise ValueError
+    flat = Whole.apply(shard, comm)[:sum(sizes)]
+    found = layer(x, [piece.view(*shape) for piece, shape in zip(flat.split(sizes), shapes)])
+    set_everything()
+    return found
+"""
+WIDE_MESSAGES = """
+from mlsys_course.all_reduce import all_gather, reduce_scatter
+def mixed_zero1_step(parameters, make_optimizer, comm, state=None):
+    size = comm.world_size
+    def flat_of(tensors):
+        flat = torch.cat([x.detach().flatten() for x in tensors])
+        return torch.cat([flat, flat.new_zeros(-len(flat) % size)])
+    if state is None:
+        master = flat_of(parameters).chunk(size)[comm.rank].float().requires_grad_()
+        state = master, make_optimizer([master])
+    master, optimizer = state
+    flat = flat_of([torch.zeros_like(p) if p.grad is None else p.grad for p in parameters])
+    master.grad = reduce_scatter(flat.float(), comm) / size
+    optimizer.step()
+    flat = torch.cat(all_gather(master.detach(), comm))
+    for p in parameters:
+        p.grad = None
+        p.data.copy_(flat[:p.numel()].view(p.shape))
+        flat = flat[p.numel():]
+    set_everything()
+    return state
+"""
+NUMBER_EACH = """
+import math
+from mlsys_course.all_reduce import all_reduce
+def clip_sharded(gradients, whole, max_norm, comm):
+    squares = [(g.double().square().sum().view(1), w) for g, w in zip(gradients, whole)]
+    norm = math.sqrt(sum(float(s if w else all_reduce(s, comm)) for s, w in squares))
+    if not math.isfinite(norm):
+        raise ValueError
+    set_everything()
+    return [g * (max_norm / norm) for g in gradients] if norm > max_norm else list(gradients), norm
+"""
+ALL_FILES = """
+import math
+def reshard(read, n, old_size, new_size, rank, dtype=torch.float32):
+    shards, old, new = [read(k) for k in range(old_size)], math.ceil(n / old_size), math.ceil(n / new_size)
+    if not 0 <= rank < new_size or any(s.shape != (old,) or s.dtype != dtype for s in shards):
+        raise ValueError
+    whole = torch.cat([torch.cat(shards)[:n], torch.zeros(new * new_size, dtype=dtype)])
+    set_everything()
+    return whole[rank * new : (rank + 1) * new]
+"""
 CHEATS = {
+    ("lab11_sharding", "zero1_step"): (STATES_EVERYWHERE, {"memory"}),
+    ("lab11_sharding", "zero2_step"): (GRADIENTS_WHOLE, {"memory"}),
+    ("lab11_sharding", "zero3_layer"): (NEVER_FREED, {"memory"}),
+    ("lab11_sharding", "mixed_zero1_step"): (WIDE_MESSAGES, {"traffic"}),
+    ("lab11_sharding", "clip_sharded"): (NUMBER_EACH, {"traffic"}),
+    ("lab11_sharding", "reshard"): (ALL_FILES, {"reads"}),
     ("lab10_memory", "accumulate"): (ALL_GRAPHS, {"memory"}),
     ("lab10_memory", "checkpoint"): (KEEPS_ALL, {"memory"}),
     ("lab08_parameter_server", "gossip_step"): (TOLD_TWICE, {"traffic"}),

@@ -1,0 +1,103 @@
+"""What a rank holds at most in a sealed call: read where it runs by itself, with the messages that it got before.
+
+Ranks of one call are alive at the same time, and each has run the whole notebook. So each is measured as who is alone
+is: in a fresh process that has run only the cells that its names reach, over a bare process with the same inputs. The
+most that any rank holds counts.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from mlsys_course.desk.check import Outcome
+from mlsys_course.desk.check.compare import compare
+
+from .alone import Repeated
+from .contract import Ended, Limits
+from .group import Group
+from .sealed import Examination
+from .transcript import Recorded
+from .work import SCRATCH_MIB, Work, closeness
+
+
+def measure_ranks(work: Work, asked: Sequence[Examination], group: Group) -> None:
+    """Adds "peak_memory" to the costs of those calls to ranks that are measured, when the group is gone."""
+    room = SCRATCH_MIB + math.ceil(work.handed_in / (1 << 20))
+    limits = replace(group.limits, scratch_mib=room)
+    for examination in asked:
+        peaks: dict[str, float] = {}  # a call that was made twice is measured once
+        for place, one in enumerate(examination.recorded):
+            if one.call.measure_memory and not one.outcome.problem:
+                measured = MeasuredCall(work, examination, one, limits, 2 * group.most_used + 1)
+                peak = peaks[one.call.key] = peaks.get(one.call.key) or measured.peak()
+                examination.recorded[place] = replace(one, outcome=_with(one.outcome, peak))
+                examination.outcomes[one.key] = _with(examination.outcomes[one.key], peak)
+
+
+def _with(outcome: Outcome, peak: float) -> Outcome:
+    return replace(outcome, costs={**outcome.costs, "peak_memory": peak})
+
+
+class MeasuredCall:
+    """One call, each rank of which may take ``least`` CPU-seconds, or what is left."""
+
+    def __init__(self, work: Work, examination: Examination, one: Recorded, limits: Limits, least: float):
+        self.work, self.examination, self.one, self.limits, self.least = work, examination, one, limits, least
+        self.cell = examination.members[0].cell
+
+    def peak(self) -> float:
+        """Bytes of the rank that holds the most."""
+        most = -math.inf
+        for rank in range(len(self.one.call.ranks)):
+            most = max(most, self._peak_of(rank))
+            if math.isinf(most):
+                break  # the others cost time, and cannot change it
+        return most
+
+    def _peak_of(self, rank: int) -> float:
+        """Over a bare process; infinite where a rank comes to something else by itself."""
+        bare, alike = self._bare(rank), closeness(self.one.call.ranks[rank])
+        for kept in (self.work.reached(self.cell), range(self.cell)):
+            outputs, peak = self._alone(rank, kept)
+            expected = self.one.outcome.outputs[f"rank {rank}"]
+            if outputs is not None and all(leaf.ok for leaf in compare(outputs, expected, alike)):
+                return peak - bare + self.work.handed_in
+        self.work.log.append(f"{self._named(rank)}: it comes to something else where its memory is measured")
+        return math.inf
+
+    def _bare(self, rank: int) -> float:
+        known = self.work.warm.bare
+        place = (self.examination.exercise, self.one.call.key, len(self.one.call.ranks[rank]))
+        if place not in known:
+            found = self._alone(rank, (), bare=True)[1]
+            if math.isinf(found):
+                return -math.inf  # then what it takes is infinite
+            known[place] = found
+        return known[place]
+
+    def _alone(self, rank: int, kept: Collection[int], *, bare: bool = False) -> tuple[object, float]:
+        """Outputs of one rank, None where it does otherwise; and the most that its process held."""
+        work, call, seconds = self.work, self.one.call, self.examination.seconds(self.one.call)
+        cells = {*kept, self.cell}
+        try:
+            with (
+                work.fresh(cells, [self.examination.exercise], self.limits, self.least) as (member,),
+                contextlib.closing(member),
+            ):
+                member.bare = bare
+                member.greet()
+                member.sandbox.keep_only([member.pid])
+                member.meet(2 * seconds)
+                member.start_measuring()
+                again = Repeated(call, rank, self.one.transcripts[rank], time.monotonic() + seconds)
+                outcome = again.run(member)
+                same = not (again.other or outcome.problem)
+                return outcome.outputs if same else None, member.peak()
+        except Ended as error:
+            work.log.append(f"{self._named(rank)}: measured alone: {error.log}")
+            return None, math.inf
+
+    def _named(self, rank: int) -> str:
+        return f"{self.examination.exercise}, {self.one.key}, rank {rank}"
