@@ -37,8 +37,9 @@ from mlsys_course.substrate.plot import COLOURS, MARKERS, figure
 #
 # *The figure. Operations a second over intensity, both logarithmic, of this computer. The roof is measured: a slope,
 # from copying 64 MiB, then a flat top, from a large product of matrices. Points are operators of a transformer's layer,
-# at 512 tokens: products lie far to the right and near the top; a norm, a residual sum, SwiGLU's gate and softmax lie
-# left, near the slope or under it; a product with one token's vector, as in decoding, is as far left as they are.*
+# at 2,048 tokens: products lie far to the right and near the top; a norm, a residual sum, SiLU and softmax lie left,
+# near the slope or under it; a product with one token's vector, as in decoding, is as far left as they are. What still
+# lies in a cache may be above the slope.*
 
 
 # %% experiment="roofline"
@@ -54,22 +55,23 @@ def seconds(function, least=0.03):
 
 
 roofline = take("accounting", "roofline")
-T, C, H = 512, 512, 8
-x, w, token = torch.randn(T, C), torch.randn(C, 3 * C), torch.randn(1, C)
+T, C, H = 2048, 1024, 2
+x, w, token, gain = torch.randn(T, C), torch.randn(C, 3 * C), torch.randn(1, C), torch.randn(C)
 heads, scores, wide = torch.randn(H, T, C // H), torch.randn(H, T, T), torch.randn(T, 4 * C)
-big, block, gain = torch.randn(1024, 1024), torch.randn(1 << 24), torch.randn(C)
+big, block = torch.randn(1024, 1024), torch.randn(1 << 24)
+out = {shape: torch.empty(shape) for shape in ((T, 3 * C), (1, 3 * C), (H, T, T), (T, C), (T, 4 * C), (1 << 24,))}
 peak = 2 * 1024**3 / seconds(lambda: big @ big, 0.3)
-bandwidth = 8 * len(block) / seconds(block.clone, 0.3)
-products = {"Q, K, V": (T, C, 3 * C, lambda: x @ w), "one token": (1, C, 3 * C, lambda: token @ w)}
-points = {name: (roofline(m, k, n, 4, peak, bandwidth), call) for name, (m, k, n, call) in products.items()}
-points = {name: (found["flops"], found["bytes"], call) for name, (found, call) in points.items()}
-points |= {
-    "scores": (2 * T * T * C, 4 * (2 * T * C + H * T * T), lambda: heads @ heads.mT),
-    "softmax": (5 * H * T * T, 8 * H * T * T, lambda: scores.softmax(-1)),
+bandwidth = 8 * len(block) / seconds(lambda: out[1 << 24,].copy_(block), 0.3)
+points = {  # operations, bytes, call
+    "Q, K, V": (2 * T * C * 3 * C, 4 * (T * C + 3 * C * C + 3 * T * C), lambda: torch.mm(x, w, out=out[T, 3 * C])),
+    "one token": (2 * C * 3 * C, 4 * (C + 3 * C * C + 3 * C), lambda: torch.mm(token, w, out=out[1, 3 * C])),
+    "scores": (2 * T * T * C, 4 * (2 * T * C + H * T * T), lambda: torch.bmm(heads, heads.mT, out=out[H, T, T])),
+    "softmax": (5 * H * T * T, 8 * H * T * T, lambda: torch.softmax(scores, -1, out=out[H, T, T])),
     "RMSNorm": (4 * T * C, 8 * T * C, lambda: torch.nn.functional.rms_norm(x, (C,), gain)),
-    "residual": (T * C, 12 * T * C, lambda: x + x),
-    "SiLU gate": (5 * 4 * T * C, 12 * 4 * T * C, lambda: torch.nn.functional.silu(wide) * wide),
+    "residual": (T * C, 12 * T * C, lambda: torch.add(x, x, out=out[T, C])),
+    "SiLU": (5 * 4 * T * C, 8 * 4 * T * C, lambda: torch.nn.functional.silu(wide)),
 }
+least = roofline(1, C, 3 * C, 4, peak, bandwidth)["attainable"]
 fig, (axes,) = figure(1, width=6.0, height=4.0)
 roof = torch.logspace(-1.5, 3, 50)
 axes.plot(roof, (roof * bandwidth).clamp(max=peak) / 1e9, color=COLOURS[6], marker="")
@@ -78,6 +80,7 @@ for n, (name, (flops, moved, call)) in enumerate(points.items()):
 axes.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="billions of operations a second")
 axes.legend(fontsize=8)
 print(f"peak {peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.1f} GB/s; the ridge is at {peak / bandwidth:.0f} FLOPs a byte")
+print(f"lab 7's roofline allows a product with one token's vector {least / 1e9:.1f} GFLOP/s")
 fig
 
 # %% [markdown]
@@ -97,11 +100,7 @@ shown = ["float32", "float16", "bfloat16", "float8", "int8", "int4", "float4"]
 for row, one in enumerate(PROCESSORS):
     for precision in [p for p in shown if p in one.rates]:
         n = shown.index(precision)
-        new = precision not in [text.get_text() for text in (axes.get_legend() or axes.legend()).get_texts()]
-        axes.plot(
-            one.ridge(precision), row, MARKERS[n], color=COLOURS[n], markersize=8, label=precision if new else None
-        )
-        axes.legend(fontsize=8, loc="lower left")
+        axes.plot(one.ridge(precision), row, MARKERS[n], color=COLOURS[n], markersize=8)
         energy = one.picojoules(precision)
         said = f"{energy:6.2f} pJ" if energy else "  not said"
         rate = f"{one.rates[precision] / 1e12:7.1f} T/s"
@@ -110,6 +109,9 @@ for intensity, name in ((4096 / 3, "matmul"), (32, "decoding, 32"), (1.25, "soft
     axes.axvline(intensity, color=COLOURS[6], linestyle="--", linewidth=1)
     axes.text(intensity, len(PROCESSORS) - 0.4, name, ha="center", fontsize=8)
 axes.set_yticks(range(len(PROCESSORS)), [one.name for one in PROCESSORS])
+for n, precision in enumerate(shown):
+    axes.plot([], [], MARKERS[n], color=COLOURS[n], label=precision)
+axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(0.08, 0.6))
 axes.set(xscale="log", xlabel="operations a byte at the ridge", ylim=(-0.6, len(PROCESSORS) - 0.1))
 for precision, (add, multiply) in ENERGY.items():
     print(f"{precision:8s} add {add:4.2f} pJ, multiply {multiply:4.2f} pJ in 45 nm (Horowitz 2014)")
@@ -343,7 +345,7 @@ check("conv2d", conv2d)
 # read again by your product in tiles; the image is read once to make them.
 #
 # *The figure. Entries moved for 8 channels to 16 of a 32 x 32 image, 3 x 3 (left pair) and 5 x 5: directly (blue) 0.026
-# and 0.028 million; by columns (orange, hatched) ten times as many for 3 x 3 and twenty for 5 x 5.*
+# and 0.028 million; by columns (orange, hatched) 8 times as many for 3 x 3 and 19 times for 5 x 5.*
 
 
 # %% experiment="convolutions"
@@ -512,8 +514,8 @@ fig
 # **Look at it: a sum.** Ten thousand numbers between 0 and 0.02 are added one after the other, and each sum is rounded.
 #
 # *The figure. The sum over the count. In float32 (black) it rises to 100 on a straight line. In bfloat16, to the
-# nearest (blue), it follows until about 4, and stops: every addend is below half a gap. By chance (orange, ten runs) it
-# goes on along the line, and ends within a few percent of 100.*
+# nearest (blue), it falls behind from 4 on, and stops at 8: every addend is below half a gap. By chance (orange, ten
+# runs) it goes on along the line, and ends within a few percent of 100.*
 
 
 # %% experiment="sums"
@@ -546,9 +548,9 @@ fig
 # gap); and what does rounding by chance repair, what does it not?
 #
 # ### BEGIN SOLUTION
-# In bfloat16 the sum stops near 4 (it should be 100): between 4 and 8 neighbours are 2^-5 = 0.031 apart, so addends
-# below 0.0156 round away, and those of up to 0.02 are rare; from 8 on none counts at all. Float32's gap there is
-# 4.8e-7. By chance each addend counts with the right probability, so the mean is right, but runs differ by several
+# In bfloat16 the sum stops at 8 (it should be 100): between 4 and 8 neighbours are 2^-5 = 0.031 apart, so addends below
+# 0.0156 round away, and only a fifth is larger; from 8 on, where half a gap is 0.031, none counts. Float32's gap there
+# is 9.5e-7. By chance each addend counts with the right probability, so the mean is right, but runs differ by several
 # percent, and more so for longer sums; hardware therefore keeps the sum itself wide and rounds once at its end.
 # ### END SOLUTION
 
@@ -765,9 +767,9 @@ check("flash_attention_backward", flash_attention_backward)
 # growing length, causal, one head of 64; lab 2's attention beside them.
 #
 # *The figure. Left, MiB at the peak of forward and backward over the length, both logarithmic: lab 2's attention
-# (orange) grows with the square, from 17 MiB for 1,024 tokens to over a thousand for 8,192; yours (blue) in proportion,
-# 16 MiB for 8,192. Right, entries that forward moves: all scores, written and read twice (orange, dashed), against
-# yours in a fast memory for tiles of 64 (blue) and of 512 (green), 5 and 30 times fewer for 8,192 tokens.*
+# (orange) grows with the square, from 19 MiB for 1,024 tokens to 304 for 4,096; yours (blue) by 1 MiB for each 1,024,
+# to 12 for 8,192. Right, entries that forward moves: all scores, written and read twice (orange, dashed), against yours
+# in a fast memory for tiles of 128 (blue) and of 512 (green), 8 and 27 times fewer for 8,192 tokens.*
 
 
 # %% experiment="long"
@@ -783,11 +785,11 @@ def inputs(T):
 
 
 attention = take("attention", "attention")
-lengths, peaks, moved = [1024, 2048, 4096, 8192], {"lab 2": [], "flash": []}, {64: [], 512: []}
+lengths, peaks, moved = [1024, 2048, 4096, 8192], {"lab 2": [], "flash": []}, {128: [], 512: []}
 for T in lengths:
     for name, function in (
         ("lab 2", lambda *x: attention(*x, causal=True)),
-        ("flash", lambda *x: attend(*x, 256)),
+        ("flash", lambda *x: attend(*x, 512)),
     ):
         if name == "lab 2" and T > 4096:
             continue  # over a gigabyte
@@ -821,7 +823,7 @@ fig
 q, k, v = (x.detach() for x in inputs(50_000))
 begin = time.perf_counter()
 with torch.no_grad():
-    output = attend(q, k, v, 1000)
+    output = attend(q, k, v, 512)
 last = torch.softmax(q[0, -1] @ k[0].T / 8, -1) @ v[0]
 print(f"{time.perf_counter() - begin:.1f} s; the last row is off by {(output[0, -1] - last).abs().max():.1e}")
 

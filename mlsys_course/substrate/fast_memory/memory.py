@@ -152,7 +152,7 @@ class FastMemory:
 
     def maximum(self, x: Tile, y: Tile | float) -> None:
         """x becomes the larger of x and y, in place; y as for ``add``."""
-        self._in_place("maximum", x, y, lambda x, y: x.copy_(torch.maximum(x, y)))
+        self._in_place("maximum", x, y, lambda x, y: torch.maximum(x, y, out=x))
 
     def exp(self, x: Tile) -> None:
         """e to the power of each entry, in place."""
@@ -176,12 +176,11 @@ class FastMemory:
 
     def keep_band(self, x: Tile, low: int | None, high: int | None, otherwise: float = -math.inf) -> None:
         """Entry (r, c) of x stays where low <= c - r <= high, and becomes ``otherwise`` elsewhere; None: no bound."""
-        if (numbers := self._numbers(x)) is not None:
-            rows, columns = (torch.arange(size, device=numbers.device) for size in x.shape)
-            places = columns - rows[:, None]
-            kept = places >= (places.amin() if low is None else low)
-            kept &= places <= (places.amax() if high is None else high)
-            numbers.masked_fill_(~kept, otherwise)
+        numbers, (rows, columns) = self._numbers(x), x.shape
+        low, high = -rows if low is None else low, columns if high is None else high
+        if numbers is not None and not (low <= 1 - rows and columns - 1 <= high):  # else, all of it stays
+            places = torch.arange(columns, device=numbers.device) - torch.arange(rows, device=numbers.device)[:, None]
+            numbers.masked_fill_((places < low) | (places > high), otherwise)
         self._note("keep_band", x, low, high, float(otherwise))
 
     # ---- how it is done ----------------------------------------------------------------------------------------------
