@@ -220,8 +220,8 @@ check("traffic_choice", traffic_choice)
 # **Look at it: four times the memory, half of the traffic.**
 #
 # *The figure. Entries moved by your product of two 64 x 64 matrices, over the fast memory's size, both logarithmic: the
-# counts (circles) fall with the square root of the size, along the bound (dashed) and 1.7 to 2 times above it, until
-# all three matrices fit, from 12,288 entries on, and each moves once.*
+# counts (circles) fall with the square root of the size, 1.7 to 2.3 times above the bound (dashed), until all three
+# matrices fit, from 12,288 entries on, and each moves once.*
 
 
 # %% experiment="tiles"

@@ -56,8 +56,8 @@ class Tile:
 
     @property
     def shape(self) -> tuple[int, int]:
-        sizes = len(self.rows), len(self.columns)
-        return sizes[::-1] if self.transposed else sizes
+        rows, columns = len(self.rows), len(self.columns)
+        return (columns, rows) if self.transposed else (rows, columns)
 
     @property
     def T(self) -> Tile:
