@@ -67,6 +67,8 @@ def rounding_cases(draw: Draw) -> list[Given]:
         case("drawn", "by chance", spread(40, low=-3, high=4), float16(), True, u=u),
         case("on average", "by chance", spread(12, low=-2, high=3), e4m3(), sweep=32),
         case("numbers of the format", "by chance", torch.cat([grid, -grid]), e4m3(), u=draw.uniform(24) * 0.02),
+        case("shares that u equals", "by chance", torch.tensor([1.0, -1.0, 1.0625, -1.0625, 1.03125, 1.09375]), e4m3(),
+             u=torch.tensor([0.0, 0.0, 0.5, 0.5, 0.25, 0.75])),
         case("small ones", "by chance", spread(40, low=-4, high=1) * tiny["e4m3"], e4m3(), u=u, unit=tiny["e4m3"]),
         case("beyond, by chance", "by chance", torch.tensor([450.0, 450.0, -475.0, 1e4]), e4m3(),
              u=torch.tensor([0.01, 0.99, 0.99, 0.5])),
@@ -100,6 +102,8 @@ def block_cases(draw: Draw) -> list[Given]:
         case("several", "codes", draw.normal(n, 32)),
         case("float64", "codes", draw.normal(64, dtype=F64)),
         case("bfloat16", "codes", draw.normal(4, 16, dtype=torch.bfloat16)),
+        case("float64, beyond float32's digits", "codes",
+             torch.tensor([6.0, 0.25 * (1 + 1e-12), -2.5 * (1 + 1e-12), 0.75 * (1 - 1e-12)], dtype=F64)),
         case("above the top level", "codes", torch.cat([torch.tensor([7.9, -7.6, 5.5, -5.1]), draw.normal(28)])),
         case("by chance", "codes", draw.normal(2, 32), True, u=draw.uniform(2, 32)),
         case("by quantize", "codes", draw.normal(8), True, marked="levels"),
@@ -115,7 +119,7 @@ def block_cases(draw: Draw) -> list[Given]:
         case("infinity", "errors", broken(math.inf), True, **bad),
         case("minus infinity", "errors", broken(-math.inf), **bad),
         case("NaN", "errors", broken(math.nan), True, **bad),
-    ]
+    ]  # fmt: skip
 
 
 # ---- online_softmax --------------------------------------------------------------------------------------------------

@@ -96,6 +96,7 @@ def im2col_cases(draw: Draw) -> list[Given]:
         case("a point", "values", (2, 4, 3, 5), (1, 1)),
         case("float32", "values", (1, 2, H, W), (3, 2), dtype=torch.float32),
         case("the whole image", "values", (3, 1, 4, 5), (4, 5)),
+        case("the whole image and its frame", "stride and padding", (1, 2, 3, 3), (5, 5), (1, 1)),
         case("padding", "stride and padding", (1, 2, H, W), (3, 3), (1, 1), public=True),
         case("stride", "stride and padding", (2, 1, H, W), (3, 3), (2,)),
         case("both, 5 by 5", "stride and padding", (1, 2, 9, W), (5, 5), (3, 2)),
@@ -105,6 +106,7 @@ def im2col_cases(draw: Draw) -> list[Given]:
         case("of every entry once", "gradient", (1, 1, 4, 6), (2, 3), (2,), **apart),
         case("too large a kernel", "errors", (1, 1, 3, 9), (5, 3), (1, 0), public=True, **bad),
         case("a wide one", "errors", (1, 1, 9, 3), (3, 6), (1, 1), **bad),
+        case("a high one", "errors", (1, 1, 3, 9), (6, 3), (1, 1), **bad),
         case("no stride", "errors", (1, 1, 4, 4), (2, 2), (0, 0), **bad),
     ]  # fmt: skip
 
@@ -146,11 +148,15 @@ def conv2d_cases(draw: Draw) -> list[Given]:
         case("stride 3", "stride and padding", (2, 1, 10, 11), (4, 2), 3, 1, extra=99),
         case("more padding than kernel", "stride and padding", (1, 1, 3, 4), (2, 2), 1, 3, extra=99),
         case("a stride beyond the kernel", "stride and padding", (1, 1, 7, 9), (2, 2), 4, 1, extra=99),
+        case("the whole image and its frame", "stride and padding", (1, 2, 3, 3), (5, 5), 1, 1, extra=99),
+        case("places of padding alone", "stride and padding", (1, 1, 2, 2), (2, 2), 5, 3, extra=99),
         case("each entry once", "traffic", (1, C, H + 2, W), (3, 3), 1, 1, outputs=3, public=True),
         case("5 by 5, once", "traffic", (1, 2, 9, W), (5, 5), 1, 2, outputs=2),
         case("of a batch, once", "traffic", (2, 2, H, W), (3, 3), 2, 0, outputs=3),
         case("wide, once", "traffic", (1, 2, 8, W), (4, 2), 1, 1),
         case("channels that differ", "errors", (1, 2, 6, 6), (3, 3), channels=3, public=True, extra=999, **bad),
         case("too large a kernel", "errors", (1, 2, 3, 6), (4, 3), extra=999, **bad),
+        case("a high one", "errors", (1, 1, 3, 9), (6, 3), 1, 1, extra=999, **bad),
+        case("a wide one", "errors", (1, 1, 9, 3), (3, 6), 1, 1, extra=999, **bad),
         case("no stride", "errors", (1, 2, 5, 5), (3, 3), 0, extra=999, **bad),
     ]  # fmt: skip
