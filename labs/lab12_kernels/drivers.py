@@ -121,3 +121,19 @@ def online_softmax(candidate, case):
     top, total, weighted = state
     found = {"top": top, "total": total, "weighted": weighted}
     return found if "first" not in case else {**found, "after the first piece": list(first)}
+
+
+@driver(judged=results, counted=traffic)
+def stationary_matmul(candidate, case):
+    return program(candidate, case)
+
+
+@driver(judged=results, counted=traffic)
+def fused_swiglu(candidate, case):
+    return program(candidate, case, case["side"])
+
+
+@driver
+def merge_states(candidate, case):
+    left, right = (tuple(case[side]) for side in ("left", "right"))
+    return dict(zip(["top", "total", "weighted"], candidate(left, right), strict=True))

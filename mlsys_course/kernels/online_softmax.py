@@ -31,7 +31,11 @@ def online_softmax(
 
 
 def merge_states(left: State, right: State) -> State:
-    """The state after the keys of both, which came in two streams: for one query's keys on several processors."""
+    """The state after the keys of both, which came in two streams: for one query's keys on several processors.
+
+    States as ``online_softmax`` returns them, in any order; a row without a key in either stays so, without a NaN.
+    Source: Dao et al. 2023, "Flash-decoding". Lab 12, extension ``merge_states``.
+    """
     top = torch.maximum(left[0], right[0])
     base = top.clamp(min=torch.finfo(top.dtype).min)
     mine, theirs = (left[0] - base).exp(), (right[0] - base).exp()

@@ -15,6 +15,7 @@ from . import (
     mistakes_precision,
     mistakes_products,
 )
+from .extensions import extensions
 
 
 def variants(draw: Draw) -> dict[str, Any]:
@@ -59,4 +60,5 @@ def exercises(v: dict) -> list[Item]:
         exercise("online_softmax", pieces, cases_precision.softmax_cases, f.SOFTMAX),
         exercise("flash_attention", forward, cases_attention.forward_cases, a.FORWARD),
         exercise("flash_attention_backward", backward, cases_attention.backward_cases, a.BACKWARD),
+        *extensions(),
     ]

@@ -6,7 +6,8 @@
 # written anywhere; and numbers of sixteen, eight and four bits, by hand. No clock decides: the counts are the same on
 # every computer.
 #
-# **Time:** eight hours. **Points:** 100. **Before this:** lab 2 (attention), lab 7 (the roofline), lab 8 (`quantize`).
+# **Time:** eight hours; with the extensions one more. **Points:** 100; extensions are a bonus. **Before this:** lab 2
+# (attention), lab 7 (the roofline), lab 8 (`quantize`).
 #
 # None of your functions may change the tensors that it is given; `check` looks for that too.
 
@@ -252,8 +253,8 @@ fig
 #
 # ### Exercise `im2col` (8 points)
 #
-# Points by part: values 3, stride and padding 2, gradient 2, errors 1. `torch.nn.functional.unfold` is not to be
-# called.
+# Points by part: values 3, stride and padding 2, gradient 2, errors 1. `unfold`, of `torch.nn.functional` or of
+# tensors, is not to be called.
 
 
 # %% exercise="im2col"
@@ -828,11 +829,124 @@ last = torch.softmax(q[0, -1] @ k[0].T / 8, -1) @ v[0]
 print(f"{time.perf_counter() - begin:.1f} s; the last row is off by {(output[0, -1] - last).abs().max():.1e}")
 
 # %% [markdown]
+# ## 6. Further kernels (extensions)
+#
+# **Nearly all of the room for the result.** Three square tiles leave a factor of $\sqrt 3$. But a tile of a and one of
+# b need not be square: with one column of a and one row of b at a time, the result's tile may have $s^2 + 2s \le M$.
+#
+# ### Extension `stationary_matmul` (6 bonus points): values 2, traffic 4
+#
+# A product may move at most $1.25\,Q$ entries; sums are long.
+
+
+# %% exercise="stationary_matmul"
+def stationary_matmul(memory, a, b):
+    """a @ b for arrays (m, k) and (k, n), as a new array; as tiled_matmul, without batches.
+
+    The memory has room for at least 3 entries. Any size may be 0, and none need divide.
+    Raises ValueError where the shapes do not fit together.
+    """
+    ### BEGIN SOLUTION
+    if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[1] != b.shape[0]:
+        raise ValueError(f"{a.shape} by {b.shape}")
+    (m, k), n = a.shape, b.shape[1]
+    s = math.isqrt(memory.capacity + 1) - 1  # (s + 1)^2 is s^2 + 2s, and one
+    c = memory.new(m, n)
+    for i, j in itertools.product(range(0, m, s), range(0, n, s)):
+        corner = c[i : i + s, j : j + s]
+        total = memory.full(*corner.shape)
+        for p in range(k):
+            column, row = memory.load(a[i : i + s, p : p + 1]), memory.load(b[p : p + 1, j : j + s])
+            memory.matmul_add(total, column, row)
+            memory.free(column, row)
+        memory.store(total, corner)
+        memory.free(total)
+    return c
+    ### END SOLUTION
+
+
+# %% check="stationary_matmul"
+check("stationary_matmul", stationary_matmul)
+
+# %% [markdown]
+# **Two streams of keys.** In decoding there is one query, and its keys may be many: processors share them, each with a
+# state of its own as `online_softmax` returns it, and the states are put together.
+#
+# ### Extension `merge_states` (4 bonus points): values 3, no keys 1
+
+
+# %% exercise="merge_states"
+def merge_states(left, right):
+    """The state (top, total, weighted) after the keys of both, which may come in any order.
+
+    left, right: states as online_softmax returns them, of the same shapes and dtype, which stay as they are. A row of
+        either may have seen no key: its top is -inf, its sums are 0. A row that has seen none in both stays so, without
+        a NaN.
+    """
+    ### BEGIN SOLUTION
+    top = torch.maximum(left[0], right[0])
+    base = top.clamp(min=torch.finfo(top.dtype).min)
+    mine, theirs = torch.exp(left[0] - base), torch.exp(right[0] - base)
+    return top, left[1] * mine + right[1] * theirs, left[2] * mine[..., None] + right[2] * theirs[..., None]
+    ### END SOLUTION
+
+
+# %% check="merge_states"
+check("merge_states", merge_states)
+
+# %% [markdown]
+# **Two products and a gate.** SwiGLU is $\text{silu}(x W_g) \odot (x W_u)$ with $\text{silu}(z) = z / (1 + e^{-z})$. As
+# three operators it writes and reads two matrices of (T, F) on the way, and reads x twice.
+#
+# ### Extension `fused_swiglu` (5 bonus points): values 3, traffic 2
+#
+# For the second part at most $T C \lceil F / side \rceil + 2 C F \lceil T / side \rceil + T F$ entries may move.
+
+
+# %% exercise="fused_swiglu"
+def fused_swiglu(memory, x, gate, up, side):
+    """silu(x @ gate) * (x @ up), as a new array (T, F).
+
+    x: (T, C), gate and up: (C, F), arrays. side: tiles begin at its multiples, and are no larger. Room: five tiles.
+    Any size may be 0, and none need divide. Raises ValueError where the shapes do not fit together.
+    """
+    ### BEGIN SOLUTION
+    if gate.shape != up.shape or len(x.shape) != 2 or x.shape[1:] != gate.shape[:1]:
+        raise ValueError(f"x {x.shape}, gate {gate.shape}, up {up.shape}")
+    (T, C), F = x.shape, gate.shape[1]
+    out = memory.new(T, F)
+    for i, j in itertools.product(range(0, T, side), range(0, F, side)):
+        corner = out[i : i + side, j : j + side]
+        z, u = memory.full(*corner.shape), memory.full(*corner.shape)
+        for p in range(0, C, side):
+            rows = memory.load(x[i : i + side, p : p + side])
+            for total, weight in ((z, gate), (u, up)):
+                tile = memory.load(weight[p : p + side, j : j + side])
+                memory.matmul_add(total, rows, tile)
+                memory.free(tile)
+            memory.free(rows)
+        divisor = memory.copy(z)
+        memory.multiply(divisor, -1.0)
+        memory.exp(divisor)
+        memory.add(divisor, 1.0)
+        memory.divide(z, divisor)
+        memory.multiply(z, u)
+        memory.store(z, corner)
+        for tile in (z, u, divisor):
+            memory.free(tile)
+    return out
+    ### END SOLUTION
+
+
+# %% check="fused_swiglu"
+check("fused_swiglu", fused_swiglu)
+
+# %% [markdown]
 # ## What you built
 #
 # Operators as a GPU's programmer sees them: what lies where, and what moves. `mlsys_course.kernels` has the references,
 # tested against PyTorch's casts, `unfold`, `conv2d` and `scaled_dot_product_attention`; `attend` there is the
-# function of the last part, and `merge_states` puts two streams of keys together, as decoding on many processors does.
+# function of the last part, and `kernels.triton` has the same for cards, in Triton.
 #
 # **What real systems do differently.** A GPU has three levels at least: registers, shared memory, cache and main
 # memory; CUTLASS and Triton tile for each. While one tile is worked on the next is loaded. Products keep the result's

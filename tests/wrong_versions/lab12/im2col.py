@@ -1,15 +1,3 @@
-# %% right: windows of a view, one axis after the other.
-def im2col(x, kernel, stride=1, padding=0):
-    B, C, H, W = x.shape
-    if stride < 1 or kernel[0] > H + 2 * padding or kernel[1] > W + 2 * padding:
-        raise ValueError
-    frame = x.new_zeros(B, C, H + 2 * padding, W + 2 * padding)
-    frame = torch.cat([frame[:, :, :padding], torch.cat([frame[:, :, padding : padding + H, :padding], x,
-                       frame[:, :, padding : padding + H, :padding]], 3), frame[:, :, :padding]], 2)
-    windows = frame.unfold(2, kernel[0], stride).unfold(3, kernel[1], stride)
-    return windows.permute(0, 1, 4, 5, 2, 3).flatten(1, 3).flatten(2)
-
-
 # %% right: patch by patch.
 def im2col(x, kernel, stride=1, padding=0):
     if stride < 1 or any(k > n + 2 * padding for k, n in zip(kernel, x.shape[2:])):
