@@ -23,6 +23,7 @@ from .tree import Tree, TreeError, leaves, map_tensors, plain
 Candidate = Any
 Property = Callable[[Tree, Tree], str | None]
 Judged = Callable[[Tree, Tree, Seen], Tree]
+Counted = Callable[[Tree, Tree], Mapping[str, float]]
 EACH, CALL = "each", "call"
 WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an entry
 
@@ -39,6 +40,8 @@ class Driver:
     steps and order are read from what was seen there and never from the candidate's process. Of the inputs, ``outside``
     is for it alone: the candidate's process does not learn what is looked at.
 
+    ``counted`` makes costs of (inputs, outputs), there too: of a program that the candidate wrote, what it moves.
+
     A case whose inputs are a list, ``each``, is as many calls, with outputs {"call 1": ..., "call 2": ...}.
     """
 
@@ -48,6 +51,7 @@ class Driver:
     properties: Mapping[str, Property] = field(default_factory=dict)
     ranks: bool = False
     judged: Judged | None = None
+    counted: Counted | None = None
 
     def __call__(
         self, candidate: Candidate, case: Mapping[str, Tree], comm: Communicator | None = None, **parts: Any
@@ -65,16 +69,18 @@ def driver(
     properties: Mapping[str, Property] | None = None,
     ranks: bool = False,
     judged: Judged | None = None,
+    counted: Counted | None = None,
 ) -> Any:
     """Mark a function of ``drivers.py`` as the driver of the exercise of the same name.
 
     ``function(candidate, case, **parts)`` returns a tree: nested dicts and lists of tensors, numbers, strings.
     With ``ranks`` it is ``function(candidate, case, comm, **parts)``, and a case's outputs are those by rank.
-    ``judged(case, outputs, seen)`` returns what is compared, where that is not the outputs themselves.
+    ``judged(case, outputs, seen)`` returns what is compared, where that is not the outputs themselves;
+    ``counted(case, outputs)`` the costs, by name, that a case's limits bound.
     """
 
     def mark(function: Callable[..., Tree]) -> Driver:
-        return Driver(function.__name__, function, parts or {}, properties or {}, ranks, judged)
+        return Driver(function.__name__, function, parts or {}, properties or {}, ranks, judged, counted)
 
     return mark if function is None else mark(function)
 
@@ -197,13 +203,15 @@ def _watched(driver: Driver, candidate: Candidate, inputs: Mapping[str, Tree], p
 
 
 def judged(driver: Driver | None, inputs: Mapping[str, Tree], outcome: Outcome) -> Outcome:
-    """The outcome with what is compared in place of its outputs, which may come from anybody."""
+    """The outcome with what is compared in place of its outputs, which may come from anybody, and what they cost."""
     if driver is None or driver.judged is None or outcome.problem:
         return outcome
     try:
         there = said_there(outcome.outputs)
         told = {path: said for path, said in outcome.outputs.items() if path not in there} if there else outcome.outputs
-        return replace(outcome, outputs={**plain(driver.judged(inputs, told, outcome.seen)), **there})
+        costs = {**outcome.costs, **(driver.counted(inputs, told) if driver.counted else {})}
+        outputs = {**plain(driver.judged(inputs, told, outcome.seen)), **there}
+        return replace(outcome, outputs=outputs, costs=costs)
     except Exception:
         return Outcome(problem="type", detail="a result of a wrong type", costs=outcome.costs)
 
