@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mlsys_course.desk.receipt import check_student
 from mlsys_course.desk.workspace import DeskError
 
+LONGEST = 255  # characters of a file's name, as file systems have it
 NOTEBOOK = re.compile(r"lab\d\d_\w{1,60}\.ipynb", re.ASCII)
 COPIES = re.compile(r"^copy of |[ _-]*copy ?\d*$| ?\(\d+\)$|[ -]\d{1,2}$", re.IGNORECASE)
 PLATFORMS = [  # first what names most: Moodle, Blackboard, Canvas and its like, Sakai, Brightspace
@@ -33,7 +34,7 @@ def lab_of(name: str, labs: Collection[str]) -> str:
 
     Without a syllabus (``labs`` is empty) only an exact name counts.
     """
-    if not name.lower().endswith(".ipynb"):
+    if not name.lower().endswith(".ipynb") or len(name) > LONGEST:
         return ""
     if not labs:
         return name[: -len(".ipynb")] if NOTEBOOK.fullmatch(name) else ""
@@ -42,6 +43,8 @@ def lab_of(name: str, labs: Collection[str]) -> str:
 
 def no_lab(name: str, labs: Collection[str]) -> str:
     """Why a notebook's name is no lab's, and which may be meant."""
+    if len(name) > LONGEST:
+        return f"its name has {len(name):,} characters; give it the lab's name"
     plain = {_plain(stem): stem for stem in labs}
     wanted = _plain(_unnumbered(name))
     number = re.search(r"lab_?0*(\d+)|^0*(\d+)(?=_|$)", wanted)
@@ -93,7 +96,7 @@ def platform_name(name: str) -> tuple[Claim, str] | None:
     A student may call a file as another platform would, with another's name in it: where two platforms' names say two
     persons, nobody is certain, and it is by the whole name that a person has to look for its owner.
     """
-    found = [match for pattern in PLATFORMS if (match := pattern.fullmatch(name))]
+    found = [match for pattern in PLATFORMS if len(name) <= LONGEST and (match := pattern.fullmatch(name))]
     if not found:
         return None
     first = found[0]
@@ -105,7 +108,7 @@ def platform_name(name: str) -> tuple[Claim, str] | None:
 
 def student_id(name: str) -> str:
     """A person's name as a student id: ``Doe, Jane`` and ``O'Neil`` have signs that ids lack; empty where none is."""
-    for text in (name, _ascii(name) if PERSON.fullmatch(name) else ""):
+    for text in (name, _ascii(name) if len(name) <= LONGEST and PERSON.fullmatch(name) else ""):
         try:
             return check_student(text)
         except DeskError:

@@ -71,6 +71,9 @@ def flags(
     work = _Notebook.of(texts)
     aliases = tuple(sorted(work.aliases.items()))
     patches = [Flag(where, line, why) for where, text in texts.items() for line, why in _patches(text, aliases)]
+    for path, text in carried.items():
+        own = tuple(sorted(import_aliases(_parsed(text)).items()))
+        patches += [Flag(path, line, why) for line, why in _patches(text[:LONGEST_CELL], own)]
     found = {"": [*hidden, *patches]}
     for name, specification in specifications.items():
         expression = next((cell.candidate for cell in cells if cell.exercise == name), "")
@@ -184,6 +187,8 @@ def _patches(text: str, imported: tuple[tuple[str, str], ...]) -> Sequence[tuple
             found.append((line, why))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             found += [(line, f"names {p}") for p in PLACES if node.value.startswith(p)]
+            if any(word in INNARDS or (_inner_word(word) and word != "__main__") for word in node.value.split(".")):
+                found.append((line, f"a string names `{node.value[:60]}`"))
     return found + [(note.line, note.why) for note in read(text).notes if not note.hides]
 
 
@@ -211,7 +216,11 @@ def _innards(node: ast.AST) -> str:
 
 
 def _dunder(node: ast.Attribute) -> bool:
-    return node.attr.startswith("__") and node.attr.endswith("__") and node.attr not in HARMLESS
+    return _inner_word(node.attr)
+
+
+def _inner_word(word: str) -> bool:
+    return word.startswith("__") and word.endswith("__") and len(word) > 4 and word not in HARMLESS
 
 
 def _road(node: ast.AST, aliases: Mapping[str, str], roads: Collection[str]) -> str:

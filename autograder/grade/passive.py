@@ -15,6 +15,7 @@ from ..sandbox.said import outputs
 
 MOST_CHARACTERS = 4 << 20  # of one cell's outputs
 MOST_PIXELS = 40_000_000
+SCAN, MOST_SCANS = b"\xff\xda", 64  # of a JPEG, each of which goes through all pixels
 ACTIVE = (
     r"<(?=[a-zA-Z/!?])",  # a tag
     r"\](?=[(:])",  # a link, a picture, a reference
@@ -26,7 +27,7 @@ ACTIVE = (
 ZERO_WIDTH_SPACE = "\u200b"
 ATTACHED = re.compile(r"!\[[\w .,-]*\]\(attachment:picture-\d+-\d+\.png\)")
 # A picture as JupyterLab pastes it, and as Colab does.
-PASTED = re.compile(r"!\[[^\]\n]*\]\((?:attachment:([^)\n]+)|data:image/(?:png|jpeg);base64,([\w+/=]+))\)")
+PASTED = re.compile(r"!\[[^\]\n]{0,300}\]\((?:attachment:([^)\n]{1,300})|data:image/(?:png|jpeg);base64,([\w+/=]+))\)")
 
 
 def passive_text(source: str) -> str:
@@ -114,7 +115,8 @@ def png(text: object, formats: tuple[str, ...] = ("PNG",)) -> str:
     try:
         raw = base64.b64decode(str(text), validate=True)
         with Image.open(io.BytesIO(raw), formats=formats) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
+            scans = raw.count(SCAN) if picture.format == "JPEG" else 0
+            if picture.width * picture.height > MOST_PIXELS or scans > MOST_SCANS:
                 return ""
             if picture.format != "PNG":
                 picture.convert("RGB").save(anew := io.BytesIO(), "PNG")

@@ -83,6 +83,34 @@ EVASIONS = {
     name: [before, MODULE + PLAIN + filled, "import torch" + BODY.replace("{call}", call)]
     for name, (before, filled, call) in FILLED.items()
 } | {
+    "a name bound in a branch": [
+        MODULE + PLAIN + "def core(*a): return a[0]\nif True:\n    def core(*a): return plain(*a)",
+        "import torch" + BODY.replace("{call}", "core"),
+    ],
+    "a name bound in a try": [
+        MODULE + PLAIN + "core = min\ntry:\n    class core:\n        __new__ = lambda c, *a: plain(*a)\nfinally: pass",
+        "import torch" + BODY.replace("{call}", "core"),
+    ],
+    "a name bound by a match": [
+        MODULE + PLAIN + "core = min\nmatch plain:\n    case core: pass",
+        "import torch" + BODY.replace("{call}", "core"),
+    ],
+    "a name bound by a function": [
+        MODULE + PLAIN + "core = min\ndef change():\n    global core\n    core = plain\nchange()",
+        "import torch" + BODY.replace("{call}", "core"),
+    ],
+    "code in the braces of a magic": [
+        "%env NOTE={exec(bytes.fromhex('00').decode(), get_ipython().user_ns)}", calls("F.relu"),
+    ],
+    "code in the braces of a shell line": ["!echo {exec('core = 1')}", calls("F.relu")],
+    "code in the braces of a cell magic": ["%%bash {exec('core = 1')}\nls", calls("F.relu")],
+    "code that sets an option": ["%config InteractiveShell.cache_size=(exec('core = 1'), 1000)[1]", calls("F.relu")],
+    "braces that cannot be read": ["%pwd {exec('core = 1')!r:{1}}", calls("F.relu")],
+    "more magics than can be read": ["\n".join(f"x{n} = %pwd" for n in range(200)) + "\ny = " + "[0]*2+" * 1500 + "[]",
+                                     calls("F.relu")],
+    "an inner name in a string": [
+        "import operator\ng = operator.attrgetter('__globals__')(min)['__builtins__']", calls("F.relu"),
+    ],
     "a module found in sys.modules": [
         "import sys\nfor name, m in list(sys.modules.items()):\n    if name.endswith('check.driver'):\n"
         "        m.guarded = lambda *a, **k: None",
@@ -155,6 +183,8 @@ CARRIED = {
 WITH_CARRIED = [calls("f", "from my_mlsys.attention import f")]
 
 HONEST = {
+    "magics with braces": "%env WIDTH={8 * 8}\n!echo {1 + 1}\n%config InlineBackend.figure_format = 'retina'",
+    "one module": "if __name__ == '__main__':\n    print('run')",
     "is this Colab": "import sys\nprint('google.colab' in sys.modules)",
     "data and scratch beside it": MODULE + "scale = [8]\nscale.append(4)\nprint(F.relu(torch.ones(2)), scale)"
     "\ndef attention(q, k, v, mask=None):\n    return q @ k.mT / scale[0]",

@@ -67,13 +67,32 @@ def nodes_of(statement: ast.AST) -> Sequence[ast.AST]:
 
 
 def bound_names(statement: ast.stmt) -> set[str]:
-    """Names that a top-level statement binds in the notebook's namespace."""
+    """Names that a top-level statement binds in the notebook's namespace, in whichever of its branches."""
     if isinstance(statement, DEFINITIONS):
         return {statement.name}
-    if isinstance(statement, ast.Import | ast.ImportFrom):
-        return {(alias.asname or alias.name.split(".")[0]) for alias in statement.names}
-    named = (node for node in nodes_of(statement) if isinstance(node, ast.Name))
-    return {node.id for node in named if isinstance(node.ctx, ast.Store)}
+    found: set[str] = set()
+    inner: list[ast.AST] = [statement]
+    while inner:
+        node = inner.pop()
+        found |= _bound_by(node)
+        if not isinstance(node, (*DEFINITIONS, ast.Lambda, ast.Import, ast.ImportFrom)):
+            inner += ast.iter_child_nodes(node)
+    return found
+
+
+def _bound_by(node: ast.AST) -> set[str]:
+    if isinstance(node, DEFINITIONS):
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name.split(".")[0]) for alias in node.names}
+    if isinstance(node, ast.Name):
+        return {node.id} if isinstance(node.ctx, ast.Store) else set()
+    return {name for name in (getattr(node, "name", None), getattr(node, "rest", None)) if isinstance(name, str)}
+
+
+def _bound_from_within(statement: ast.stmt) -> set[str]:
+    """Names that a function declares global: whoever calls it binds them."""
+    return {name for node in nodes_of(statement) if isinstance(node, ast.Global) for name in node.names}
 
 
 def used_names(statement: ast.AST) -> set[str]:
@@ -174,6 +193,8 @@ def _program(sources: tuple[str, ...]) -> tuple[list[ast.stmt], dict[str, list[i
                 binds[name] = [index]
             else:
                 binds.setdefault(name, []).append(index)
+        for name in _bound_from_within(statement):
+            binds.setdefault(name, []).append(index)
     return statements, binds, import_aliases(statements)
 
 

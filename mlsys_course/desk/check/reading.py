@@ -17,6 +17,7 @@ from ..syntax import parse
 
 LONGEST_CELL = 100_000  # characters; parsing takes a thousand times that
 DEEPEST = 5  # magics in magics
+MOST_READ = 400_000  # magics times characters: IPython reads the whole cell for each
 # In this namespace: their text is read. In another process, or none: their text is nobody's business here.
 PYTHON = frozenset(("time", "timeit", "capture", "prun", "debug"))
 _ELSEWHERE = (
@@ -34,6 +35,7 @@ ELSEWHERE, HARMLESS, BRINGING = (frozenset(names.split()) for names in (_ELSEWHE
 EXTENSIONS = ("autoreload", "line_profiler", "memory_profiler", "tensorboard")
 # Where a text that is Python could be something else to IPython: it cuts lines at these, and takes prompts off.
 _ELSE = re.compile("[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]" + r"|(?m:^[ \t]*(>>>|\.\.\.|In *\[|\[nav\]|\[ins\]))")
+_SHELL = re.compile(r"(?m)^[ \t]*[%!]|=[ \t]*[%!]|^[^\n]*\?[ \t]*$")
 _OPTIONS = re.compile(r"^(\s*-{1,2}\w+(?:[ =]?\d+)?)*\s*(--\s)?")
 
 
@@ -81,6 +83,8 @@ def _as_shell(source: str, depth: int) -> Reading:
     """What IPython makes of it."""
     from IPython.core.inputtransformer2 import TransformerManager  # where there is none, no cell has magics
 
+    if len(_SHELL.findall(source)) * len(source) > MOST_READ:
+        return Reading(notes=[Note(1, "has more magics than can be read", True)])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # IPython's own, about how a cell's last line ends
@@ -162,7 +166,7 @@ class _Magics(ast.NodeTransformer):
     def _run(self, node: ast.expr, kind: str, name: str, line: str, body: str) -> list[ast.stmt]:
         self.ran.append(name)
         if kind in ("system", "getoutput") or (name in ELSEWHERE) or (name in HARMLESS and kind == "run_line_magic"):
-            return []
+            return self._expanded(node, line.partition("=")[2] if name == "config" else "", line)
         if name in BRINGING:
             if not (name.endswith("load_ext") and line.strip() in EXTENSIONS):
                 hides = name not in ("writefile", "file")
@@ -176,6 +180,18 @@ class _Magics(ast.NodeTransformer):
         setup = line if kind == "run_line_magic" or name == "timeit" else ""
         return [*self._inner(node, _OPTIONS.sub("", setup, count=1), -1), *self._inner(node, body, 0)]
 
+    def _expanded(self, node: ast.expr, assigned: str, line: str) -> list[ast.stmt]:
+        """IPython evaluates what stands in braces in a magic's or a shell's line, and what `%config` is to set."""
+        found: list[ast.stmt] = []
+        for text in filter(str.strip, [assigned, *_in_braces(line)]):
+            inner = _parsed_or_none(text.strip())
+            if inner is None:
+                self.notes.append(Note(node.lineno, "has code in a magic that cannot be read", True))
+                continue
+            for statement in inner:
+                found.append(ast.increment_lineno(statement, node.lineno - 1))
+        return found
+
     def _inner(self, node: ast.expr, text: str, shift: int) -> list[ast.stmt]:
         inner = _read(text, self.depth + 1) if text.strip() else Reading()
         if inner.broken:  # with options of another kind before it, perhaps
@@ -184,6 +200,23 @@ class _Magics(ast.NodeTransformer):
             ast.increment_lineno(statement, node.lineno + shift)
         self.notes += [Note(note.line + node.lineno + shift, note.why, note.hides) for note in inner.notes]
         return list(inner.statements)
+
+
+def _in_braces(line: str) -> list[str]:
+    """What stands between a brace and every one that may be its other half, the widest first: none is left unread."""
+    first, last = line.find("{"), line.rfind("}")
+    if first < 0 or last < first:
+        return []
+    whole = line[first + 1 : last]
+    pieces = [piece.partition("}")[0] for piece in line[first + 1 :].split("{")]
+    return [whole] if _parsed_or_none(whole) else pieces
+
+
+def _parsed_or_none(text: str) -> list[ast.stmt] | None:
+    try:
+        return list(parse(f"({text})").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 def _bound(line: str) -> list[ast.stmt]:
