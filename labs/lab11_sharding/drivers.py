@@ -98,6 +98,21 @@ def zero1_step(candidate, case, comm):
     return {f"step {n + 1}": step for n, step in enumerate(steps)}
 
 
+@driver(ranks=True)
+def mixed_zero1_step(candidate, case, comm):
+    """How far parameters have moved in all steps, by which of them, and of which dtype they are."""
+    parameters = [torch.nn.Parameter(x.clone()) for x in case["start"]]
+    state, where = None, []
+    for n in range(case["steps"]):
+        for p, g in zip(parameters, case["own"], strict=True):
+            p.grad = None if g is None else g * (1 + n % 2)
+        state = candidate(parameters, maker(case), comm, state)
+        where.append([p.detach().float() - x.float() for p, x in zip(parameters, case["start"], strict=True)])
+    dtypes = " ".join(str(p.dtype) for p in parameters)
+    moved = {f"after {n + 1} steps": where[n] for n in (0, case["steps"] // 2, case["steps"] - 1)}
+    return {**moved, "dtypes": dtypes, "gradients that are left": left(parameters)}
+
+
 def network(weights: Sequence[torch.Tensor], uses: Sequence[int], x: torch.Tensor) -> torch.Tensor:
     """Layers in a row, in the order ``uses``; its mean is the loss."""
     for k in uses:
