@@ -40,7 +40,7 @@ def evaluate(part: Part, request: bytes) -> bytes:
 
 
 class Answers:
-    """What parts answered, as long as there is room: whoever has an exercise right asks what others asked."""
+    """What parts answered one submission, as long as there is room: each of its processes asks the same."""
 
     def __init__(self, most_bytes: int = 32 << 20):
         self.left, self._lock = most_bytes, threading.Lock()

@@ -5,6 +5,7 @@ same processes, one after the other in turn; times are medians.
 """
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -122,7 +123,8 @@ def crossover(device: str, ranks: int) -> None:
     messages = run(messages_on_a_rank, world_size, backend=backend, args=(sizes,), timeout=300).results[0]
     found = run(algorithms_on_a_rank, world_size, backend=backend, args=(sizes,), timeout=500).results[0]
     alpha, beta = A.fitted([float(n) for n in sizes], messages)
-    print(f"\n{world_size} ranks, {backend}: alpha {1e6 * alpha:.0f} us, beta {1e-9 / beta:.2f} GB/s")
+    rate = 1e-9 / beta if beta else math.inf
+    print(f"\n{world_size} ranks, {backend}: alpha {1e6 * alpha:.0f} us, beta {rate:.2f} GB/s")
     rows = []
     for size, times in zip(sizes, found, strict=True):
         predicted = {n: A.all_reduce_seconds(n, size, world_size, alpha, beta) for n in ALGORITHMS}

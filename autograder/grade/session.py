@@ -19,6 +19,7 @@ from ..cases import GROUPS, quiet_torch
 from ..course import Course, CourseError
 from ..draw import group_of
 from ..fingerprint import fingerprint
+from ..parts import Answers
 from ..sandbox import Cell, Engine, Limits, Run
 from ..scoring.cells import cells_of, graded_cells, numbers_of
 from ..scoring.kept import scorer_of
@@ -134,7 +135,9 @@ class Session:
         """Run and score a student's repaired notebook; without a name, as of the first group."""
         if unreadable := notebook.metadata.get("mlsys", {}).get("unreadable"):
             return Graded(UNREADABLE_RUN, self.unreadable(unreadable))
-        cells, scorer = cells_of(notebook, self.candidates), self.scorer_for(student)
+        cells = cells_of(notebook, self.candidates)
+        # Its own answers of parts: how fast one comes must not tell what another submission has asked.
+        scorer = replace(self.scorer_for(student), answers=Answers())
         with self._turn:
             run = self.engine.run(cells, scorer, files=files)
         verdicts = scorer.verdicts(run, cells)

@@ -22,7 +22,7 @@ RUNGS = [Rung(), Rung(chunk=64), Rung(checkpoints=True), Rung(64, True), Rung(64
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("rung", RUNGS, ids=str)
 def test_a_rungs_peak_is_as_predicted(rung, device):
-    shape, time, within = (SHAPE, 64, 0.06) if device == "cpu" else (ON_A_CARD, 512, 0.02)
+    shape, time, within = (SHAPE, 64, 0.06) if device == "cpu" else (ON_A_CARD, 512, 0.08)
     rung = rung if device == "cpu" else replace(rung, chunk=rung.chunk * 16)
     inputs, targets = torch.randint(2048, (2, 8, time), device=device).unbind()
     step, lasting = rung_step(shape, rung, inputs.clone(), targets.clone(), PARTS)

@@ -47,7 +47,7 @@ class RemotePart:
         if "raised" in answer:
             raise RAISED.get(answer["raised"], RuntimeError)(answer["message"])
         given = next((x for _, x in leaves(request) if isinstance(x, torch.Tensor)), None)
-        if given is None or not torch._C._len_torch_dispatch_stack():  # no card is pretended
+        if given is None or not (torch._C._len_torch_dispatch_stack() or given.is_cuda):  # no card, nor one pretended
             return answer["result"]
         return map_tensors(answer["result"], lambda x: _beside(given, x))
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch._C import _autograd, _profiler
 
 from .families import Policy, family
@@ -145,8 +146,10 @@ def operators(events: Sequence[Any], aside: Sequence[str], forward_only: bool) -
 
 
 def _threads() -> int:
-    """Of this process, whoever started them; 1 where the system does not tell."""
+    """Of this process, whoever started them; 1 where the system does not tell, and on a card, which has its own."""
     try:
+        if torch.cuda.is_initialized():
+            return 1
         return len(os.listdir("/proc/self/task"))
     except OSError:
         return 1
