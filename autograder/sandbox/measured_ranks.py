@@ -78,7 +78,7 @@ class MeasuredCall:
         return known[place]
 
     def _alone(self, rank: int, kept: Collection[int], *, bare: bool = False) -> tuple[object, float]:
-        """Outputs of one rank, None where it does otherwise; and the most that its process held."""
+        """Outputs of one rank, None where it does otherwise or sends other bytes; the most that its process held."""
         work, call, seconds = self.work, self.one.call, self.examination.seconds(self.one.call)
         cells = {*kept, self.cell}
         try:
@@ -93,7 +93,7 @@ class MeasuredCall:
                 member.start_measuring()
                 again = Repeated(call, rank, self.one.transcripts[rank], time.monotonic() + seconds)
                 outcome = again.run(member)
-                same = not (again.other or outcome.problem)
+                same = not (again.other or again.loose or outcome.problem)  # who is measured answers as it did
                 return outcome.outputs if same else None, member.peak()
         except Ended as error:
             work.log.append(f"{self._named(rank)}: measured alone: {error.log}")

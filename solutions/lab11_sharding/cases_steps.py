@@ -130,8 +130,8 @@ def mixed_cases(draw: Draw) -> list[Given]:
         case("more ranks than parameters", "values", 4, [(2,)], steps=2, dtype=torch.float16),
         case("a gradient is missing", "values", 2, [(few,), (2,)], True, steps=3, missing=[(0, 1)]),
         case("short steps", "masters", 2, [(few, 2), (3,)], True),
-        case("short steps, float16", "masters", 2, [(few, 3)], dtype=torch.float16),
-        case("short steps, four ranks", "masters", 4, [(few,), (6,)]),
+        case("short steps, float16", "masters", 2, [(few, 3)], dtype=torch.float16, steps=16),
+        case("short steps, three ranks", "masters", 3, [(few,), (6,)], steps=16),
         case("what is sent", "traffic", 2, [(few, 2), (6,)], True, steps=2),
         case("what is sent, float16", "traffic", 4, [(few, 2), (9,)], steps=2, dtype=torch.float16),
     ]
@@ -192,7 +192,7 @@ def zero2_cases(draw: Draw) -> list[Given]:
         case("what is sent, a bucket each", "traffic", 4, each, uses=[0, 1, 2, 1]),
         case("what is sent with a layer that is not used", "traffic", 3, two, uses=[0, 2]),
         large("what a rank holds", 20, True),
-        large("what a rank holds at full size", 210 + draw.integer(0, 6)),
+        large("what a rank holds at full size", 210 + 2 * draw.integer(0, 3)),
     ]
 
 
@@ -256,7 +256,7 @@ def zero3_cases(draw: Draw) -> list[Given]:
         case("what is sent for frozen weights", "traffic", 3, [(w, w)], True, [0], [0], passes=2),
         case("what is sent without a graph", "traffic", 3, [(w, w)], passes=1, no_grad=True),
         large("what a rank holds", 24, True),
-        large("what a rank holds at full size", 280 + draw.integer(0, 20)),
+        large("what a rank holds at full size", 280 + 2 * draw.integer(0, 10)),
     ]  # fmt: skip
 
 

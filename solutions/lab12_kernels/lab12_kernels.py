@@ -785,6 +785,7 @@ def inputs(T):
     return [torch.randn(1, T, 64, generator=generator).requires_grad_() for _ in range(3)]
 
 
+torch.set_num_threads(1)  # tiles are small: to divide them takes longer than to compute them
 attention = take("attention", "attention")
 lengths, peaks, moved = [1024, 2048, 4096, 8192], {"lab 2": [], "flash": []}, {128: [], 512: []}
 for T in lengths:

@@ -29,6 +29,14 @@ def ring(x, comm):
     comm.send(x, 1 - comm.rank)
     return x + comm.recv(torch.empty_like(x), 1 - comm.rank) + 0 * ballast[0]
 """
+OTHER_BYTES = """
+import time, torch
+def ring(x, comm):
+    comm.send(torch.tensor([time.time_ns()]), 1 - comm.rank)
+    comm.recv(torch.tensor([0]), 1 - comm.rank)
+    comm.send(x, 1 - comm.rank)
+    return x + comm.recv(torch.empty_like(x), 1 - comm.rank)
+"""
 OTHERWISE = """
 import torch
 calls = []
@@ -95,6 +103,12 @@ def test_who_does_otherwise_alone_has_no_known_peak(ranked):
 
 def _sums(outcome):
     return outcome.outputs["rank 0"]["y"], outcome.outputs["rank 1"]["y"]
+
+
+def test_who_sends_other_bytes_alone_has_no_known_peak(ranked):
+    """What the others were told is all that shows whether the work was done."""
+    _, outcomes = measured(ranked, OTHER_BYTES)
+    assert not outcomes["one"].problem and math.isinf(outcomes["one"].costs["peak_memory"])
 
 
 def test_a_call_that_raises_is_not_measured(ranked):
