@@ -5,6 +5,7 @@ once, in 16 bits and in place.
 """
 
 import importlib.util
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -39,8 +40,9 @@ def losses_and_gradients(logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"
 
     In place of ``logits`` then stands the gradient of their sum: the probabilities, less 1 at the target.
     """
-    from .fused_cross_entropy_kernel import of_a_row
+    from . import fused_cross_entropy_kernel as kernel
 
+    of_a_row: Any = kernel.of_a_row
     losses = torch.empty(len(targets), dtype=torch.float32, device=logits.device)
     with torch.cuda.device(logits.device):
         of_a_row[(len(targets),)](logits, logits.stride(0), targets, losses, logits.shape[1], ignored, num_warps=16)
