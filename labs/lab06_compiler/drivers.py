@@ -67,16 +67,16 @@ def handed(case: Mapping[str, Any], nodes: Sequence[Node]) -> tuple[list[Node], 
 def needed_by(outputs: Sequence[Node]) -> list[Node]:
     """All nodes that the outputs need, inputs before users."""
     done: dict[Node, None] = {}
-    waiting = list(outputs)
-    while waiting:
-        node = waiting[-1]
+    ahead = list(outputs)
+    while ahead:
+        node = ahead[-1]
         if not isinstance(node, Node):
             raise TypeError(f"a {type(node).__name__} where a node of the graph was expected")
         missing = [x for x in node.inputs if x not in done]
-        waiting += missing
+        ahead += missing
         if not missing:
             done[node] = None
-            waiting.pop()
+            ahead.pop()
     return list(done)
 
 
@@ -324,8 +324,8 @@ def cancel_negations(node: Node) -> Node | None:
 
 def join_scales(node: Node) -> Node | None:
     if node.operator.name == "scale" and node.inputs[0].operator.name == "scale":
-        inner = node.inputs[0]
-        return inner.inputs[0] * (inner.operator.factor * node.operator.factor)
+        below = node.inputs[0]
+        return below.inputs[0] * (below.operator.factor * node.operator.factor)
     return None
 
 
@@ -460,7 +460,7 @@ def fuse_elementwise(candidate, case):
 
 
 def size_of(node: Node) -> int:
-    return math.prod(node.shape) * node.dtype.itemsize
+    return node.dtype.itemsize * math.prod(node.shape)
 
 
 def alive(order: Sequence[Node], outputs: Sequence[Node], at: int) -> list[Node]:
