@@ -157,6 +157,11 @@ def order_cases(draw: Draw) -> list[Given]:
         ["broadcast", [0], 6, 5], ["cast", [1], "float32"], ["sum", [2], 0, 0], ["broadcast", [0], 5, 5],
         ["sum", [4], 0, 0],
     ]  # fmt: skip
+    mixed: list[Line] = [  # entries of 8 and of 4 bytes: the one with more of them is the smaller one
+        ["broadcast", [0], 6, 5], ["sum", [1], 0, 0], ["cast", [0], "float32"], ["broadcast", [3], 10, 5],
+        ["sum", [4], 0, 0], ["cast", [5], "float64"], ["add", [2, 6]],
+    ]  # fmt: skip
+    twelve: list[Line] = [*fork(4)[0], ["scale", [11], 2.0]]
     two, three, large, larger = fork(2), fork(3), fork(6), fork(9)
     drawn = [sized(draw, 11) for _ in range(4)]
     long: list[Line] = [["tanh", [n]] for n in range(60)]
@@ -168,7 +173,8 @@ def order_cases(draw: Draw) -> list[Given]:
         several(
             "forks",
             "least",
-            [one(*_of(fork(n))) for n in (2, 3, 4)] + [one(narrow, [9]), one(narrow, [9, 2]), one(kinds, [3, 5])],
+            [one(*_of(fork(n))) for n in (2, 3, 4)]
+            + [one(narrow, [9]), one(narrow, [9, 2]), one(kinds, [3, 5]), one(mixed, [7]), one(twelve, [12])],
         ),
         several("drawn", "least", [one(lines, [len(lines)]) for lines in drawn] + [one(trap, [5, 1])]),
         case("outputs stay", "valid", kept, [2, 4, 1], True),

@@ -162,6 +162,8 @@ def rewrite_cases(draw: Draw) -> list[Given]:
                 graph(draw, [["negate", [0]], ["negate", [1]]], [2, 1], rules=[signs, "negate_by_scale"]),
                 graph(draw, [["scale", [0], 1.0]], [1, 0, 1], rules=[ones]),
                 graph(draw, [["tanh", [0]], ["negate", [1]]], [2], rules=[]),
+                graph(draw, untouched, [6, 4], rules=["negate_by_scale", "negate_by_difference"]),
+                graph(draw, untouched, [6, 4], rules=["negate_by_difference", "negate_by_scale"]),
                 graph(draw, [["tanh", [0]]], [], rules=[signs]),
             ],
         ),
@@ -189,6 +191,8 @@ def rewrite_cases(draw: Draw) -> list[Given]:
         ]),
         several("just enough, and one too many", "endless", [
             graph(draw, tower[:6], [6], rules=[signs], limit=3),
+            graph(draw, [["negate", [k]] for k in range(2000)], [2000], rules=[signs]),
+            graph(draw, [["negate", [k]] for k in range(2002)], [2002], rules=[signs], endless=1),
             graph(draw, [["shift", [0], 5.0]], [1], rules=["split_shift"], limit=4),
             graph(draw, [["shift", [0], 6.0]], [1], rules=["split_shift"], limit=4, endless=1),
         ]),

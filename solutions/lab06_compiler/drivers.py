@@ -373,8 +373,12 @@ def relu_of_exp(node: Node) -> Node | None:
     return node.inputs[0] if node.operator.name == "relu" and node.inputs[0].operator.name == "exp" else None
 
 
-RULES = {f.__name__: f for f in (cancel_negations, join_scales, drop_ones, negate_by_scale, split_shift, swap, wrap,
-         there, and_back, other_shape, other_dtype, relu_of_exp)}  # fmt: skip
+def negate_by_difference(node: Node) -> Node | None:
+    return node.inputs[0] * 0.0 - node.inputs[0] if node.operator.name == "negate" else None
+
+
+RULES = {f.__name__: f for f in (cancel_negations, join_scales, drop_ones, negate_by_scale, negate_by_difference,
+         split_shift, swap, wrap, there, and_back, other_shape, other_dtype, relu_of_exp)}  # fmt: skip
 
 
 MOST = 30_000  # questions to rules, which a walk along every path of a graph runs into long before it ends
@@ -429,10 +433,11 @@ def merge_qkv(candidate, case):
     given = [list(order), list(outputs)]
     after = candidate(*given)
     now = needed_by(after)
-    found = counts(now)
+    found, plain = counts(now), [node for node in now if not any(x.inputs for x in node.inputs[1:])]
     return {
         "values": values(after, feeds),
         "products": found.get("matmul", 0),
+        "products with weights as given": sum(n.operator.name == "matmul" and n.inputs[1] in nodes for n in plain),
         "entries of products": sum(math.prod(node.shape) for node in now if node.operator.name == "matmul"),
         "other operators": {n: k for n, k in found.items() if n in ("tanh", "add", "exp", "relu", "scale")},
         "the lists given": kept(same(given[0], order) and same(given[1], outputs)),

@@ -12,7 +12,7 @@
 
 # %%
 import contextlib
-import heapq
+import functools
 import io
 import math
 import random
@@ -271,7 +271,7 @@ def eliminate(order, outputs):
     for node in order:
         if node in needed:
             inputs = tuple(now[x] for x in node.inputs)
-            key = (node.operator, *inputs) if inputs else node
+            key = (node.operator, *inputs)
             if key not in first:
                 first[key] = node if inputs == node.inputs else node.operator(*inputs)
                 after.append(first[key])
@@ -482,7 +482,7 @@ def merge_qkv(order, outputs):
     Merged are all matmul nodes whose left input is the same node and whose right input is a node without inputs (a
         variable or a constant) of two axes, of any number of columns, where these are two nodes or more: the result
         has one matmul of theirs. Left inputs have two axes or more, and may come from products that are merged
-        themselves, layer upon layer. All other products stay products of their own.
+        themselves, layer upon layer. All other products stay products of their own, with their own right input.
     """
     ### BEGIN SOLUTION
     groups = {}
@@ -739,12 +739,10 @@ def plan_buffers(order, outputs):
         if node.inputs
     ]
     placed = []  # (offset, end, first step, last step, node)
-    for size, first, last, node in sorted(values, key=lambda value: (-value[0], value[1])):
+    for size, first, last, node in sorted(values, key=lambda value: -value[0]):
         offset = 0
-        for start, end, begins, ends, _ in sorted(placed, key=lambda one: one[0]):
-            if begins <= last and first <= ends:
-                if offset + size <= start:
-                    break
+        for start, end, begins, ends, _ in sorted(placed):
+            if begins <= last and first <= ends and start < offset + size:
                 offset = max(offset, end)
         placed.append((offset, offset + size, first, last, node))
     return {node: offset for offset, _, _, _, node in placed}
@@ -800,7 +798,7 @@ fig
 # one whose inside is large and whose result is small should go first, while nothing else is alive. Trying all orders of
 # n nodes takes up to n! of them. But what is alive depends only on *which* nodes are done, not on the way there; there
 # are $2^n$ such sets, and the best way to each is found like a shortest path, with the peak so far as its length
-# (Dijkstra's algorithm with a maximum in place of a sum).
+# (Dijkstra's algorithm with a maximum in place of a sum), or from the end by a function that remembers each set.
 #
 # ### Exercise `order_for_memory` (10 points)
 #
@@ -824,20 +822,19 @@ def order_for_memory(order, outputs):
         return list(order)
     size = {node: math.prod(node.shape) * node.dtype.itemsize for node in work}
     users = {node: {user for user in work if node in user.inputs} for node in work}
-    waiting, best = [(0, 0, frozenset(), ())], set()
-    count = 0
-    while waiting:
-        peak, _, done, way = heapq.heappop(waiting)
-        if len(done) == len(work):
-            return [node for node in order if not node.inputs] + list(way)
-        if done in best:
-            continue
-        best.add(done)
+
+    @functools.cache
+    def from_here(done):
+        """The least peak of what is left, and the nodes in that order."""
         live = sum(size[node] for node in done if node in outputs or users[node] - done)
+        ways = []
         for node in work:
-            if node not in done and all(x in done or not x.inputs for x in node.inputs):
-                count += 1
-                heapq.heappush(waiting, (max(peak, live + size[node]), count, done | {node}, (*way, node)))
+            if node not in done and all(x in done for x in node.inputs if x.inputs):
+                peak, rest = from_here(done | {node})
+                ways.append((max(peak, live + size[node]), [node, *rest]))
+        return min(ways, key=lambda way: way[0], default=(0, []))
+
+    return [node for node in order if not node.inputs] + from_here(frozenset())[1]
     ### END SOLUTION
 
 
