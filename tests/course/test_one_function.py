@@ -15,7 +15,21 @@ from autograder.course import Course
 from autograder.exercise import Exercise
 from tests.labs import SampleLab
 
-STEMS = ["lab00", "lab01", "lab02", "lab03", "lab04", "lab05", "lab07", "lab08", "lab09", "lab10", "lab11", "lab12"]
+STEMS = [
+    "lab00",
+    "lab01",
+    "lab02",
+    "lab03",
+    "lab04",
+    "lab05",
+    "lab06",
+    "lab07",
+    "lab08",
+    "lab09",
+    "lab10",
+    "lab11",
+    "lab12",
+]
 
 
 def parameters_of(name: str, source: str) -> list[str]:
