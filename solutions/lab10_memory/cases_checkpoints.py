@@ -1,5 +1,6 @@
 """Lab 10, sealed: cases of checkpointing and of its schedule."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -42,7 +43,25 @@ def checkpoint_cases(draw: Draw) -> list[Given]:
         case("calls", "memory", "calls", True),
         case("calls, others", "memory", "calls", x_wants=False),
         long(draw, "ten segments", True),
-    ]
+        several("autocast, others", "context", [
+            single(case("", "", "autocast", enabled=enabled, dtype=dtype))
+            for enabled in (True, False) for dtype in ("float16", "bfloat16")
+        ]),
+        several("results of all kinds", "values", [
+            case("", "", "results", kind=kind, used=used)
+            for kind, used in (("one", 0), ("two", 0), ("two", 1), ("three", 1), ("three", 2), ("constant", 1))
+        ]),
+        several("one tensor twice", "arguments", [case("", "", "twice"), single(case("", "", "twice"))]),
+        several("no tensor given", "arguments", [
+            case("", "", "none given", power=draw.integer(1, 3), positional=by_place) for by_place in (True, False)
+        ]),
+        several("nothing is held", "memory", [case("", "", "frees")]),
+    ]  # fmt: skip
+
+
+def several(name: str, aspect: str, calls: Sequence[Given]) -> Given:
+    """Several cases as one."""
+    return Given(name, aspect, {"each": [one.inputs for one in calls]})
 
 
 def single(given: Given) -> Given:
@@ -98,4 +117,54 @@ def schedule_cases(draw: Draw) -> list[Given]:
         Given("no layer", "edges", nothing),
         refused("too little", 6, True),
         refused("too little, others", 3),
-    ]
+        several("microseconds", "least", [in_units(one, 2.0**-20) for one in
+                (case("", "least", 6, [0.05, 0.3, 0.6]), case("", "least", 8, [0.1, 0.4]))]),
+        several("the same layers in other order", "least", in_other_order(draw, case("", "least", 7, [0.1, 0.3, 0.5]))),
+        several("long segments", "least", [long_segment(draw, length) for length in (3, 5, 7, 9)]),
+        several("beyond 16 MiB", "limit", [large(draw, draw.integer(4, 7), look) for look in ("limit", "least")]),
+        several("beyond 16 MiB, too little", "edges", [large(draw, 5, "least", refused=True) for _ in range(3)]),
+        several("two beside each other", "least", [case("", "least", n, [0.0, 0.5, 1.0]) for n in (2, 3)]),
+    ]  # fmt: skip
+
+
+def in_units(given: Given, unit: float) -> Given:
+    """With seconds that are so much smaller."""
+    seconds = [unit * one for one in given.inputs["seconds"]]
+    return Given("", "", {**given.inputs, "seconds": seconds, "unit": unit})
+
+
+def in_other_order(draw: Draw, given: Given) -> list[Given]:
+    """Of one length and with the same limits, one after the other."""
+    rows = {name: given.inputs[name] for name in ("inputs", "saved", "seconds")}
+    layers = range(len(rows["seconds"]))
+    found = [given]
+    for names in (["seconds"], ["inputs", "saved"], ["seconds"]):
+        order = draw.shuffled(layers)
+        rows = rows | {name: [rows[name][k] for k in order] for name in names}
+        least = least_peak(rows["inputs"], rows["saved"])
+        limits = [max(limit, least) for limit in given.inputs["limits"]]
+        found.append(Given("", "", {**given.inputs, **rows, "limits": limits}))
+    return found
+
+
+def long_segment(draw: Draw, length: int) -> Given:
+    """Only where the first so many layers are one segment the rest can keep what it has; else dear ones run again."""
+    rest = 3
+    saved = [draw.integer(12, 14) for _ in range(length)] + [draw.integer(60, 64) for _ in range(rest)]
+    inputs = [1] + [draw.integer(9, 11) for _ in range(length - 1)] + [50] * rest
+    limit = max(1 + sum(saved[length:]), sum(saved[:length]))
+    seconds = [draw.integer(1, 4) / 4 for _ in range(length)] + [40.0] * rest
+    return Given("", "", {"inputs": inputs, "saved": saved, "seconds": seconds, "limits": [limit], "look_at": "least"})
+
+
+def large(draw: Draw, layers: int, look: str, refused: bool = False) -> Given:
+    """Odd numbers of bytes, and limits that are met to the byte, or missed by one."""
+    inputs = [2 * draw.integer(2**24, 2**25) + 1 for _ in range(layers)]
+    saved = [own + 2 * draw.integer(2**25, 2**27) for own in inputs]
+    low, high = least_peak(inputs, saved), sum(saved)
+    limits = [low - 1] if refused else [low, low + 1, (low + high) // 2, high - 1, high]
+    seconds = [draw.integer(1, 12) / 4 for _ in range(layers)]
+    more = {"refused": True} if refused else {}
+    return Given(
+        "", "", {"inputs": inputs, "saved": saved, "seconds": seconds, "limits": limits, "look_at": look, **more}
+    )

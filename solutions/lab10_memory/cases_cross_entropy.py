@@ -36,6 +36,11 @@ def head(draw: Draw, tokens: int, words: int, width: int = 4, dtype: torch.dtype
     }
 
 
+def head_of(draw: Draw, tokens: int, words: int, dtype: torch.dtype) -> dict:
+    """The same without targets."""
+    return {name: x for name, x in head(draw, tokens, words, dtype=dtype).items() if name != "targets"}
+
+
 def large(draw: Draw, tokens: int, words: int) -> dict:
     """Logits far beyond what exp can hold, in whole numbers, so that every dtype and order of sums has them exactly."""
     sizes = [draw.integers(tokens, 4, low=20, high=40), draw.integers(words, 4, low=-3, high=4)]
@@ -115,5 +120,17 @@ def cases(draw: Draw) -> list[Given]:
         long(draw, "a long text", 48 * thin, draw.integer(7600, 8200), thin, True),
         case("gradients of sure tokens", "gradients", GRADIENTS, sure(draw, ragged, words), chunk),
         case("a weight's gradient of many chunks", "gradients", ["grad_weight"], all_one_way(draw, words), 1),
+        Given("other indices, and none", "padding", {"each": [
+            case("", "", BOTH, padded(draw, ragged, words, more, padding), chunk, ignore_index=padding).inputs
+            for padding in (words, words + 7, -1, 2**40)
+        ] + [case("", "", BOTH, head(draw, 0, words), chunk).inputs]}),
+        Given("none in 16 bits and in 64", "padding", {"each": [
+            case("", "", BOTH, {**padded(draw, even, words, []), **head_of(draw, even, words, dtype)}, chunk).inputs
+            for dtype in (bf16, f64)
+        ] + [case("", "", BOTH, head(draw, 0, words, dtype=bf16), chunk).inputs]}),
+        Given("logits of a chunk at most", "memory", {"each": [
+            case("", "", ["chunks"], head(draw, count, 97, 1), most).inputs
+            for count, most in ((2 * chunk - 1, chunk), (3 * chunk + 1, chunk), (9, 1), (60, 7), (100, 40), (20, 19))
+        ]}),
         on_a_card(case("", "", BOTH, padded(draw, ragged, words, more), chunk, True)),
-    ]
+    ]  # fmt: skip

@@ -104,7 +104,48 @@ def cases(draw: Draw) -> list[Given]:
             resume_at=interval + 2,
         ),
         case("what is not given", "growth", scale, {"growth_interval": 2}, steps(draw, "gg+gg")),
-    ]
+        several("what was given stays", "unscaling", [
+            case("", "", ["gradients", "given", "a list"], s, steps(draw, "gg"), dtype=dtype)
+            for dtype in ("float32", "float16", "bfloat16")
+        ]),
+        several("without entries", "unscaling", [
+            case("", "", ["gradients", *flag], s, without(steps(draw, "gg"), place)) for place in (0, 2)
+        ]),
+        several("without entries, and bad", "overflow", [
+            case("", "", flag, s, without(steps(draw, letter), place)) for place, letter in ((2, "+g"), (0, "Ng"))
+        ]),
+        several("large, and not of float16", "overflow", [
+            case("", "", flag, {**calm, "initial_scale": 2.0},
+                 steps(draw, "g+g", low=low, high=low + 0.9, negative=sign), dtype=dtype)
+            for dtype in ("float32", "bfloat16") for low, sign in ((126.0, 0.0), (126.0, 1.0), (70.0, 0.5), (16.0, 0.5))
+        ]),
+        several("far down and far up", "overflow", [
+            case("", "", scale, {**s, "initial_scale": first}, steps(draw, "+" * down + "g" * interval + "+"))
+            for first, down in ((4.0, 6), (2.0**-20, 3))
+        ]),
+        case("far up", "growth", scale, settings(draw, initial_scale=2.0**22, growth_interval=1),
+             steps(draw, "g" * 9, low=-30.0, high=-26.0), dtype="float32"),
+        several("beside others", "growth", [
+            case("", "", ["loss_scale", "others"], s, steps(draw, broken), others=2),
+            case("", "", scale, {}, steps(draw, "gg+g"), calm=1999),
+            case("", "", scale, s, steps(draw, "g+" + "g" * interval), calm=interval - 1),
+        ]),
+        several("what was loaded", "resume", [
+            case("", "", [*scale, "state"], s, resumed(draw, done, interval), resume_at=done) for done in (0, early)
+        ]),
+    ]  # fmt: skip
+
+
+def several(name: str, aspect: str, calls: Sequence[Given]) -> Given:
+    """Several cases as one."""
+    return Given(name, aspect, {"each": [one.inputs for one in calls]})
+
+
+def without(steps: list[dict[str, Any]], place: int) -> list[dict[str, Any]]:
+    """With one more gradient, of a parameter that has no entry."""
+    for step in steps:
+        step["gradients"].insert(place, torch.zeros(0, 3))
+    return steps
 
 
 def resumed(draw: Draw, done: int, interval: int) -> list[dict[str, Any]]:

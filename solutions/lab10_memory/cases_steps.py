@@ -65,7 +65,44 @@ def accumulate_cases(draw: Draw) -> list[Given]:
         case("nothing counts in the last one", "no_sync", [few(), tokens, 0], synchronized=True),
         case("nothing leaves", "no_sync", [0], synchronized=True),
         many(draw, "many micro-batches"),
-    ]
+        Given("of other shapes", "gradients", {"each": [
+            shaped(case("", "gradients", uneven).inputs, (tokens, 1)),
+            shaped(case("", "gradients", [few(), 0, tokens], ignored=0, ignore_index=0).inputs, (1, tokens, 1)),
+            rows(case("", "gradients", uneven).inputs, 2),
+            rows(case("", "gradients", [few(), few(), 0, 2], ignored=2, ignore_index=2).inputs, 2),
+        ]}),
+        Given("losses of other shapes", "loss", {"each": [
+            shaped(case("", "loss", uneven).inputs, (1, tokens)),
+            case("", "loss", [few(), tokens], dtype=F32, loss_dtype="float64").inputs,
+            case("", "loss", [few(), 0], dtype=F64, loss_dtype="float32").inputs,
+            case("", "loss", [0], dtype=F64).inputs,
+        ]}),
+        Given("backward passes", "gradients", {"each": [
+            case("", "gradients", counts).inputs | {"look_at": "passes", "synchronized": True}
+            for counts in ([few(), 0, tokens], [0, tokens, few()], [0, 0], [few(), 0, 0], uneven)
+        ]}),
+        Given("what leaves, others", "no_sync", {"each": [
+            case("", "no_sync", counts, synchronized=True).inputs for counts in ([0, few()], [0, few(), 0, tokens, 0])
+        ]}),
+    ]  # fmt: skip
+
+
+def shaped(inputs: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
+    """Tokens along several axes."""
+    folded = {
+        "inputs": [x.reshape(*shape, x.shape[-1]) for x in inputs["inputs"]],
+        "targets": [y.reshape(shape) for y in inputs["targets"]],
+    }
+    return {**inputs, **folded}
+
+
+def rows(inputs: dict[str, Any], count: int) -> dict[str, Any]:
+    """Micro-batches of so many rows, of tokens that are half of one's and half of the next one's; in 32 bits."""
+    together = {
+        "inputs": [torch.stack([x, *inputs["inputs"][: count - 1]]) for x in inputs["inputs"]],
+        "targets": [torch.stack([y, *inputs["targets"][: count - 1]]).int() for y in inputs["targets"]],
+    }
+    return {**inputs, **together}
 
 
 def many(draw: Draw, name: str) -> Given:
@@ -145,4 +182,22 @@ def mixed_cases(draw: Draw) -> list[Given]:
         case("a little longer, and shorter", "clipping", "lsls", [BF16, BF16], max_norm=2.0),
         case("AdamW, clipped", "clipping", "ggg", [BF16, F32], max_norm=draw.number(0.2, 1.0), **ADAMW),
         case("zeros", "clipping", "0g", [F16, F16], True, max_norm=1.0, **scale),
+        Given("without a scaler", "overflow", {"each": [
+            case("", "", pattern, dtypes).inputs for pattern, dtypes in (("g+g", [BF16, BF16]), ("ng", [F32, F16]))
+        ]}),
+        Given("without a gradient", "update", {"each": [
+            case("", "", "g-g-", [F16, BF16, F32], **ADAMW).inputs,
+            case("", "", "g-", [BF16], **ADAMW).inputs,
+            case("", "", "-g-", [F16], **scale).inputs,
+            case("", "", "-g-", [F32, F16], max_norm=0.5, **scale, **ADAMW).inputs,
+        ]}),
+        Given("gradients of float32, clipped", "clipping", {"each": [
+            case("", "", "gg", [F32, F32], max_norm=0.5).inputs,
+            case("", "", "gg", [F32, BF16, F16], max_norm=0.5, **scale).inputs,
+            case("", "", "g-", [F32], max_norm=0.5).inputs,
+            case("", "", "lsls", [BF16, F32], max_norm=2.0, **ADAMW).inputs,
+        ]}),
+        Given("float32 and others", "masters", {"each": [
+            case("", "", "ggg", dtypes, **ADAMW).inputs for dtypes in ([F32], [F32, F16], [BF16, F32, F16])
+        ]}),
     ]  # fmt: skip

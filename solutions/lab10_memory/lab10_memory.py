@@ -7,7 +7,7 @@
 # train a thousandth. At the end, one model climbs down the ladder of all of them, predicted and measured.
 #
 # **Time:** eight hours; with the extensions two more. **Points:** 100; extensions are a bonus. **Before this:** lab 3
-# (the model), lab 5 (gradients), lab 7 (bytes of a training step).
+# (the model), lab 5 (gradients), lab 7 (bytes of a training step), as knowledge: none of your own code is needed.
 #
 # None of your functions may change the tensors, lists and dictionaries that it is given, unless its exercise says so;
 # `check` looks for that too.
@@ -65,10 +65,10 @@ def accumulate(loss, micro_batches, ignore_index=-100, no_sync=contextlib.nullco
     micro_batches: a list of (inputs, targets); may be empty. targets: whole numbers, any shape; a token counts where
         its target is not ignore_index.
     no_sync(): a new context, to be entered around every backward pass but the last one.
-    What parameters have in .grad before stays and is added to. A micro-batch without a token that counts has no part:
-        no backward pass for it. Where there is no such token at all, no .grad is touched.
+    What parameters have in .grad before stays and is added to. Each micro-batch has a backward pass of its own, but one
+        without a token that counts has no part: none for it. Where there is no such token at all, no .grad is touched.
     Returns the mean loss over all tokens that count, without a graph, in the dtype that loss returns; without any, a
-        float32 zero.
+        float32 zero on the CPU.
     """
     ### BEGIN SOLUTION
     counts = [int((targets != ignore_index).sum()) for _, targets in micro_batches]
@@ -111,8 +111,9 @@ check("accumulate", accumulate)
 #
 # ### Exercise `DynamicLossScaler` (15 points)
 #
-# Points by part: scaling and unscaling 4, overflow 4, growth 4, resuming 3. The rule is that of PyTorch's
-# `torch.amp.GradScaler`, which is not to be called here; comparing with it in a cell of your own is a good idea.
+# Points by part: scaling and unscaling 4, overflow 4, growth 4, resuming 3. PyTorch's `torch.amp.GradScaler`
+# is not to be called here. It has the rule below, but refuses float16 gradients, and never lets its scale be infinite,
+# where no case goes.
 
 
 # %% exercise="DynamicLossScaler"
@@ -140,7 +141,7 @@ class DynamicLossScaler:
         """Unscale one step's gradients, then update the scale; called once a step.
 
         gradients: a list of tensors of any shapes, float16, bfloat16 or float32, as backward left them: multiplied by
-            the scale that `scale` used.
+            the scale that `scale` used. Tensors may be without entries, and the list may be empty: a good step.
         Returns None if any entry of any of them is infinite or NaN: the step must be skipped. The scale is then
             multiplied by backoff_factor, and the run of good steps ends.
         Else returns a list of float32 tensors: the gradients converted to float32, then divided by the scale that they
@@ -198,7 +199,8 @@ check("DynamicLossScaler", DynamicLossScaler)
 class MixedPrecisionStep:
     """What stands between a backward pass in 16 bits and an optimizer in float32.
 
-    Attribute masters: a list of float32 tensors, one for each parameter, in their order, of their own memory.
+    Attribute masters: a list of float32 tensors of their own memory, in the order of the parameters; it is up to you
+    whether they require gradients.
     """
 
     def __init__(self, parameters, make_optimizer, scaler=None, max_norm=None):
@@ -218,10 +220,10 @@ class MixedPrecisionStep:
         """One update from the parameters' .grad, which are all None afterwards. Called once a step.
 
         Those .grad that are there go to scaler.step as a list, in the order of the parameters; without a scaler they
-        are converted to float32. Where the scaler returns None, parameters, masters and optimizer stay as they are, and
-        False is returned. Else:
+        are converted to float32, whatever they hold. Where the scaler returns None, parameters, masters and optimizer
+        stay as they are, and False is returned. Else, and also where no parameter has a .grad and the list is empty:
         Clipping: if the Euclidean norm of all (unscaled) gradients together is more than max_norm, all are multiplied
-            by max_norm / norm.
+            by max_norm / norm. No case has both max_norm and a gradient that is not finite.
         The optimizer's step() is called once, with the gradients in the masters' .grad; None where a parameter had
             none. Then each parameter becomes its master, rounded to its dtype, in place. True is returned.
         """
@@ -398,7 +400,7 @@ fig
 #
 # ### Exercise `chunked_cross_entropy` (15 points)
 #
-# Points by part: the loss 4, gradients 5, padding 2, memory 4. All of PyTorch may be used, autograd too.
+# Points by part: the loss 4, gradients 4, padding 2, memory 4, the device 1. You may use all of PyTorch, autograd too.
 #
 # The part about memory: on a text of 48 chunks, your function may hold at most $\frac{4}{3} N V$ bytes at any time, a
 # third of all logits in float32. Its arguments do not count; its results do, and are small there. In the notebook
@@ -409,12 +411,13 @@ fig
 def chunked_cross_entropy(hidden, weight, targets, chunk=256, ignore_index=-100):
     """The mean cross-entropy of softmax(hidden @ weight.T) at the targets, and its gradients.
 
-    hidden: (N, C), weight: (V, C), both float32, float64 or bfloat16. targets: (N,), whole numbers
-        in [0, V), or ignore_index, whatever whole number that is: such a token counts in no sum and no mean.
-    chunk: of how many tokens logits may exist at one time. It need not divide N, and may be larger.
+    hidden: (N, C), weight: (V, C), both float32, both float64 or both bfloat16. targets: (N,), int64, in [0, V), or
+        ignore_index, whatever whole number that is: such a token counts in no sum and no mean. N may be 0.
+    chunk: of how many tokens logits may exist at one time, at most. It need not divide N, and may be larger.
     Returns (loss, grad_hidden, grad_weight). Until you have the gradients, return None in their places.
-        loss: a tensor without dimensions, float32, or float64 where hidden is float64. The logits of a chunk are
-            converted to that dtype before anything else, and sums over chunks are kept in it.
+        loss: a tensor without dimensions, float32, or float64 where hidden is float64. The product
+            hidden @ weight.T may be worked out in that dtype or in its arguments'; what comes after it, and sums over
+            chunks, are in that dtype.
         grad_hidden: of hidden's shape and dtype. grad_weight: of weight's shape and dtype; its sum over chunks is
             kept in the loss's dtype, and rounded once.
         Where no token counts, all three are 0. All three are on the device of the arguments, which is one.
@@ -464,43 +467,41 @@ check("chunked_cross_entropy", chunked_cross_entropy)
 
 
 # %% exercise="checkpoint"
-### BEGIN SOLUTION
-class RunAgain(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, call, surroundings, needed, *tensors):
-        ctx.call, ctx.surroundings = call, surroundings
-        ctx.save_for_backward(*tensors)
-        return call(*tensors)
-
-    @staticmethod
-    def backward(ctx, *grads):
-        own = [x.detach().requires_grad_(x.requires_grad) for x in ctx.saved_tensors]
-        cards, (state, *on_cards), autocast = ctx.surroundings
-        with torch.random.fork_rng(cards), torch.enable_grad(), torch.autocast(*autocast):
-            torch.set_rng_state(state)
-            list(map(torch.cuda.set_rng_state, on_cards, cards))
-            results = ctx.call(*own)
-        results = results if isinstance(results, tuple) else (results,)
-        pairs = [(y, g) for y, g in zip(results, grads, strict=True) if y.requires_grad and g is not None]
-        torch.autograd.backward([y for y, _ in pairs], [g for _, g in pairs])
-        return None, None, None, *[x.grad for x in own]
-
-
-### END SOLUTION
 def checkpoint(function, *args, **kwargs):
-    """function(*args, **kwargs), of which autograd keeps the arguments only until backward.
+    """function(*args, **kwargs), of which autograd keeps the arguments only, until backward and the end of its results.
 
     Returns what function returns: a tensor, or a tuple of tensors, some of which may be of whole numbers.
     function may use other tensors that require gradients, such as a module's parameters, and may draw random numbers
         from torch's default generators (the CPU's, and that of the arguments' device). It may call checkpoint itself.
     args, kwargs: anything. Tensors among them may require gradients or not, wherever they stand (but not inside lists);
-        where none does, results require a gradient all the same, for the sake of what else function uses.
+        where none does, or there is none, floating results require a gradient all the same: function may use others.
     Under torch.no_grad() it is a plain call, and its result requires no gradient.
     Forward calls function once, backward once more, with the same arguments, random numbers and autocast (on or off,
         and its dtype). Gradients are added to .grad of everything that a plain call would give one. After backward the
         random state is what it was before backward.
     """
+
     ### BEGIN SOLUTION
+    class RunAgain(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, call, surroundings, needed, *tensors):
+            ctx.call, ctx.surroundings = call, surroundings
+            ctx.save_for_backward(*tensors)
+            return call(*tensors)
+
+        @staticmethod
+        def backward(ctx, *grads):
+            own = [x.detach().requires_grad_(x.requires_grad) for x in ctx.saved_tensors]
+            cards, (state, *on_cards), autocast = ctx.surroundings
+            with torch.random.fork_rng(cards), torch.enable_grad(), torch.autocast(*autocast):
+                torch.set_rng_state(state)
+                list(map(torch.cuda.set_rng_state, on_cards, cards))
+                results = ctx.call(*own)
+            results = results if isinstance(results, tuple) else (results,)
+            pairs = [(y, g) for y, g in zip(results, grads, strict=True) if y.requires_grad and g is not None]
+            torch.autograd.backward([y for y, _ in pairs], [g for _, g in pairs])
+            return None, None, None, *[x.grad for x in own]
+
     given = [*args, *kwargs.values()]
     places = [n for n, x in enumerate(given) if isinstance(x, torch.Tensor)]
 
@@ -512,8 +513,7 @@ def checkpoint(function, *args, **kwargs):
 
     tensors = [given[n] for n in places]
     cards = sorted({x.get_device() for x in tensors if x.is_cuda})
-    states = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, cards)]
-    kind = next((x.device.type for x in tensors), "cpu")
+    states, kind = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, cards)], "cuda" if cards else "cpu"
     autocast = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
     return RunAgain.apply(call, (cards, states, autocast), torch.ones((), requires_grad=True), *tensors)
     ### END SOLUTION
@@ -539,7 +539,7 @@ check("checkpoint", checkpoint)
 #
 # ### Exercise `optimal_checkpoints` (10 points)
 #
-# Points by part: the least time 4, within the limit 4, edges 2. Up to 12 layers, in a second.
+# Points by part: the least time 4, within the limit 4, edges 2. Up to 12 layers; trying all 3^12 choices is too slow.
 
 
 # %% exercise="optimal_checkpoints"
@@ -549,7 +549,7 @@ def optimal_checkpoints(inputs, saved, seconds, limit):
     inputs, saved: lists of whole numbers, bytes of each layer as above, 0 < inputs[k] <= saved[k]; may be empty.
     seconds: a list of numbers above 0. A segment (start, stop) are layers start to stop - 1, at least one; all of them
         run again. Layers in no segment keep what they have.
-    limit: the most bytes that the peak may have.
+    limit: the most bytes that the peak may have, a whole number, 0 or more.
     Of all choices within the limit, one with the least sum of seconds of the layers that run again; any of several.
     Raises ValueError where no choice is within the limit.
     """
@@ -660,12 +660,8 @@ class CachingAllocator:
         ### BEGIN SOLUTION
         self.capacity, self.segment_size, self.block_size = capacity, segment_size, block_size
         self.lists, self.end = [], 0  # of each segment its blocks, [address, size, in use]
+        self.reserved = self.in_use = 0
         ### END SOLUTION
-
-    ### BEGIN SOLUTION
-    reserved = property(lambda self: sum(size for blocks in self.lists for _, size, _ in blocks))
-    in_use = property(lambda self: sum(size for blocks in self.lists for _, size, used in blocks if used))
-    ### END SOLUTION
 
     def allocate(self, size):
         """The address of a new block of size bytes, rounded up to a multiple of block_size.
@@ -674,11 +670,11 @@ class CachingAllocator:
         lowest address. The new block is its beginning; the rest, if there is any, is a free block behind it.
         If none is large enough the device is asked for a segment, of segment_size bytes, or of the rounded size where
         that is more, and the block is taken from that. The first segment begins at address 0, each later one where the
-        one asked for before it ended, whatever has become of that.
+        last one that the device gave ended, whatever has become of that.
         If the segments would have more than capacity bytes together, those in which no block is in use are first given
         back, all of them, and only then.
-        Raises ValueError for a size below 1. Raises MemoryError where the device has too little even so; blocks in use
-        stay as they are.
+        Raises ValueError for a size below 1. Raises MemoryError where the device has too little even so: blocks in use
+        stay as they are, the segments that were given back are gone, and no address is used up.
         """
         ### BEGIN SOLUTION
         if size < 1:
@@ -689,13 +685,14 @@ class CachingAllocator:
             wanted = max(size, self.segment_size)
             if self.reserved + wanted > self.capacity:
                 self.lists = [blocks for blocks in self.lists if any(used for *_, used in blocks)]
+                self.reserved = sum(size for blocks in self.lists for _, size, _ in blocks)
             if self.reserved + wanted > self.capacity:
                 raise MemoryError(f"{wanted} bytes of {self.capacity - self.reserved}")
             self.lists.append([[self.end, wanted, False]])
-            self.end += wanted
+            self.end, self.reserved = self.end + wanted, self.reserved + wanted
             holes = [(wanted, self.lists[-1][0], self.lists[-1])]
         whole, block, blocks = min(holes)
-        block[1:] = [size, True]
+        self.in_use, block[1:] = self.in_use + size, [size, True]
         if whole > size:
             blocks.insert(blocks.index(block) + 1, [block[0] + size, whole - size, False])
         return block[0]
@@ -710,7 +707,7 @@ class CachingAllocator:
         for blocks in self.lists:
             for n, block in enumerate(blocks):
                 if block[0] == address and block[2]:
-                    block[2] = False
+                    self.in_use, block[2] = self.in_use - block[1], False
                     for left in (n, n - 1):
                         if 0 <= left < len(blocks) - 1 and not blocks[left][2] and not blocks[left + 1][2]:
                             blocks[left][1] += blocks.pop(left + 1)[1]
@@ -804,8 +801,8 @@ class LoRALinear(nn.Module):
 
     def __init__(self, base, a, alpha):
         """base: an nn.Linear of any floating dtype; its weight and its bias, if it has one, are frozen: they require no
-            gradient afterwards. Raises TypeError for any other module.
-        a: (r, in_features), the first value of the parameter a, which is a copy; of base's dtype, or float32.
+            gradient afterwards. Raises TypeError for any other module; those of a class made from nn.Linear are none.
+        a: (r, in_features), the first value of parameter a, which is a copy; of base's dtype, or float32 for 16 bits.
         alpha: a number.
         """
         super().__init__()

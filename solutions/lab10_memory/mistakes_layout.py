@@ -99,7 +99,7 @@ class KeepsAdding(LoRALinear):
 
 mistake = wrong(LoRALinear)
 LORA = [
-    mistake("alpha alone", "With a rank of 8 for 4, and the same alpha, how large is the term?",
+    mistake("alpha alone", "Alpha stays, and the rank is doubled. What should become of the size of the term?",
         "alpha / len(a)", "alpha"),
     mistake("by the root of the rank", "By what is alpha divided?", "alpha / len(a)", "alpha / len(a) ** 0.5"),
     mistake("no scale", "Where does alpha come in?", "self.scale = alpha / len(a)", "self.scale = 1.0"),

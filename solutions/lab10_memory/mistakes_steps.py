@@ -56,9 +56,9 @@ class NoMasters(MixedPrecisionStep):
     """The optimizer works on the parameters themselves, in 16 bits."""
 
     def __init__(self, parameters, make_optimizer, scaler=None, max_norm=None):
-        super().__init__(parameters, make_optimizer, scaler, max_norm)
-        self.masters = self.parameters
+        self.parameters = self.masters = list(parameters)
         self.optimizer = make_optimizer(self.masters)
+        self.scaler, self.max_norm = scaler, max_norm
 
     def step(self):
         used = [p for p in self.parameters if p.grad is not None]
