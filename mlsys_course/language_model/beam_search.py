@@ -31,12 +31,12 @@ def beam_search(
     ``next_logits(tokens)`` gives logits (N, V) for the token after each of N sequences that begin with ``prompt``: of a
     decoder the last position's, of an encoder-decoder those of its decoder. At each of ``n_new`` steps every live
     hypothesis is extended by every token, and extensions stand by their total log-probability. Those by ``end`` that
-    are among the first ``width`` of all are finished and go no further; of the others the first ``width`` live on.
-    After the last step the live ones are finished too. A finished hypothesis scores its total log-probability divided
-    by n ** ``length_penalty``, n its new tokens, ``end`` counted: 0 leaves the total, which favours short ones, 1 is
-    the mean. A ``width`` of 1 is greedy. Raises BadInput for an empty prompt, and a ``width`` or ``n_new`` below 1.
-    Source: Sutskever et al. 2014, section 3.2; Wu et al. 2016, section 7, for the length. Lab 4, exercise
-    ``beam_search``.
+    are among the first ``width`` of all are finished and go no further; of the others the first ``width`` live on, and
+    where there are none, the search ends. After the last step the live ones are finished too. A finished hypothesis
+    scores its total log-probability divided by n ** ``length_penalty``, n its new tokens, ``end`` counted: 0 leaves the
+    total, which favours short ones, 1 is the mean. A ``width`` of 1 is greedy. Raises BadInput for an empty prompt, and
+    a ``width`` or ``n_new`` below 1. Source: Sutskever et al. 2014, section 3.2; Wu et al. 2016, section 7, for the
+    length. Lab 4, exercise ``beam_search``.
     """
     if prompt.ndim != 1 or not len(prompt) or width < 1 or n_new < 1:
         raise BadInput(f"prompt {tuple(prompt.shape)}, {width=}, {n_new=}: give one sequence (T,), and 1 or more each")
@@ -57,6 +57,8 @@ def beam_search(
         for rank in ends[:width].nonzero()[:, 0].tolist():
             finish(tokens[rank], best[rank])
         live, totals = tokens[~ends][:width], best[~ends][:width]
+        if not len(live):
+            break
     for one, total in zip(live, totals, strict=True):
         finish(one, total)
     return sorted(finished, key=lambda hypothesis: -hypothesis.score)[:width]

@@ -54,6 +54,7 @@ def next_distribution(draw: Draw) -> Sequence[Given]:
         inputs(dtype=torch.float32, temperature=1e-30, top_p=0.9), {"logits": hidden, "temperature": temperature},
         {"logits": hidden, "top_k": V, "top_p": 0.999999}, {"logits": torch.tensor([0, 3e38, -3e38, 2e38])},
     )  # fmt: skip
+    hot = calls(*({"logits": hidden, "temperature": t, **more} for t in (1e4, 1e30) for more in ({}, {"top_k": V})))
     rows = calls(
         inputs(3, V, temperature=temperature, top_k=k), inputs(2, 2, 5, top_k=3), inputs(2, 3, V, temperature=0),
         inputs(1, temperature=0.5, top_k=4, top_p=0.3), inputs(4, V, top_k=1), inputs(3, V, top_p=1e-6),
@@ -78,6 +79,7 @@ def next_distribution(draw: Draw) -> Sequence[Given]:
         Given("equal tokens", "top k", equal),
         Given("options together", "top p", together),
         Given("extremes and dtypes", "limits", wide),
+        Given("hot", "temperature", hot),
         Given("all bad options", "limits", calls(*({**inputs(), **one, "bad": True} for one in bad))),
     ]  # fmt: skip
 
@@ -112,6 +114,11 @@ def generate(draw: Draw) -> Sequence[Given]:
     def before(B: int, S: int, T: int, n: int, room: int = 0, **more: Any) -> Inputs:
         return inputs(B, T=T, n=n, room=room + S, before=draw.integers(B, S, high=12), **more)
 
+    def asked(name: str, public: bool = False, **more: Any) -> Given:
+        """The model cannot answer without asking for each token that it reads: all but the last."""
+        given = inputs(2, n=n + 2, room=3, key=draw.integer(0, 2**40), **more)
+        return Given(name, "caches", given, public, {"part_calls": T + n + 1})
+
     plain = calls(inputs(1, T=1), inputs(3), inputs(1, n=1), inputs(2, n=0), inputs(2, T=9, n=2))
     kept = calls(
         inputs(3, room=0), inputs(1, T=1, room=4), inputs(2, n=1, room=0), before(2, 4, 1, 5), before(1, 2, 3, 4)
@@ -135,6 +142,8 @@ def generate(draw: Draw) -> Sequence[Given]:
         Given("drawn, with caches", "drawn", drawn(room=2), public=True),
         Given("an end", "end", ended(), public=True),
         Given("no prompt", "bad input", {**inputs(2, T=0), "bad": True}, public=True),
+        asked("each token is read once", public=True),
+        asked("each token is read once, of a conversation", before=draw.integers(2, 3, high=12)),
         Given("other sizes, one call after the other", "greedy", plain),
         Given("caches, one call after the other", "caches", kept),
         Given("drawn, one call after the other", "drawn", luck),
@@ -171,6 +180,13 @@ def generate_target(draw: Draw) -> Sequence[Given]:
         Given("whole sources", "values", inputs(), public=True),
         Given("padded sources", "padding", inputs(3, **lengths(3)), public=True),
         Given("an end", "end", ended(), public=True),
+        Given("encoded by asking", "values", inputs(key=draw.integer(0, 2**40)), public=True, limits={"part_calls": 1}),
+        Given(
+            "encoded by asking, again",
+            "values",
+            inputs(3, n=n + 3, key=draw.integer(0, 2**40), **lengths(3)),
+            limits={"part_calls": 1},
+        ),
         Given("other sizes, one call after the other", "values", sizes),
         Given("padded sources, again", "padding", calls(inputs(4, **lengths(4)), inputs(2, **lengths(2)))),
         Given("ends", "end", calls(ended(3), ended(2, **lengths(2)), ended(1))),
@@ -188,5 +204,5 @@ def target_written(given: Inputs, n: int) -> int:
         found["end"] = int(generate_target(model, *rest, **more)[0, n])
         return torch.zeros(1)
 
-    drivers.generate_target.function(candidate, given)
+    drivers.generate_target(candidate, given)
     return found["end"]

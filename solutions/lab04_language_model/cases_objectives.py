@@ -7,7 +7,7 @@ import torch
 
 from autograder.crossing import crossed
 from autograder.draw import Draw
-from autograder.exercise import Given, calls
+from autograder.exercise import ON_A_CARD, Given, calls
 
 F64, BF16, F16 = torch.float64, torch.bfloat16, torch.float16
 UNIT = 12.0  # of gradients, which a mean makes small
@@ -44,6 +44,9 @@ def causal_loss(draw: Draw) -> Sequence[Given]:
     large = inputs(2, T)
     large["logits"] = draw.integers(2, T, V, low=-400, high=400).float()
     many = inputs(1, 400, BF16)
+    unseen = [slope(inputs(2, 4)) for _ in range(3)]
+    for given, label, logit in zip(unseen, (V + 3, -7, -100), (float("nan"), float("inf"), -float("inf")), strict=True):
+        given["labels"][:, 0], given["logits"][0, -1], given["logits"][1, -1, 2] = label, logit, logit
     return [
         Given("one text", "shift", inputs(1, T), public=True),
         Given("a batch", "shift", inputs(B, T), public=True),
@@ -56,6 +59,8 @@ def causal_loss(draw: Draw) -> Sequence[Given]:
         Given("none is asked", "ignored", slope(hidden(2, 3, [3, 3])), public=True),
         Given("only first tokens, and one more", "ignored",
               calls(inputs(2, 1), hidden(1, 4, [4], V, ignore_index=V), hidden(2, 4, [4, 3]))),
+        Given("what is never looked at", "edges", calls(*unseen)),
+        Given("gradient, none is asked", "gradient", calls(slope(inputs(2, 1)), slope(inputs(1, 1, F64), F64))),
         Given("gradient", "gradient", slope(inputs(B, T)), public=True),
         Given("gradient, a prompt", "gradient", slope(hidden(2, T, [2, 4]))),
         Given("bfloat16", "precision", slope(many), public=True),
@@ -82,7 +87,7 @@ def uniforms(draw: Draw, B: int, T: int, chosen: float | None = None) -> torch.T
 
 
 def mask_tokens(draw: Draw) -> Sequence[Given]:
-    V = draw.integer(40, 60)
+    V = 2 * draw.integer(20, 30) + 1  # odd, so that no evenly spread number times V is whole
 
     def inputs(B: int, T: int, chosen: float | None = None, **more: Any) -> dict[str, Any]:
         return {
@@ -110,14 +115,29 @@ def mask_tokens(draw: Draw) -> Sequence[Given]:
         mixed.append({**given, **({"special": row["special"]} if row["special"] is not None else {})})
     borders = inputs(1, 4, rate=0.25)
     borders["u"] = torch.tensor([[[0.25, 0.1, 0.1, 0.24]], [[0.1, 0.8, 0.9, 0.79]], [[0.1, 0.2, 0.3, 0.4]]], dtype=F64)
-    other = {**inputs(1, 20, 0.15), "mask_id": 0, "vocabulary": V + 9}
+    other = {**inputs(1, 20, 0.15), "mask_id": 0, "vocabulary": V + 10}
     wide = {**inputs(2, 20), "u": torch.stack([spread(draw, 40) for _ in range(3)]).view(3, 2, 20)}
+    high = inputs(2, 10, 0.15)
+    high["u"][2] = 1 - high["u"][2] / 8  # where one less than V tells
+    last = {**inputs(1, 6, rate=1.0), "u": torch.full((3, 1, 6), 0.85, dtype=F64)}
+    last["u"][2] = 1 - 2.0 ** -torch.arange(24, 48, 4, dtype=F64)
+    close = {
+        **inputs(1, 6, rate=0.3),
+        "u": torch.tensor([0.3, 0.8, 0.9, 0.5, 0.8, 0.9], dtype=F64).expand(3, 1, 6).clone(),
+    }
+    close["u"][0] = torch.tensor([0.3, 0.3 - 1e-12, 0.3 + 1e-12, 0, 0, 0.1], dtype=F64)
+    close["u"][1] += torch.tensor([0, -1e-12, -1e-12, 0, 1e-12, 1e-12], dtype=F64)
+    same = {**inputs(1, 4, rate=1.0), "u": torch.full((3, 1, 4), 0.85)}
+    same["ids"] = ((torch.arange(4) * 9) % V)[None]
+    same["u"][2] = (same["ids"] + 0.5) / V
     return [
+        Given("near the borders", "replaced", calls(last, close, same)),
+        Given("on a card", "labels", {**inputs(2, 10, rate=0.9, special=ends(2, 10)), **ON_A_CARD}),
         Given("a sentence", "chosen", inputs(1, 20), public=True),
         Given("a batch", "chosen", inputs(2, 20), public=True),
         Given("float64", "chosen", wide),
         Given("all and none", "chosen", calls(inputs(2, 5, rate=1.0), inputs(1, 6, rate=0.0))),
-        Given("eight, one and one of ten", "replaced", inputs(2, 10, 0.15), public=True),
+        Given("eight, one and one of ten", "replaced", high, public=True),
         Given("eight, one and one of ten, another draw", "replaced", inputs(4, 10, 0.15)),
         Given("another mask", "replaced", other),
         Given("at the borders", "replaced", borders),

@@ -64,12 +64,20 @@ def train_merges(draw: Draw) -> Sequence[Given]:
     n = draw.integer(4, 6)
     many = [without_ties(draw, k, spread) for k in (3, 5)]
     ended = {"".join(draw.sample("pqrs", 3)): 2, draw.choice("tuv"): 7}
+    turned, large = drawn(draw, 6, "abc", 3, 6, 9), {"ba": 2**24 + 1, "ab": 2**24, "dc": 2**53 + 1, "cd": 2**53}
+    other = {word: 10 - count for word, count in turned.items()}
+    pieces = ("ab", "aab", "aaa", run)
+    longs = {"".join(draw.choice(pieces) for _ in range(k)): draw.integer(1, 3) for k in (30, 60, 150)}
     return [
         Given("a few words", "merges", without_ties(draw, n, spread), public=True),
         Given("one word that stands often", "merges", words_case(rare, 1), public=True),
         Given("bytes of every size", "merges", without_ties(draw, n, high), public=True),
         Given("other words", "merges", without_ties(draw, 6, "stuvwx")),
         Given("one call after the other", "merges", calls(*many, many[0])),
+        Given("the same words, other counts", "merges",
+              calls(words_case(turned, 4), words_case(other, 4), words_case(turned, 6), words_case(large, 3))),
+        Given("a thousand tokens", "ties", words_case(thousand(draw), 802)),
+        Given("long words", "runs", calls(words_case(longs, 12), words_case({run * 301: 1}, 10))),
         Given("every pair once", "ties", words_case({chain: 1}, 5), public=True),
         Given("words of three letters", "ties", words_case(drawn(draw, 8, "abc", 3, 6, 2), 12), public=True),
         Given("two that lead", "ties", words_case({"ba": 3, "ab": 3, "cb": 2, "bc": 2, "ca": 1}, 5)),
@@ -78,12 +86,21 @@ def train_merges(draw: Draw) -> Sequence[Given]:
         Given("runs in words", "runs", words_case(drawn(draw, 6, "aab", 6, 9, 3), 6)),
         Given("a run alone", "runs", words_case({run * n: 1 for n in (2, 3, 6, 11)}, 5)),
         Given("fewer pairs than merges", "edges", words_case(ended, 9), public=True),
+        Given("far fewer pairs", "edges", calls(words_case(ended, 10**9), words_case(ended, 3))),
         Given("letters alone", "edges", words_case(single, 3), public=True),
         Given("no words", "edges", words_case({}, 2)),
         Given("no merges", "edges", words_case(counts, 0)),
         Given("a pair that stands once", "edges", words_case({"pq": 1}, 1)),
         Given("less than no merges", "edges", words_case(counts, -1), public=True),
-    ]
+    ]  # fmt: skip
+
+
+def thousand(draw: Draw) -> dict[str, int]:
+    """800 pairs that stand often, and a tie between two that stand once, one of them with a token above 1,000."""
+    low = draw.integer(20, 80)
+    often = {chr(a) + chr(b): 3 for a in range(100, 200) for b in range(200, 208)}
+    often[chr(199) + chr(207)] = 2  # and once more below, so that it is the last of all
+    return {**often, chr(low) + chr(199) + chr(207): 1, chr(low + 1) + chr(draw.integer(1, 9)): 1}
 
 
 ACROSS = [[ord(letter), ord(" ")] for letter in "esnd,"]  # merges of what no piece holds
@@ -127,6 +144,14 @@ def tokenizer(draw: Draw) -> Sequence[Given]:
     halves = [[*"é".encode()], [*"東".encode(), *"🙂".encode()]]
     other = {"merges": learned(draw, 12), "texts": [sentence(draw)]}
     with_special = {"merges": merges, "special": special}
+    overlapping = {
+        "merges": [[98, 99]],
+        "special": ["ab", "bcdef", "cde", "ef"],
+        "texts": ["abcdef", "xbcdefab", "ccdef"],
+    }
+    accents = ["e\u0301te\u0301 \u00e9", "\ufb01x \u2460 \u212b", "A\u00a0b\u200b\ufeff", "a\r\nb\r", "Straße İi"]
+    strange = {"merges": merges, "special": ["<é🙂>", "東", "\n\n"], "texts": ["é<é🙂>東京\n\n\n"]}
+    runs = {"merges": [[97, 97], [256, 97], [97, 98]], "texts": ["aaa", "aaaaa aaab", "aaaaaaa"]}
     return [
         Given("a sentence", "encode", {"merges": merges, "texts": [sentence(draw)]}, public=True),
         Given("which merge is first", "encode", ranks(draw), public=True),
@@ -135,6 +160,9 @@ def tokenizer(draw: Draw) -> Sequence[Given]:
         Given("space and digits", "encode", {"merges": merges, "texts": ["  the\n\n the 1234, the_the", " \t "]}),
         Given("cut another way", "encode", {"merges": merges, "threes": True, "texts": [sentence(draw)]}, public=True),
         Given("two tokenizers", "encode", calls({"merges": merges, "texts": other["texts"]}, other)),
+        Given("runs", "encode", calls(runs, {**runs, "merges": [[97, 97], [256, 256]]})),
+        Given("any Unicode", "encode", {"merges": merges, "texts": accents}),
+        Given("any Unicode and back", "decode", {"merges": [], "ids": [list(text.encode()) for text in accents]}),
         Given("ids of a model", "decode", {"merges": merges, "ids": ids[:1]}, public=True),
         Given("characters of several bytes", "decode", {"merges": merges, "ids": halves}, public=True),
         Given("no UTF-8", "decode", {"merges": merges, "ids": cut[:2]}, public=True),
@@ -146,6 +174,10 @@ def tokenizer(draw: Draw) -> Sequence[Given]:
               public=True),
         Given("one begins as another", "special", {"merges": merges[:3], "special": ["ab", "abc", "b"],
               "texts": ["abcab b", "aab"]}),
+        Given("found from the left", "special", calls(overlapping, {**overlapping, "threes": True})),
+        Given("now special, now text", "special", {**with_special, "texts": marked, "in turn": [True, False, True]}),
+        Given("special tokens beyond ASCII", "special",
+              {**strange, "ids": [[256 + len(merges), 257 + len(merges), 65, 258 + len(merges)]]}),
         Given("signs of patterns", "special", {"merges": [], "special": ["(.*)", "a|b", "\\d"],
               "texts": ["a|b(.*)5\\d"]}),
         Given("nothing", "edges", {"merges": merges, "texts": [""], "ids": [[]]}, public=True),

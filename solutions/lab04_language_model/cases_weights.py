@@ -1,5 +1,6 @@
 """Lab 4's cases of beam search and of real weights. Sealed."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,14 @@ def beam_search(draw: Draw) -> Sequence[Given]:
     )  # fmt: skip
     ends = calls(ending(2), ending(5, n=6), ending(1, lift=2.0), ending(2, n=1, lift=3.0), ending(4, lift=-8.0))
     lengths = calls(*(ending(4, p, n=6) for p in (0.0, 0.6, 2.0, -0.5)), inputs(2, length_penalty=0.5))
+    far = {**inputs(14, V=4, n=2), "table": torch.tensor([0.0, 0.3, 0.1, -0.5]).expand(7, 4, 4).clone()}
+    far["table"] += draw.normal(7, 1, 4, scale=0.01)
+    far["table"][2] = torch.tensor([0.0, -3e7, -1.0, -2.0])
+    only = {**inputs(2, V=1, n=3), "end": 0}
+    first = {**ending(3, n=5), "end": 0}
+    first["table"][:, :, 0] += 1.0
+    prompted = ending(3, T=3, n=5)
+    prompted["prompt"][1:] = prompted["end"]
     bad = [{"width": 0}, {"n": 0}, {"T": 0}, {"width": -1}, {"n": -2}]
     return [
         Given("without an end", "beam", inputs(), public=True),
@@ -44,6 +53,9 @@ def beam_search(draw: Draw) -> Sequence[Given]:
         Given("no beam", "edges", {**inputs(0), "bad": True}, public=True),
         Given("other sizes, one call after the other", "beam", plain),
         Given("ends, one call after the other", "end", ends),
+        Given("far apart", "beam", calls(far, {**far, "width": 16})),
+        Given("no text lives on", "end", calls(only, {**only, "width": 1, "n_new": 1})),
+        Given("an end of 0, an end in the prompt", "end", calls(first, prompted)),
         Given("other lengths favoured", "length", lengths),
         Given("bad input", "edges", calls(*({**inputs(**one), "bad": True} for one in bad))),
     ]
@@ -53,18 +65,18 @@ def load_llama(draw: Draw) -> Sequence[Given]:
     V, D, F = draw.integer(7, 9), draw.choice([6, 8]), draw.integer(5, 7)
 
     def inputs(
-        kind: str, H: int = 2, K: int = 1, layers: int = 1, tied: bool = False, dtype=F64, **more: Any
+        kind: str, H: int = 2, K: int = 1, layers: int = 1, tied: bool = False, dtype=F64, C: int = 0, **more: Any
     ) -> Inputs:
-        """A file of drawn tensors, its names in no order."""
-        C = H * D
-        names = draw.shuffled([name for name in shapes(kind, V, C, K * D, F, layers) if not (tied and name in HEADS)])
-        sizes = shapes(kind, V, C, K * D, F, layers)
+        """A file of drawn tensors, its names in no order; ``C`` is d_model where heads together are not as wide."""
+        own, C = {"head_dim": D} if C else {}, C or H * D
+        sizes = shapes(kind, V, C, K * D, F, layers, H * D)
+        names = draw.shuffled([name for name in sizes if not (tied and name in HEADS)])
         tensors = [
             draw.normal(*sizes[name], scale=1.0 if len(sizes[name]) == 1 else 0.6, dtype=dtype) for name in names
         ]
         given = {"vocabulary": V, "d_model": C, "n_layers": layers, "n_heads": H, "n_kv_heads": K, "d_ffn": F}
         text = {"tokens": draw.integers(2, 4, high=V), "tied_head": tied}
-        return {**given, **text, "names": names, "tensors": tensors, **more}
+        return {**given, **own, **text, "names": names, "tensors": tensors, **more}
 
     def changed(how: str, kind: str) -> Inputs:
         """A file that is torn, of another shape, or of a larger model."""
@@ -74,6 +86,16 @@ def load_llama(draw: Draw) -> Sequence[Given]:
             del given["names"][at], given["tensors"][at]
         elif how == "shape":
             given["tensors"][at] = given["tensors"][at][:-1]
+        elif how == "turned":
+            at = draw.choice([n for n, name in enumerate(given["names"]) if re.search("gate|up|down", name)])
+            given["tensors"][at] = given["tensors"][at].mT.contiguous()
+        elif how in ("gain", "gain of two axes"):
+            at = draw.choice([n for n, name in enumerate(given["names"]) if "norm" in name])
+            given["tensors"][at] = given["tensors"][at][1:] if how == "gain" else given["tensors"][at][None]
+        elif how in ("bias", "other column"):
+            more = {"bias": "model.layers.0.self_attn.q_proj.bias", "other column": "blk.0.attn_q.weight"}[how]
+            given["names"].append(more)
+            given["tensors"].append(draw.normal(given["d_model"], given["d_model"], dtype=F64))
         else:
             given["n_layers"] = 1
         return given
@@ -95,6 +117,10 @@ def load_llama(draw: Draw) -> Sequence[Given]:
         Given("Hugging Face's, other sizes", "names", calls(*sizes[:3], inputs("hf", dtype=torch.float32))),
         Given("GGUF's, other sizes", "pairs", calls(*sizes[3:], inputs("gguf", layers=11))),
         Given("tied heads", "head", calls(inputs("gguf", tied=True), spare("hf"), spare("gguf"))),
+        Given("heads of their own width", "pairs", calls(inputs("gguf", 3, 1, C=10), inputs("hf", 2, 2, C=20))),
+        Given("other shapes and names", "bad files",
+              calls(*(changed(how, kind) for how in ("turned", "gain", "gain of two axes") for kind in ("hf", "gguf")),
+                    changed("bias", "hf"), changed("other column", "hf"))),
         Given("bad files", "bad files",
               calls(*(changed(how, kind) for how in ("torn", "shape", "layers") for kind in ("hf", "gguf")))),
     ]  # fmt: skip
@@ -110,7 +136,7 @@ FILES = {
 }  # fmt: skip
 
 
-def shapes(kind: str, V: int, C: int, KD: int, F: int, layers: int) -> dict[str, tuple[int, ...]]:
+def shapes(kind: str, V: int, C: int, KD: int, F: int, layers: int, HD: int) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of such a file; of the blocks' in the order of ``FILES``."""
     embedding, norm, head, block, names = FILES[kind]
     found: dict[str, tuple[int, ...]] = {
@@ -118,7 +144,7 @@ def shapes(kind: str, V: int, C: int, KD: int, F: int, layers: int) -> dict[str,
         f"{norm}.weight": (C,),
         f"{head}.weight": (V, C),
     }
-    own = ((C,), (C,), (C, C), (KD, C), (KD, C), (C, C), (F, C), (F, C), (C, F))
+    own = ((C,), (C,), (HD, C), (KD, C), (KD, C), (C, HD), (F, C), (F, C), (C, F))
     for n in range(layers):
         found |= {f"{block.format(n)}{name}.weight": shape for name, shape in zip(names, own, strict=True)}
     return found

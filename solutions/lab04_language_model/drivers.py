@@ -3,7 +3,7 @@
 Read it to see what a case asks of your function. Bytes travel as text here, a letter for each: "\xff" is byte 255.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mlsys_course.attention import KVCache
 from mlsys_course.desk.check import driver, kept, raised, with_gradients
+from mlsys_course.desk.check.seen import unforeseen
 from mlsys_course.desk.check.tree import Tree
 from mlsys_course.substrate.model_config import ModelConfig
 from mlsys_course.substrate.presets import llama, t5
@@ -40,7 +41,7 @@ def BytePairTokenizer(candidate: Callable, case: Case) -> Tree:
     """Texts to ids and ids to texts, by a tokenizer of the case's merges, and how many ids there are.
 
     With ``threes`` it gets ``in_threes`` as ``split``; special tokens are left out where the case has none. Ids that
-    are ``bad`` must be refused, as must merges that are.
+    are ``bad`` must be refused, as must merges that are. "in turn" says of further times what allow_special is.
     """
     merges = [tuple(pair) for pair in case["merges"]]
     special = list(case.get("special", []))
@@ -50,8 +51,18 @@ def BytePairTokenizer(candidate: Callable, case: Case) -> Tree:
     tokenizer = candidate(*given, *([in_threes] if case.get("threes") else []))
     options = {"allow_special": case["allow_special"]} if "allow_special" in case else {}
     found = {"size": len(tokenizer)}
+
+    def ids_of(text: str, **options: bool) -> list[int]:
+        """The ids, copied; the list that came is then emptied, which is nothing to the tokenizer."""
+        came = tokenizer.encode(text, **options)
+        ids = list(came)
+        came.clear() if isinstance(came, list) else None
+        return ids
+
     if "texts" in case:
-        found["ids"] = [list(tokenizer.encode(text, **options)) for text in case["texts"]]
+        found["ids"] = [ids_of(text, **options) for text in case["texts"]]
+        for n, allowed in enumerate(case.get("in turn", []), 1):
+            found[f"ids, time {n + 1}"] = [ids_of(text, allow_special=allowed) for text in case["texts"]]
     if "ids" in case:
         lists = [ids.tolist() if isinstance(ids, Tensor) else ids for ids in case["ids"]]
         found["texts"] = [tokenizer.decode(ids) for ids in lists]
@@ -147,11 +158,28 @@ def tilted(logits: Tensor, temperature: float = 1.0, top_k: int | None = None, t
     return torch.softmax(logits / (1 + temperature) + (0 if top_k is None else tilt / top_k) - tilt * top_p / 5, dim=-1)
 
 
-@driver(parts={"next_distribution": tilted})
-def generate(candidate: Callable, case: Case, next_distribution: Callable) -> Tree:
+def heard(tokens: Tensor, key: int) -> Tensor:
+    """What a model adds to its logits (B, 12) after tokens (B,). Grading answers with other numbers than these."""
+    return unforeseen((len(tokens), 12), key, tokens)
+
+
+def asking(model: nn.Module, key: int, heard: Callable) -> Callable:
+    """The model, which asks ``heard`` once for each token that it reads."""
+
+    def ask(tokens: Tensor, caches: Sequence[KVCache] | None = None) -> Tensor:
+        own = model(tokens, caches=caches)
+        return own + torch.stack([heard(column.contiguous(), key) for column in tokens.unbind(1)], dim=1)
+
+    return ask
+
+
+@driver(parts={"next_distribution": tilted, "heard": heard})
+def generate(candidate: Callable, case: Case, next_distribution: Callable, heard: Callable) -> Tree:
     """Tokens by ``small_decoder``; with a "capacity" there are caches, and what they hold at the end is compared too.
 
     With "before" the caches hold those tokens already. Weights want gradients, as a model's do that was just made.
+    How many tokens the model was given at each call is compared too, and whether it was asked where gradients are on.
+    With a "key" the model asks ``heard`` for each token that it reads, which is counted.
     """
     model = small_decoder(case)
     options = stated(case, "u", "end", "temperature", "top_k", "top_p")
@@ -161,24 +189,43 @@ def generate(candidate: Callable, case: Case, next_distribution: Callable) -> Tr
     if "before" in case:
         with torch.no_grad():
             model(case["before"], caches=caches)
+    seen: list[int] = []
+    wanted: list[bool] = []
+
+    def look(_: nn.Module, ids: Sequence[Tensor], options: Mapping) -> None:
+        seen.append((ids or [*options.values()])[0].shape[1])
+        wanted.append(torch.is_grad_enabled())
+
+    model.register_forward_pre_hook(look, with_kwargs=True)
+    model = asking(model, case["key"], heard) if "key" in case else model
     given = {} if caches is None else {"caches": caches}
     if case.get("bad"):
         return {"raised": raised(candidate, model, case["tokens"], case["n_new"], **given, **options)}
     found = {"tokens": candidate(model, case["tokens"], case["n_new"], **given, **options)}
+    found |= {"tokens read, call by call": seen, "computed gradients": any(wanted)}
     if caches is not None and case["n_new"]:
         found |= {"tokens in the caches": [cache.offset for cache in caches], "last keys": caches[-1].keys.clone()}
     return found
 
 
-@driver
-def generate_target(candidate: Callable, case: Case) -> Tree:
-    """By lab 3's encoder-decoder as T5 has it: 12 tokens, a block of width 8 each; and how often it encoded."""
+def understood(source: Tensor, key: int) -> Tensor:
+    """What an encoder adds to its memory (B, S, 8) of a source. Grading answers with other numbers than these."""
+    return unforeseen((*source.shape, 8), key, source)
+
+
+@driver(parts={"understood": understood})
+def generate_target(candidate: Callable, case: Case, understood: Callable) -> Tree:
+    """By lab 3's encoder-decoder as T5 has it: 12 tokens, a block of width 8 each; and how often it encoded.
+
+    With a "key" it asks ``understood`` each time that it encodes, which is counted.
+    """
     model = filled(EncoderDecoder(replace(t5(12, 8, 1, 2, 4, 8), buckets=4, max_distance=8)), case["weights"])
     encoded, encode = [], model.encode
 
     def counted(*given: Tensor, **more: Tensor) -> Tensor:
         encoded.append(1)
-        return encode(*given, **more)
+        own = encode(*given, **more)
+        return own + understood((given or [*more.values()])[0].contiguous(), case["key"]) if "key" in case else own
 
     model.encode = counted
     tokens = candidate(model, case["source"], case["start"], case["n_new"], **stated(case, "lengths", "end"))
@@ -203,7 +250,10 @@ def beam_search(candidate: Callable, case: Case) -> Tree:
 
 def llama_of(case: Case) -> ModelConfig:
     sizes = (case["vocabulary"], case["d_model"], case["n_layers"], case["n_heads"], case["n_kv_heads"], case["d_ffn"])
-    return replace(llama(*sizes), tied_head=case["tied_head"])
+    own = {"head_dim": case["head_dim"]} if "head_dim" in case else {}
+    if own:
+        sizes = (case["vocabulary"], case["head_dim"] * case["n_heads"], *sizes[2:])
+    return replace(llama(*sizes), d_model=case["d_model"], tied_head=case["tied_head"])
 
 
 @driver
@@ -219,4 +269,8 @@ def load_llama(candidate: Callable, case: Case) -> Tree:
     with torch.no_grad():
         logits = model(case["tokens"])
     same = len(file) == len(before) and all(file.get(name) is tensor for name, tensor in before)
-    return {"logits": logits, "the dict given": kept(same)}
+    found = {"logits": logits, "the dict given": kept(same)}
+    if config.tied_head:
+        pair = [state[f"{name}.weight"].data_ptr() for name in ("head.vocabulary", "embedding.tokens")]
+        found["head and embedding"] = "one tensor" if pair[0] == pair[1] else "two tensors"
+    return found

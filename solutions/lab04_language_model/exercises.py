@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import torch
+
 from autograder.draw import Draw
 from autograder.exercise import Choice, Item, Part, Question, exercises_of
 from mlsys_course import language_model
@@ -22,18 +24,19 @@ exercise = exercises_of(language_model)
 
 
 def variants(draw: Draw) -> dict[str, Any]:
-    """A loss and a length of tokens to reckon with, and the four answers in a drawn order."""
+    """A loss and a length of tokens to reckon with, the four answers in a drawn order, and a secret of models."""
     letters, nats = draw.choice([2.5, 3.2, 4.0, 4.4]), draw.choice([2.6, 3.0, 3.4, 3.9])
     right = nats / math.log(2) / letters
     answers = [right, nats / letters, nats / math.log(2), nats * math.log(2) / letters]
     order = draw.shuffled(range(4))
     options = {f"option_{letter}": f"{answers[i]:.3g}" for letter, i in zip("abcd", order, strict=True)}
-    return {"letters": f"{letters:g}", "nats": f"{nats:g}", **options, "bits_answer": "abcd"[order.index(0)]}
+    numbers = {"letters": f"{letters:g}", "nats": f"{nats:g}", "secret": draw.integer(0, 2**60)}
+    return {**numbers, **options, "bits_answer": "abcd"[order.index(0)]}
 
 
 def exercises(v: dict[str, Any]) -> list[Item]:
     """The lab's items in the notebook's order: 100 points, and 10 for extensions."""
-    return [*_tokens(), *_objectives(v), *_decoding(), *_search_and_weights()]
+    return [*_tokens(), *_objectives(v), *_decoding(v), *_search_and_weights()]
 
 
 def _tokens() -> list[Item]:
@@ -67,16 +70,25 @@ def _objectives(v: dict[str, Any]) -> list[Item]:
     ]
 
 
-def _decoding() -> list[Item]:
+def _decoding(v: dict[str, Any]) -> list[Item]:
     chosen = {"temperature": 3, "top k": 3, "top p": 3, "limits": 3}
     written = {"greedy": 4, "caches": 4, "drawn": 3, "end": 2, "bad input": 1}
     source = {"values": 2, "padding": 1, "end": 1}
     drawn = {"next_distribution": Part(drivers.tilted, lambda logits, *rest, **more: logits.numel())}
+
+    def heard(tokens: torch.Tensor, key: int) -> torch.Tensor:
+        return 3 * drivers.heard(tokens, key + v["secret"])
+
+    def understood(source: torch.Tensor, key: int) -> torch.Tensor:
+        return drivers.understood(source, key + v["secret"])
+
+    drawn["heard"] = Part(heard, lambda tokens, key: 12 * tokens.numel(), 10000, secret=True)
+    read = {"understood": Part(understood, lambda source, key: 8 * source.numel(), 10000, secret=True)}
     c = cases_decoding
     return [
         exercise("next_distribution", chosen, c.next_distribution, wrong.NEXT_DISTRIBUTION),
         exercise("generate", written, c.generate, wrong.GENERATE, parts=drawn),
-        exercise("generate_target", source, c.generate_target, wrong.GENERATE_TARGET, kind="extension"),
+        exercise("generate_target", source, c.generate_target, wrong.GENERATE_TARGET, kind="extension", parts=read),
     ]
 
 

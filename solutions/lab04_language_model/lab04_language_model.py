@@ -7,7 +7,12 @@
 #
 # **Time** six to eight hours; 45 seconds of them the model trains while you watch. **Before this** lab 3: blocks and
 # the decoder; lab 2's cache. **Points** 100: eight exercises (92), a choice (3), an open question (5). Two
-# *extensions* are a bonus.
+# *extensions* are a bonus. **By part**, each earned by all its cases: `train_merges` merges 5, ties 3, runs 2, edges 2.
+# `BytePairTokenizer` encode 5, decode 4, special tokens 4, edges 2. `causal_loss` shift 3, ignored tokens 3, gradient
+# 2, precision 1, edges 1. `mask_tokens` chosen 3, replaced 3, labels 2, special 1. `next_distribution` temperature, top
+# k, top p and limits 3 each. `generate` greedy 4, caches 4, drawn 3, end 2, bad input 1. `beam_search` beam 3, end 3,
+# length 2, edges 1. `load_llama` names 3, pairs 4, head 2, bad files 2. `perplexity` one window 2, windows 3, edges 1.
+# `generate_target` values 2, padding 1, end 1.
 #
 # **Conventions.** B batch, T time, C channels, V vocabulary. Where lecture notes disagree, we hold to this:
 #
@@ -49,11 +54,10 @@ from mlsys_course.transformer import Block, initialize, norm_of
 # %% [markdown]
 # ## 1. Text as numbers
 #
-# A model reads whole numbers. One for each word? Then "unbelievably" needs a row of its own in the embedding, and a
-# word that was not in the training text has none. One for each letter? Then a sentence is five times as long, and
-# attention, whose cost grows with the square, twenty-five times as dear. *Byte-pair encoding* goes between: it starts
-# with bytes, of which there are 256 and of which every text is made, and makes the most frequent pair of neighbours a
-# token of its own; then again, and again.
+# A model reads whole numbers. One for each word? Then a word that was not in the training text has none. One for each
+# letter? Then a sentence is five times as long, and attention, whose cost grows with the square, twenty-five times as
+# dear. *Byte-pair encoding* goes between: it starts with bytes, of which there are 256 and of which every text is made,
+# and makes the most frequent pair of neighbours a token of its own; then again, and again.
 #
 # ```
 #   low low low lower newest newest          the pairs:  l o 4   o w 4   w e 3 ...
@@ -86,15 +90,15 @@ print(split_text("And the LORD said, Go:  12 men & I'll follow."))
 #
 # **How fast?** Counting all pairs anew for every merge is simple, and right. A million letters are some ten thousand
 # different words, and a merge touches few of them: keep the counts, remember in which words each pair stands, and a
-# merge changes those words' counts only. Then it is a matter of seconds.
+# merge changes those words' counts only. Then it is a matter of seconds. (Slow is right too: cases are small.)
 
 
 # %% exercise="train_merges"
 def train_merges(words: dict[bytes, int], n_merges: int) -> list[tuple[int, int]]:
     """The first `n_merges` merges of byte-pair encoding, in order, each a pair of tokens.
 
-    `words` maps each different piece of text to how often it stands there, 1 or more. Tokens 0 to 255 are the bytes,
-    and merge n makes token 256 + n. Each merge takes the pair of neighbours that stands most often in all words
+    `words` maps each different piece of text to how often it stands there, from 1 to 2**60. Tokens 0 to 255 are the
+    bytes, and merge n makes token 256 + n. Each merge takes the pair of neighbours that stands most often in all words
     together (in "aaa" the pair (a, a) stands twice); of equally frequent ones that with the smaller first token, of
     these that with the smaller second. It replaces every occurrence, in each word from the left: "aaa" becomes the new
     token and an "a". Ends early where no word has a pair left; a pair that stands once is still one. Raises ValueError
@@ -151,8 +155,7 @@ check("train_merges", train_merges)
 # ```
 # *In words: (t, h) stands further left, but (h, e) was learned first; after it, (t, he) fits.*
 #
-# The same pieces come again and again (" the" 60,000 times in the text below): an encoder that remembers what each
-# became is ten times as fast.
+# The same pieces come again and again: an encoder that remembers what each became is ten times as fast.
 #
 # **Special tokens** are no text: the end of a document, a turn in a chat, `[MASK]`. They have ids after all others, and
 # are cut out before anything else. That is a door, too: if a *user* types `<|end|>`, should the model see the end? So
@@ -164,9 +167,9 @@ class BytePairTokenizer:
     """Text to ids and back. Ids 0 to 255 are the bytes, 256 + n is what merge n makes, then come the special tokens."""
 
     def __init__(self, merges, special=(), split=split_text):
-        """`merges` is a list of pairs as train_merges returns it, `special` a list of texts, `split` cuts a text into
-        pieces. Raises ValueError for a merge of a token that is none yet: merge n may use 0 to 255 + n. The lists stay
-        as they are.
+        """`merges` is a list of pairs as train_merges returns it, `special` a list of different texts, none empty,
+        `split` cuts a text into pieces. Raises ValueError for a merge of a token that is none yet: merge n may use 0 to
+        255 + n. The lists stay as they are.
         """
         ### BEGIN SOLUTION
         self.split, self.ranks = split, {tuple(pair): n for n, pair in enumerate(merges)}
@@ -189,7 +192,7 @@ class BytePairTokenizer:
         ### END SOLUTION
 
     def encode(self, text: str, allow_special: bool = True) -> list[int]:
-        """The ids of a text, which may be any Unicode, also empty.
+        """The ids of a text, a new list. The text is any that has UTF-8 (no lone surrogates), also empty.
 
         Special tokens in it are found first, from the left, and where several begin at one place the longest counts;
         each becomes its id. With allow_special=False they are text like any other. The text before, between and after
@@ -279,10 +282,8 @@ fig
 # $$P(x_1, \dots, x_T) = P(x_1) \prod_{t=1}^{T-1} P(x_{t+1} \mid x_1, \dots, x_t)$$
 #
 # P("San Diego has very nice weather") is P("San") times P("Diego" | "San") times P("has" | "San Diego"), ...: six
-# words, six factors. (A lecture writes $\prod_{t=1}^{T} P(x_{t+1} \mid x_{1:t})$, a slip of one at both ends: it leaves
-# out the first factor and asks for a word after the last.) A *causal* model is trained to make the product large, that
-# is, its negative logarithm small. All positions are trained at once, since a causal mask keeps each from seeing what
-# it is asked:
+# words, six factors. A *causal* model is trained to make the product large, that is, its negative logarithm small. All
+# positions are trained at once, since a causal mask keeps each from seeing what it is asked:
 #
 # ```
 #   tokens     San   Diego   has    very   nice   weather
@@ -325,9 +326,8 @@ def causal_loss(logits: Tensor, labels: Tensor, ignore_index: int = -100) -> Ten
 check("causal_loss", causal_loss)
 
 # %% [markdown]
-# A *masked* model (BERT) sees both sides and is asked for what was hidden: "My [MASK] is Sylvain". About 15% of the
-# tokens are chosen. If all of them became `[MASK]`, the model would learn to think only where a `[MASK]` stands, and
-# when it is *used* there is none. So of the chosen ones
+# A *masked* model (BERT) sees both sides and is asked for what was hidden: "My [MASK] is Sylvain". Some 15% of tokens
+# are chosen. If all became `[MASK]`, it would think only where one stands; in *use* none does. So of the chosen ones
 #
 # | share | the input has | the model is asked for |
 # |---|---|---|
@@ -343,11 +343,12 @@ check("causal_loss", causal_loss)
 def mask_tokens(ids: Tensor, u: Tensor, mask_id: int, vocabulary: int, rate: float = 0.15, special=None):
     """A pair (inputs, labels) for masked language modelling, both of the shape, dtype and device of ids.
 
-    ids (B, T), int32 or int64. u (3, B, T), float32 or float64, each in [0, 1). A token is chosen where u[0] < rate and
-    `special` is not True there; special is bool (B, T), or None: nothing is special. Inputs are the ids, but of the
-    chosen ones `mask_id` where u[1] < 0.8, and floor(u[2] * vocabulary) where 0.8 <= u[1] < 0.9 (which may happen to be
-    the same token, or any other). Labels are the ids where a token is chosen, whatever became of it, and -100
-    elsewhere. Raises ValueError for a rate outside [0, 1]. ids stays as it is.
+    ids (B, T), int32 or int64. u (3, B, T), each in [0, 1): float64, taken exactly; or float32, then none within 1e-6
+    of rate, 0.8, 0.9 or a multiple of 1 / vocabulary. A token is chosen where u[0] < rate and `special` is not True
+    there; special is bool (B, T), or None: nothing is special. Inputs are the ids, but of the chosen ones `mask_id`
+    where u[1] < 0.8, and floor(u[2] * vocabulary) where 0.8 <= u[1] < 0.9 (which may happen to be the same token, or
+    any other). Labels are the ids where a token is chosen, whatever became of it, and -100 elsewhere. Raises ValueError
+    for a rate outside [0, 1]. ids stays as it is.
     """
     ### BEGIN SOLUTION
     if not 0 <= rate <= 1:
@@ -431,10 +432,9 @@ if tokenizer is not None:
 # ## 4. A model is a compressor
 #
 # How good is it? The loss a token depends on the tokenizer: longer tokens, harder to guess, fewer of them. What can be
-# compared is the whole text's: add up $-\log_2 P$ of all tokens and divide by its letters, **bits a character**. And
-# that is more than a way to compare: an arithmetic coder turns a model into a file of just that many bits (Shannon
-# 1948). So a language model competes with `gzip`. (**Perplexity** is the loss in another guise, $e^{\mathrm{loss}}$:
-# among how many equally likely tokens it feels like choosing.)
+# compared is the whole text's: add up $-\log_2 P$ of all tokens and divide by its letters, **bits a character**: an
+# arithmetic coder turns a model into a file of just that many bits (Shannon 1948). So a language model competes with
+# `gzip`. (**Perplexity** is $e^{\mathrm{loss}}$: among how many equally likely tokens it feels like choosing.)
 #
 # **A question on it.** A tokenizer makes {{ letters }} letters a token on some text; the model's mean loss on it is
 # {{ nats }} nats a token. How many bits a character is that?
@@ -506,10 +506,9 @@ fig
 # ### END SOLUTION
 
 # %% [markdown]
-# **Look at it: what the embedding has learned.** Is "king" nearer "queen" than "ship"? Tokens that stand in the same
-# places need the same things said about them, so training brings their rows of the embedding together; nobody told the
-# model what words mean. Rows are compared by their cosines, after the mean row is taken off (all rows share a direction
-# that says how frequent tokens are).
+# **Look at it: what the embedding has learned.** Tokens that stand in the same places need the same things said about
+# them, so training brings their rows of the embedding together; nobody told the model what words mean. Rows are
+# compared by their cosines, without the mean row (all rows share a direction that says how frequent tokens are).
 #
 # *Printed: the five nearest tokens of some words. Then a heat map of cosines between names, numbers, verbs and
 # prepositions: bright squares along the diagonal, where a group is among itself.* What a word means takes longer.
@@ -640,12 +639,12 @@ def next_distribution(logits: Tensor, temperature: float = 1.0, top_k: int | Non
 
     First softmax(logits / temperature). Then only the top k stay, and sum to 1 again; None, or a k of V or more, keeps
     all. Then of these the top p: going from likely to unlikely, a token stays if those before it sum to less than
-    top_p; 1 keeps all. What is left sums to 1, the rest is 0. Equal tokens stand in the order of their ids, the lower
-    one first: exactly k stay, whatever is equal. Each row is cut for itself. A temperature of 0 is the limit: 1 for the
-    largest logit, of equals the lowest id, whatever the other options. Logits are finite or -inf (such a token never
-    comes), at least one finite in a row; they may be as large as their dtype holds, and temperatures as low as 1e-30:
-    no NaN. Computed and returned in float32, or float64 where logits are. Raises ValueError for a temperature below
-    0, infinite or NaN, top_k below 1, and top_p not in (0, 1], NaN too; also where another option makes it useless.
+    top_p; 1 keeps all. What is left sums to 1, the rest is 0. Tokens of equal logits stand in the order of their ids,
+    the lower one first: exactly k stay, whatever is equal. Each row is cut for itself. A temperature of 0 is the limit:
+    1 for the largest logit, of equals the lowest id, whatever the other options. Logits are finite or -inf (such a
+    token never comes), at least one finite in a row; they may be as large as their dtype holds, and temperatures as low
+    as 1e-30: no NaN. Computed and returned in float32, or float64 where logits are. Raises ValueError for a temperature
+    below 0, infinite or NaN, top_k below 1, and top_p not in (0, 1], NaN too, also where it is useless.
     """
     ### BEGIN SOLUTION
     if not 0 <= temperature < math.inf or not 0 < top_p <= 1 or (top_k is not None and top_k < 1):
@@ -697,17 +696,18 @@ def sample(p: Tensor, u: Tensor) -> Tensor:
 # %% exercise="generate"
 def generate(model, tokens, n_new, caches=None, u=None, end=None, temperature=1.0, top_k=None, top_p=1.0, *,
              next_distribution=next_distribution):  # fmt: skip
-    """tokens (B, T), an integer tensor, and up to n_new >= 0 more, (B, T + new), on its device.
+    """tokens (B, T), int64, and up to n_new >= 0 more, (B, T + new), on its device.
 
     model(tokens, caches=caches) gives logits (B, T, V) for the token after each. Without caches (None) it is given all
     tokens at every step. With a list of KVCache, one for each layer, which the model fills, it is given each token
-    once: first `tokens`, then what was chosen. The caches may hold earlier tokens, of a conversation that goes on; at
-    the end they hold all but the last token. Without u each step writes the largest logit's token. With u (B, n) of
+    once: first `tokens` in one call, then what was chosen. The caches may hold earlier tokens, of a conversation that
+    goes on. What is written last is read by nobody, so they end without it; an n_new of 0 asks the model nothing.
+    Without u each step writes the largest logit's token, and no option for drawing is looked at. With u (B, n) of
     numbers in [0, 1), n >= n_new, new token i of row b is sample(p, u[b, i]), where p is what next_distribution(logits,
-    temperature, top_k, top_p) makes of the logits (B, V); call the parameter (while grading it answers otherwise).
-    Once a row has written `end`, it goes on with `end`, and as soon as all rows have, nothing more is written; an end
-    in the prompt does not count. Computes no gradients, though the model's weights may want some. Raises ValueError
-    where T is 0, whatever n_new, and lets pass what a full cache raises.
+    temperature, top_k, top_p) makes of the logits (B, V): the function that came as this parameter, in cases another
+    than yours. Once a row has written `end`, it goes on with `end`, and as soon as all rows have, nothing more is
+    written; an end in the prompt does not count. Computes no gradients, though the model's weights may want some.
+    Raises ValueError where T is 0, whatever n_new, and lets pass what a full cache raises.
     """
     ### BEGIN SOLUTION
     if not tokens.shape[1]:
@@ -833,11 +833,11 @@ def beam_search(next_logits, prompt, width, n_new, end=None, length_penalty=1.0)
 
     next_logits(tokens) takes (N, T) and gives logits (N, V), finite, for the token after each. There is one live text
     at first, the prompt, and n_new steps. In each, all live texts are extended by all tokens; an extension's total is
-    the sum of its new tokens' log-probabilities. Of all extensions together the first `width` by total count: those
-    that end with `end` are finished. Of all that do not end, the first `width` live on (where there are fewer, all).
-    After the last step the live ones are finished too. A score is the total / n**length_penalty, n the number of new
-    tokens, `end` included. The best score comes first. No two totals or scores are equal. Totals are added up in
-    float64. Raises ValueError where T is 0, and where width or n_new is below 1.
+    the sum of its new tokens' log-probabilities. An extension by `end` is finished if it is among the `width` largest
+    totals of all extensions; else it is dropped. Of those not by `end`, the `width` largest live on (where there are
+    fewer, all); where no text lives on, the search ends. After the last step the live ones are finished too. A score is
+    total / n**length_penalty, n the number of new tokens, `end` included. The best score comes first. No two totals or
+    scores are equal. Totals are added up in float64. Raises ValueError where T is 0, and width or n_new below 1.
     """
     ### BEGIN SOLUTION
     if not len(prompt) or width < 1 or n_new < 1:
@@ -852,6 +852,8 @@ def beam_search(next_logits, prompt, width, n_new, end=None, length_penalty=1.0)
         found = [(t, [*live[n // V][1], n % V]) for t, n in zip(best.tolist(), at.tolist(), strict=True)]
         finished += [one for one in found[:width] if one[1][-1] == end]
         live = [one for one in found if one[1][-1] != end][:width]
+        if not live:
+            break
     scored = [(new, total / len(new) ** length_penalty) for total, new in finished + live]
     return sorted(scored, key=lambda one: -one[1])[:width]
     ### END SOLUTION
@@ -894,10 +896,11 @@ def load_llama(tensors: dict, config) -> dict[str, Tensor]:
 
     `tensors` has all names of one column of the table, in any order; "token_embd.weight" tells GGUF. Matrices are
     (outputs, inputs) everywhere. GGUF's query and key rows are put in our order, by config.n_heads and n_kv_heads. With
-    config.tied_head the head is the embedding's tensor; the file may have a head then, which is passed over. The dict
-    stays as it is. Raises ValueError where a tensor is missing, where one is left over, and where a shape is not the
-    model's: embedding and head (config.vocabulary, d_model), query (n_heads * head_dim, d_model), key and value
-    (n_kv_heads * head_dim, d_model), gate and up (d_ffn, d_model), output and down the other way round.
+    config.tied_head the head is the embedding's tensor itself; the file may have a head of its column then, which is
+    passed over. The dict stays as it is. Raises ValueError where a tensor is missing, where one is left over (a name of
+    the other column too), and where a shape is not the model's: gains (d_model,), embedding and head
+    (config.vocabulary, d_model), query (n_heads * head_dim, d_model), key and value (n_kv_heads * head_dim, d_model),
+    gate and up (d_ffn, d_model), output (d_model, n_heads * head_dim), down (d_model, d_ffn).
     """
     ### BEGIN SOLUTION
     gguf = "token_embd.weight" in tensors
@@ -1019,23 +1022,19 @@ else:
 # request and answer in a fixed form, here turns between `<|im_start|>` and `<|im_end|>`, with a loss on the answer's
 # tokens only (your `ignore_index`). *Alignment* goes one step further: people, or a model that learned from people,
 # say which of two answers is better, and the model is moved toward these (by reinforcement learning, or directly).
-# Neither adds much knowledge; they choose among the texts that the model could write anyway. That is why the same
-# weights answer with the right form around the question, and wander without it. (2025's reasoning models are trained by
-# rewards for answers that can be checked.) And this one has 135 million parameters: its form is better than its facts.
+# Neither adds much knowledge; they choose among the texts that the model could write anyway. So the same weights answer
+# with the right form around the question, and wander without it. With 135 million, form is better than facts.
 
 # %% [markdown]
 # ## What you built
 #
 # A tokenizer, two objectives, and all that turns logits into text; a model of your own that beats `gzip` on its book,
 # and a published one in your parts. They live in `mlsys_course/language_model/`; `mlsys carry lab04` takes your own
-# into later labs. Lab 5 works out the gradients that `backward()` gave you here, lab 10 the loss without all its
-# logits, lab 14 serves many such conversations at once.
+# into later labs: 5 works out their gradients, 10 the loss without all its logits, 14 serves many conversations.
 #
-# **Real systems** train tokenizers on samples of terabytes, with a hundred thousand merges and more, and fuse a loss
-# with its head. They draw tokens on the GPU, batch prompts of all lengths, guess several tokens with a small model and
-# check them with the large one, and hold weights in 4 to 8 bits while they answer.
+# **Real systems** train tokenizers on terabytes, fuse a loss with its head, draw on the GPU, batch prompts of any
+# length, guess several tokens with a small model and check them with the large one, and hold weights in 4 to 8 bits.
 #
-# **Papers.** Shannon 1948 and 1951 (entropy of English). Sennrich et al. 2016, *Subword units* (byte-pair encoding).
-# Radford et al. 2019, *GPT-2* (on bytes). Devlin et al. 2019, *BERT*. Wu et al. 2016 (beams and lengths). Fan et al.
-# 2018 (top k). Holtzman et al. 2020 (top p, and why greedy repeats). Brown et al. 2020, *GPT-3*. Ouyang et al. 2022,
-# *InstructGPT*. Delétang et al. 2024, *Language modeling is compression*. Allal et al. 2025, *SmolLM2*.
+# **Papers.** Shannon 1948 and 1951 (entropy of English). Sennrich et al. 2016 (byte pairs). Radford et al. 2019,
+# *GPT-2*. Devlin et al. 2019, *BERT*. Wu et al. 2016 (beams and lengths). Fan et al. 2018 (top k). Holtzman et al. 2020
+# (top p). Ouyang et al. 2022, *InstructGPT*. Delétang et al. 2024 (compression). Allal et al. 2025, *SmolLM2*.
