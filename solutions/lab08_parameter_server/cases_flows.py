@@ -13,9 +13,12 @@ F64, F32 = torch.float64, torch.float32
 
 
 def shard_cases(draw: Draw) -> list[Given]:
-    def case(name: str, aspect: str, n: int, ranks: int, epochs: list[int], done: int = 0, public: bool = False):
-        numbers = {"n_examples": n, "world_size": ranks, "epochs": epochs, "done": done, "seed": draw.integer(0, 999)}
+    def case(name, aspect, n, ranks, epochs, done=0, public=False, seeds=(0, 999)):
+        numbers = {"n_examples": n, "world_size": ranks, "epochs": epochs, "done": done, "seed": draw.integer(*seeds)}
         return Given(name, aspect, numbers, public)
+
+    def calls(name: str, aspect: str, *given: Given) -> Given:
+        return Given(name, aspect, {"each": [one.inputs for one in given]})
 
     few = draw.integer(2, 5)
     return [
@@ -33,6 +36,20 @@ def shard_cases(draw: Draw) -> list[Given]:
         case("resumed by other ranks", "resume", 40, 5, [draw.integer(1, 9)], 4 * few + 3),
         case("resumed at the end", "resume", 9, 2, [1], 9),
         case("one example left", "resume", 9, 3, [draw.integer(0, 3)], 8),
+        calls(
+            "large seeds",
+            "epochs",
+            *(case("", "", 12, 2, [draw.integer(0, 9)], 0, seeds=(2**bits, 2**bits + 999)) for bits in (16, 24, 31)),
+            case("", "", 11, 2, [draw.integer(2**17, 2**20)]),
+        ),
+        calls(
+            "called again",
+            "resume",
+            case("", "", 15, 2, [4, 4, 5, 4], 6),
+            case("", "", 300, 12, [7], draw.integer(1, 99)),
+            case("", "", 0, 3, [1]),
+            case("", "", 7, 3, [1], 7),
+        ),
     ]
 
 
@@ -46,6 +63,7 @@ def server_case(
     steps: int = 2,
     shapes: Sequence[tuple[int, ...]] = (),
     dtype: torch.dtype = F64,
+    infinite: bool = False,
     **flags: bool,
 ) -> Given:
     """Servers as many as ``owners`` need. "order" looks at the order only, "bytes" limits what is sent."""
@@ -61,6 +79,8 @@ def server_case(
         }
         for rank in range(servers + workers)
     ]
+    if infinite:  # in the last step, of the last worker
+        ranks[-1]["steps"][-1][0].view(-1)[:2] = torch.tensor([math.inf, math.nan])
     sizes = [math.prod(shape) * dtype.itemsize for shape in shapes]
     held = [sum(size for size, owner in zip(sizes, owners, strict=True) if owner == s) for s in range(servers)]
     count = [list(owners).count(s) for s in range(servers)]
@@ -82,17 +102,18 @@ def server_cases(draw: Draw) -> list[Given]:
     return [
         case("one worker", "values", [0, 0], 1, True),
         case("two workers", "values", [0, 0], 2, True),
-        case("three workers, three steps", "values", [0, 0, 0], 3, steps=3),
+        case("three workers, three steps", "values", [0, 0, 0], 3, steps=3, mixed=True),
         case("a scalar, an empty one, a row", "values", [0] * 4, 2, True, shapes=odd),
         case("of other strides", "values", [0, 0], 2, strided=True),
-        case("float32", "values", [0, 0], 3, dtype=F32),
+        case("float32", "values", [0, 0], 3, dtype=F32, infinite=True),
         case("two servers", "shards", [0, 1, 0], 2, True),
-        case("three servers", "shards", [2, 0, 1, 0], 2),
+        case("three servers", "shards", [2, 0, 1, 0], 2, mixed=True),
         case("a server without keys", "shards", [0, 2, 0], 2, True, servers=3),
-        case("five workers, two servers", "shards", [1, 0, 1], 5, steps=1),
+        case("five workers, and a last server without keys", "shards", [1, 0, 1], 5, steps=1, servers=3),
+        case("a first server without keys", "shards", [2, 1], 1, steps=1, shapes=[(0,), (2, 0)]),
         case("what comes and goes", "order", [0, 0, 0], 2, True, steps=1),
         case("what comes and goes, two servers", "order", [0, 1, 1, 0], 2, True),
-        case("what comes and goes, five workers", "order", [0, 0], 5),
+        case("what comes and goes, five workers", "order", [0, 0, 0], 5, mixed=True),
         case("traffic of one server", "bytes", [0, 0, 0], 2, True),
         case("traffic of two servers", "bytes", [0, 1, 0, 1], 3),
         case("traffic of three servers", "bytes", [0, 1, 2], 4, steps=1),
@@ -122,7 +143,17 @@ def owner_cases(draw: Draw) -> list[Given]:
 
 
 def schedule_cases(draw: Draw) -> list[Given]:
-    """In quarters of a second, so that sums are exact."""
+    """In quarters of a second or finer binary fractions, so that sums are exact."""
+
+    def fine(count: int, low: int, high: int) -> list[float]:
+        """Fractions that no decimal place or thousandth holds."""
+        return [draw.integer(low, high) / 2**16 for _ in range(count)]
+
+    def calls(name: str, aspect: str, *given: Given) -> Given:
+        return Given(name, aspect, {"each": [one.inputs for one in given]})
+
+    def with_nothing(seconds: list[float], *layers: int) -> list[float]:
+        return [0.0 if layer in layers else own for layer, own in enumerate(seconds)]
 
     def numbers(count: int, low: int = 1, high: int = 12) -> list[float]:
         return [draw.integer(low, high) / 4 for _ in range(count)]
@@ -153,11 +184,47 @@ def schedule_cases(draw: Draw) -> list[Given]:
         drawn("slices that cost something", "slices", 5, 0.5, True, overhead=0.25),
         drawn("slices, a slow link", "slices", 6, 1.25, heavy=60, overhead=0.25),
         case("slices, a frozen layer", "slices", numbers(4), numbers(4), [2.0, 0.0, 3.0, 9.0], 0.5, overhead=0.25),
+        calls(
+            "in order, all kinds of layers",
+            "fifo",
+            drawn("", "", 4, whole, overhead=0.5, **fifo),
+            case("", "", numbers(5), numbers(5), with_nothing(numbers(5), 0, 3), whole, overhead=0.25, **fifo),
+            case("", "", numbers(4), numbers(4), with_nothing(numbers(4), 1, 3), 0.5, overhead=0.25, **fifo),
+            case("", "", fine(5, 3, 90), fine(5, 3, 90), fine(5, 3, 90), whole, overhead=3 / 2**16, **fifo),
+            drawn("", "", 13, whole, **fifo),
+            case("", "", [1.0, 2.0], [1.0, 1.0], [0.0, 0.0], whole, overhead=0.5, **fifo),
+        ),
+        calls(
+            "all kinds of layers",
+            "priority",
+            drawn("", "", 13, whole, overhead=0.25),
+            drawn("", "", 24, whole, heavy=60),
+            case("", "", fine(6, 3, 90), fine(6, 3, 90), fine(6, 3, 90), whole),
+            case("", "", fine(6, 3, 9), numbers(6), numbers(6), whole, overhead=5 / 2**16),
+            case("", "", [8.0, *fine(3, 1, 30), 8.0], numbers(5), with_nothing(numbers(5), 0, 4), whole),
+            case("", "", [1.0, 2.0], [1.0, 1.0], [0.0, 0.0], whole, overhead=0.5),
+        ),
+        calls(
+            "slices of all sizes",
+            "slices",
+            case("", "", ones, ones, [0.5, 3 + 2**-10, 2 + 2**-5], 1.0, overhead=0.25),
+            case("", "", ones, numbers(3), [2 + 2**-7, 4 + 3 / 2**4, 0.25], 1.0, **fifo),
+            case("", "", numbers(2), numbers(2), [3.0, draw.integer(1100, 1200) / 8 + 2**-6], 0.125),
+            case("", "", fine(4, 9, 90), fine(4, 9, 90), fine(4, 9, 90), 7 / 2**16, overhead=1 / 2**16),
+            drawn("", "", 12, 0.75, overhead=0.25),
+            case("", "", fine(4, 1, 9), numbers(4), numbers(4), 0.5),
+        ),
     ]
 
 
 def staleness_cases(draw: Draw) -> list[Given]:
-    """In quarters of a second, so that times are exact and some coincide."""
+    """In quarters of a second, so that times are exact and some coincide; or in fractions that are near."""
+
+    def fine(lengths: Sequence[int], about: float = 0.0) -> list[list[float]]:
+        return [[about + draw.integer(1, 9) / 2**16 for _ in range(n)] for n in lengths]
+
+    def calls(name: str, aspect: str, *given: Given) -> Given:
+        return Given(name, aspect, {"each": [one.inputs for one in given]})
 
     def rows(lengths: Sequence[int], slow: int | None = None) -> list[list[float]]:
         return [
@@ -185,4 +252,37 @@ def staleness_cases(draw: Draw) -> list[Given]:
         case("some have nothing to do", "uneven", [*rows([4, 0, 5], slow=0)], 1, True),
         case("some end early, drawn", "uneven", rows([6, 3, 5, 2], slow=draw.integer(0, 3)), 1),
         case("some end early, asynchronous", "uneven", rows([4, 2, 3]), None),
+        calls(
+            "many workers, and times that are near",
+            "synchronous",
+            case("", "", [[0.5, 0.25]] * 13, 0),
+            case("", "", rows([3] * 12), 0),
+            case("", "", fine([3] * 4, 1.0), 0),
+        ),
+        calls(
+            "many workers, large bounds",
+            "bound",
+            case("", "", rows([4] * 12, slow=11), 1),
+            case("", "", rows([3] * 21, slow=20), 1),
+            case("", "", [[0.25] * 14, [9.0] * 2, [0.5] * 14], 10),
+            case("", "", [[0.25] * 40, [99.0] * 2], draw.integer(17, 33)),
+            case("", "", fine([5] * 4, 1.0), 1),
+            case("", "", fine([5] * 3), 2),
+        ),
+        calls(
+            "a long way ahead",
+            "asynchronous",
+            case("", "", [[0.25] * draw.integer(1050, 1100), [400.0, 1.0]], None),
+            case("", "", [[0.5] * 3] * 12, None),
+            case("", "", fine([6] * 3, 1.0), None),
+        ),
+        calls(
+            "nothing to do, and little",
+            "uneven",
+            case("", "", [[], []], 0),
+            case("", "", [[]], None),
+            case("", "", [[], [], [1.0]], 1),
+            case("", "", rows([1, 0, 2, 3, 0, 1, 4, 2, 1, 3, 2, 4]), 0),
+            case("", "", [[5.0], [], *fine([7, 3], 0.25)], 2),
+        ),
     ]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from autograder.draw import Draw
 from autograder.exercise import Given
-from mlsys_course.parameter_server import a_little, coordinated, expel_liars, sign_flip
+from mlsys_course.parameter_server import a_little, coordinated, expel_liars, robust_aggregate, sign_flip
 
 F64, F32 = torch.float64, torch.float32
 NAN, INF = float("nan"), float("inf")
@@ -31,6 +31,13 @@ def krum_is_clear(rows: Tensor, f: int) -> bool:
     return bool(best < 0.99 * second) and told >= 1 + (len(rows) > 6) and apart
 
 
+def by_products(rows: Tensor, f: int) -> int:
+    """Krum's choice where distances are worked out as |a|^2 + |b|^2 - 2 a b, which rounds by much."""
+    squares = rows.square().sum(1)
+    apart = (squares[:, None] + squares - 2 * rows @ rows.mT).fill_diagonal_(torch.inf)
+    return int(apart.sort(1).values[:, : len(rows) - f - 2].sum(1).argmin())
+
+
 def robust_case(
     draw: Draw, name: str, aspect: str, rule: str, P: int, f: int, lies: Sequence[float | str] = (),
     public: bool = False, dtype: torch.dtype = F64, rounds: int = 1, n: int = 6, **more: Any,
@@ -47,9 +54,15 @@ def robust_case(
                 liar[1:] = liar[1:].nan_to_num(0.5, 0.5, 0.5)  # one entry is enough
             rows = torch.stack([*honest, *told])[order].to(dtype)
             if rule != "krum" or krum_is_clear(rows, f):
+                if "offset" in more:
+                    rows = rows + more["offset"]
+                    if torch.equal(rows[by_products(rows, f)], robust_aggregate(rows, rule, f)):
+                        continue
                 return rows.mT.contiguous() if more.get("transposed") else rows
 
-    return Given(name, aspect, {"rounds": [one() for _ in range(rounds)], "rule": rule, "f": f, **more}, public)
+    made = [one() for _ in range(rounds)]
+    more.pop("offset", None)
+    return Given(name, aspect, {"rounds": made, "rule": rule, "f": f, **more}, public)
 
 
 def refused_case(draw: Draw, name: str, aspect: str, rule: str, P: int, f: int, public: bool = False) -> Given:
@@ -62,7 +75,13 @@ def robust_cases(draw: Draw) -> list[Given]:
     """By aspect: median, trimmed mean, krum, rows that are not finite."""
     wide, mean = draw.integer(30, 50), "trimmed_mean"
     same = torch.tensor([[3.0, 0], [0, 4], [0, 0], [0, 0], [1, 0]], dtype=F64)[draw.shuffled(range(5))]
-    tied = Given("equal scores", "krum", {"rounds": [same], "rule": "krum", "f": 1})
+    square = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1], [9, 9]], dtype=F64)
+    orders = [draw.shuffled(range(5)) for _ in range(3)]
+    tied = Given("equal scores", "krum", {"rounds": [same, *(square[o] for o in orders)], "rule": "krum", "f": 1})
+    few = [("median", 3, 2, 1), (mean, 3, 2, 1), (mean, 3, 3, 2), ("krum", 5, 2, 1), ("krum", 4, 2, 2)]
+    left_out = [robust_case(draw, "", "", rule, P, f, [NAN, INF][:k]) for rule, P, f, k in few]
+    rules = [robust_case(draw, "", "", rule, 7, 2, [1e200, -1e200], n=3) for rule in ("median", mean)]
+    large = [robust_case(draw, "", "", "krum", 6, 2, lies, n=4, rounds=3) for lies in ([1e200, 1e200], [-1e300, 1e160])]
     too_many = robust_case(draw, "more than f not finite", "not finite", "median", 6, 1, [NAN, INF], True, refused=True)
     return [
         robust_case(draw, "an odd number", "median", "median", 4, 1, ["flip"], True),
@@ -90,6 +109,9 @@ def robust_cases(draw: Draw) -> list[Given]:
         robust_case(draw, "minus infinity and NaN", "not finite", "krum", 6, 3, [-INF, NAN, "flip"]),
         robust_case(draw, "nobody more may lie", "not finite", "krum", 5, 2, [NAN, NAN]),
         too_many,
+        Given("few rows, and fewer are left", "not finite", {"each": [one.inputs for one in left_out]}),
+        Given("large in float64", "krum", {"each": [one.inputs for one in [*rules, *large]]}),
+        robust_case(draw, "far from zero", "krum", "krum", 7, 1, rounds=3, offset=1e8),
     ]
 
 
@@ -128,6 +150,26 @@ def is_clear(rounds: list[dict[int, Tensor]], f: int, margin: float) -> bool:
     return expel_liars(rounds, f, 0.998 * margin) == expel_liars(rounds, f, 1.002 * margin)
 
 
+def of_all_so_far(rounds: list[dict[int, Tensor]], f: int, margin: float) -> list[list[int]]:
+    """Wrong: distances are from the median of the sums of all who ever took part, those who are away included."""
+    gone, sums, found = set[int](), dict[int, Tensor](), []
+    for sent in rounds:
+        here = sorted(sent.keys() - gone)
+        for rank, row in zip(
+            here,
+            torch.stack([sent[rank] for rank in here])
+            - torch.stack([sent[rank] for rank in here]).quantile(0.5, dim=0),
+            strict=True,
+        ):
+            sums[rank] = sums.get(rank, torch.zeros_like(row)) + row
+        middle = torch.stack([one for rank, one in sums.items() if rank not in gone]).quantile(0.5, dim=0)
+        off = torch.stack([sums[rank] - middle for rank in here]).norm(dim=1)
+        far = [here[i] for i in off.argsort(descending=True) if off[i] > margin * off.quantile(0.5)]
+        found.append(sorted(far[: max(f - len(gone), 0)]))
+        gone |= {*found[-1]}
+    return found
+
+
 def nothing_changes(t: int, sent: dict[int, Tensor]) -> None:
     """As recorded."""
 
@@ -135,13 +177,15 @@ def nothing_changes(t: int, sent: dict[int, Tensor]) -> None:
 def expel_case(
     draw: Draw, name: str, aspect: str, honest: int, lying: Mapping[int, Attack], rounds: int, public: bool = False,
     f: Sequence[int] = (2,), margins: Sequence[float] = (2.0,), change: Change = nothing_changes, n: int = 48,
-    scales: Sequence[float] = (1.0,), drift: float = 0.0,
+    scales: Sequence[float] = (1.0,), drift: float = 0.0, told: bool = False,
 ) -> Given:  # fmt: skip
-    """Ranks come in an order of their own in every round."""
+    """Ranks come in an order of their own in every round. What is ``told`` from ``of_all_so_far`` ends otherwise."""
     orders = [draw.shuffled(range(honest + len(lying) + 9)) for _ in range(rounds)]
     for _ in range(200):
         found = recorded(draw, honest, lying, rounds, n, change, scales, drift)
-        if all(is_clear(found, *pair) for pair in zip(f, margins, strict=True)):
+        pairs = [*zip(f, margins, strict=True)]
+        differs = not told or any(expel_liars(found, *pair) != of_all_so_far(found, *pair) for pair in pairs)
+        if all(is_clear(found, *pair) for pair in pairs) and differs:
             break
     else:
         raise RuntimeError(f"{name}: no recording of 200 is clear")
@@ -159,6 +203,19 @@ def away(rank: int, first: int, last: int) -> Change:
     def change(t: int, sent: dict[int, Tensor]) -> None:
         if first <= t <= last:
             del sent[rank]
+
+    return change
+
+
+def several_away(ranks: Sequence[int]) -> Change:
+    """These send what is off in the first rounds, and then nothing more."""
+
+    def change(t: int, sent: dict[int, Tensor]) -> None:
+        for rank in ranks:
+            if t > 2:
+                sent.pop(rank, None)
+            elif rank in sent:
+                sent[rank] = sent[rank] + 0.4
 
     return change
 
@@ -217,6 +274,8 @@ def expel_cases(draw: Draw) -> list[Given]:
         expel_case(draw, "a round that nobody was in", "honest", 6, {one: flip}, 4, change=all_away_but(1)),
         at_the_margin(),
         expel_case(draw, "f is 0", "honest", 7, {one: flip}, 3, f=(0,)),
+        expel_case(draw, "several are away at times", "a little", 8, {one: a_little(1.5)}, 8, f=(2, 3),
+                   margins=(1.6, 1.3), n=3, change=several_away(three), told=True),
     ]  # fmt: skip
 
 

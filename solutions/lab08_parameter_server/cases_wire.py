@@ -1,6 +1,6 @@
 """Lab 8, sealed: cases of sparsification, quantization, and averages without a server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,12 @@ from autograder.draw import Draw
 from autograder.exercise import Given
 
 F64, F32, F16, B16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
+
+
+def each(name: str, aspect: str, *inputs: Mapping[str, Any]) -> Given:
+    """Several calls in one."""
+    return Given(name, aspect, {"each": [*inputs]})
+
 
 # ---- sparsify --------------------------------------------------------------------------------------------------------
 
@@ -29,11 +35,31 @@ def of_whole_numbers(draw: Draw, name: str, length: int, k: int, public: bool = 
     return Given(name, "ties", {"gradients": [gradient], "residual": residual, "k": k}, public)
 
 
+def of_all_sizes(draw: Draw, n: int, k: int, dtype: torch.dtype) -> dict[str, Any]:
+    """Entries whose squares the dtype does not hold, small or large; what is left from before too."""
+    most = 300 if dtype == F64 else 36
+    sizes = torch.tensor([10 ** draw.number(-most, most) for _ in range(2 * n)], dtype=F64)
+    small = torch.tensor([10 ** draw.number(-most, 4 - most) for _ in range(2 * n)], dtype=F64)
+    signs = draw.integers(2, 2 * n, high=2) * 2 - 1
+    rows = (torch.cat([sizes[:n], small[:n]]), torch.cat([sizes[n:], small[n:]]))
+    gradient, residual = ((own * sign).to(dtype) for own, sign in zip(rows, signs, strict=True))
+    return {"gradients": [gradient], "residual": residual, "k": k}
+
+
+def nearly_equal(draw: Draw, n: int, k: int, dtype: torch.dtype) -> dict[str, Any]:
+    """Magnitudes that differ by few units in the last place, half of them negative."""
+    steps = torch.tensor(draw.shuffled(range(n)))
+    sizes = (1 + 4 * steps.double() * torch.finfo(dtype).eps) * (draw.integers(n, high=2) * 2 - 1)
+    return {"gradients": [sizes.to(dtype)], "residual": torch.zeros(n, dtype=dtype), "k": k}
+
+
 def sparsify_cases(draw: Draw) -> list[Given]:
     """By aspect: chosen, residual over steps, ties, edges."""
     n, many = draw.integer(12, 20), draw.integer(3000, 4000)
     zeros = {"gradients": [draw.normal(n)], "residual": torch.zeros(n), "k": draw.integer(3, 5)}
     nothing = {"gradients": [torch.zeros(0)], "residual": torch.zeros(0), "k": 2}
+    small = {"gradients": [draw.normal(n, scale=1e-30)], "residual": torch.zeros(n), "k": 4}
+    k = draw.integer(4, 7)
     none_left = {"gradients": [torch.zeros(n)], "residual": torch.zeros(n), "k": 3}
     return [
         Given("nothing left before", "chosen", zeros, True),
@@ -52,6 +78,18 @@ def sparsify_cases(draw: Draw) -> list[Given]:
         Given("no entry", "edges", nothing),
         sparsify_case(draw, "transposed in memory", "edges", (5, 3), 4, 2, transposed=True),
         sparsify_case(draw, "one number", "edges", (), 1),
+        each(
+            "of all sizes", "chosen", *(of_all_sizes(draw, 9, k, dtype) for k in (5, 13) for dtype in (F64, F32)), small
+        ),
+        each("nearly equal", "ties", *(nearly_equal(draw, n, k, dtype) for dtype in (F64, F32, B16))),
+        each(
+            "nothing to add",
+            "edges",
+            *({**zeros, "k": k} for k in (0, 1, n, 2 * n)),
+            sparsify_case(draw, "", "", (3, 4), 12).inputs,
+            sparsify_case(draw, "", "", (), 0).inputs,
+            {"gradients": [torch.zeros(2, 0)], "residual": torch.zeros(2, 0), "k": 0},
+        ),
     ]
 
 
@@ -80,6 +118,17 @@ def codes_case(
     return Given(name, aspect, {"x": x, "levels": levels, "u": u, **more}, public)
 
 
+def beside_the_share(draw: Draw, n: int, levels: Tensor, dtype: torch.dtype, off: float) -> dict[str, Any]:
+    """Uniforms that lie so far from the share, one way or the other: more than float32 rounds by."""
+    place, rungs = draw.integers(n, high=len(levels) - 1), levels.double()
+    x = between(levels, place, draw.uniform(n, low=0.1, high=0.9)).to(dtype)
+    lower = (torch.searchsorted(rungs, x.double(), right=True) - 1).clamp(0, len(levels) - 2)
+    share = (x.double() - rungs[lower]) / (rungs[lower + 1] - rungs[lower])
+    up = (draw.integers(n, high=2) * 2 - 1) * off
+    u = torch.where((share + up >= 0) & (share + up < 1), share + up, share - up).clamp(0, 0.999)
+    return {"x": x, "levels": levels, "u": u.float()}
+
+
 def sweep_case(
     draw: Draw, name: str, count: int, levels: Tensor, sweep: int, public: bool = False, dtype: torch.dtype = F32
 ) -> Given:
@@ -98,6 +147,7 @@ def quantize_cases(draw: Draw) -> list[Given]:
     )
     tails = torch.tensor([-100.0, -1.0, -0.01, 0.0, 0.01, 1.0, 100.0]) * draw.number(0.5, 2)
     n, inf = draw.integer(20, 30), float("inf")
+    kinds, far = [(B16, 3e-4), (F16, 5e-5), (F32, 5e-5), (F64, 5e-5)], torch.tensor([-6e4, 6e4])
 
     def edge(name: str, x: Tensor, levels: Tensor, u: Tensor | float, public: bool = False, **more: Any) -> Given:
         return Given(name, "edges", {"x": x, "levels": levels, "u": u, **more}, public)
@@ -133,6 +183,19 @@ def quantize_cases(draw: Draw) -> list[Given]:
         edge("no entry", torch.zeros(2, 0), even, torch.zeros(2, 0)),
         edge("one number", torch.tensor(0.1), even, torch.tensor(0.2)),
         codes_case(draw, "transposed in memory", "edges", (5, 4), even, transposed=True),
+        each("u beside the share", "codes", *(beside_the_share(draw, 40, even, *kind) for kind in kinds)),
+        each(
+            "u beside the share of uneven levels",
+            "levels",
+            *(beside_the_share(draw, 40, uneven, *kind) for kind in kinds),
+            *(beside_the_share(draw, 9, far, dtype, 0.01) for dtype in (F16, B16, F32)),
+        ),
+        each(
+            "whole numbers",
+            "edges",
+            *({"x": x, "levels": uneven, "u": 0} for x in (draw.normal(n), draw.normal(4), draw.normal(3, dtype=B16))),
+            {"x": draw.normal(5, dtype=F16), "levels": torch.zeros(1), "u": 0},
+        ),
     ]
 
 

@@ -7,24 +7,40 @@ from collections.abc import Sequence
 
 import torch
 
-from mlsys_course.desk.check import Tree, driver, raised
+from mlsys_course.desk.check import Tree, driver, kept, raised
 from mlsys_course.desk.check.seen import OUTSIDE, Seen
 from mlsys_course.substrate.ranks import Action
+
+
+def memory(result: Tree, *given: torch.Tensor) -> str:
+    """Whether a result shares memory with a tensor that was handed over: then who changes one changes the other."""
+    if not isinstance(result, torch.Tensor) or not result.numel():
+        return "its own"
+    at = result.untyped_storage().data_ptr()
+    return "an argument's" if any(x.untyped_storage().data_ptr() == at for x in given) else "its own"
+
 
 # ---- push, pull, and what is whose -----------------------------------------------------------------------------------
 
 
 @driver
 def epoch_shard(candidate, case):
-    """Every rank's share, by epoch."""
+    """Every rank's share, by epoch. Shares are overwritten before the next call."""
     n, ranks, seed = case["n_examples"], case["world_size"], case["seed"]
-    return {
-        f"epoch {epoch}": {
-            f"rank {rank}": torch.as_tensor(candidate(n, rank, ranks, epoch, seed, case["done"]), dtype=torch.int64)
-            for rank in range(ranks)
-        }
-        for epoch in case["epochs"]
-    }
+    before, shares = torch.get_rng_state(), {}
+
+    def overwritten(share: Tree) -> Tree:
+        as_it_was = share
+        if isinstance(share, torch.Tensor):
+            as_it_was = share.clone()
+            share.fill_(-1)
+        return as_it_was
+
+    for number, epoch in enumerate(case["epochs"]):
+        again = " again" * case["epochs"][:number].count(epoch)
+        own = [overwritten(candidate(n, rank, ranks, epoch, seed, case["done"])) for rank in range(ranks)]
+        shares[f"epoch {epoch}{again}"] = {f"rank {rank}": share for rank, share in enumerate(own)}
+    return {**shares, "the default generator": kept(torch.equal(before, torch.get_rng_state()))}
 
 
 class Momentum:
@@ -32,8 +48,10 @@ class Momentum:
 
     def __init__(self):
         self.memory: dict[str, torch.Tensor] = {}
+        self.calls: list[str] = []
 
     def __call__(self, key: str, parameter: torch.Tensor, gradient: torch.Tensor) -> None:
+        self.calls.append(key)
         before = self.memory.get(key, torch.zeros_like(gradient))
         self.memory[key] = 0.5 * before + gradient
         parameter -= 0.1 * self.memory[key]
@@ -42,6 +60,11 @@ class Momentum:
 def by_columns(x: torch.Tensor) -> torch.Tensor:
     """The same entries, the last two axes exchanged in memory. No file of cases keeps such strides."""
     return x.mT.clone(memory_format=torch.contiguous_format).mT if x.dim() > 1 else x.clone()
+
+
+def same(now: dict[str, torch.Tensor], before: dict[str, torch.Tensor]) -> bool:
+    """Whether a dict holds the very tensors that it held, in their order."""
+    return [(key, id(x)) for key, x in now.items()] == [(key, id(x)) for key, x in before.items()]
 
 
 def in_words(actions: Sequence[Action]) -> list[str]:
@@ -60,17 +83,33 @@ def what_is_asked(case: Tree, outputs: Tree, seen: Seen) -> Tree:
 
 @driver(ranks=True, judged=what_is_asked)
 def parameter_server_step(candidate, case, comm):
-    """The tensors of this rank after all steps. A server has its own keys only; a worker begins with other values."""
+    """What is in the memory of this rank's tensors after all steps, updates by key, and whether what else was handed
+    over is as it was. A server has its own keys only; a worker begins with other values. With ``mixed`` the dicts of
+    tensors have other orders than owners.
+    """
     keys, servers = case["keys"], case["n_servers"]
     owners = dict(zip(keys, case["owners"], strict=True))
     copied = by_columns if case.get("strided") else torch.clone
     given = {key: copied(x) for key, x in zip(keys, case["start"], strict=True)}
     own = {key: x for key, x in given.items() if comm.rank >= servers or owners[key] == comm.rank}
-    update = Momentum()
+    if case.get("mixed"):
+        own = dict(reversed(own.items()))
+    memory_of = {key: x.view_as(x) for key, x in own.items()}  # where a model would look
+    update, stays = Momentum(), True
     for gradients in case["steps"]:
         pushed = {key: copied(x) for key, x in zip(keys, gradients, strict=True)} if gradients else {}
-        candidate(dict(own), pushed, owners, servers, comm, update)
-    return {"held": own}
+        if case.get("mixed"):
+            pushed = dict(reversed(pushed.items()))
+        handed, sent = dict(own), dict(pushed)
+        candidate(handed, sent, owners, servers, comm, update)
+        as_pushed = all(
+            torch.equal(pushed[key].nan_to_num(), x.nan_to_num())
+            for key, x in zip(keys if gradients else [], gradients, strict=True)
+        )
+        stays = stays and same(handed, own) and same(sent, pushed) and as_pushed
+    stays = stays and list(owners.items()) == list(zip(keys, case["owners"], strict=True))
+    calls = {key: update.calls.count(key) for key in keys}
+    return {"held": memory_of, "updates": calls, "dicts and gradients": kept(stays)}
 
 
 @driver
@@ -115,7 +154,8 @@ def sparsify(candidate, case):
     for gradient in case["gradients"]:
         given = (gradient.mT, residual.mT) if case.get("transposed") else (gradient, residual)
         values, indices, left = candidate(*given, case["k"])
-        steps.append({"values": values, "indices": indices, "residual": left})
+        shared = [memory(one, gradient, residual) for one in (values, left)]
+        steps.append({"values": values, "indices": indices, "residual": left, "memory": shared})
         residual = left.mT if case.get("transposed") else left
     return {"steps": steps}
 
@@ -143,7 +183,8 @@ def robust_aggregate(candidate, case):
     rounds = [rows.mT if case.get("transposed") else rows for rows in case["rounds"]]
     if case.get("refused"):
         return {"raised": [raised(candidate, rows, case["rule"], case["f"]) for rows in rounds]}
-    return {"gradients": [candidate(rows, case["rule"], case["f"]) for rows in rounds]}
+    gradients = [candidate(rows, case["rule"], case["f"]) for rows in rounds]
+    return {"gradients": gradients, "memory": [memory(one, *rounds) for one in gradients]}
 
 
 @driver
@@ -154,7 +195,8 @@ def expel_liars(candidate, case):
     for number, (f, margin) in enumerate(zip(case["f"], case["margins"], strict=True)):
         by_round = [", ".join(str(int(rank)) for rank in sorted(ranks)) for ranks in candidate(rounds, f, margin)]
         found[f"call {number}"] = {f"round {t}": ranks or "nobody" for t, ranks in enumerate(by_round)}
-    return found
+    ranks = [sent["ranks"].tolist() for sent in case["rounds"]]
+    return {**found, "the dicts": kept([list(sent) for sent in rounds] == ranks)}
 
 
 @driver(ranks=True)

@@ -9,7 +9,7 @@
 # **Time:** eight hours; with the extensions three more. **Points:** 100; extensions are a bonus. **Before this:** lab 3
 # (the model that trains here), lab 5 (gradients and optimizers), lab 7 (bytes of a training step).
 #
-# `torch.distributed` and its sampler are what you build here, so exercises may not use them.
+# Exercises may not use `torch.distributed` and its sampler. Arguments stay as they are but for what one says changes.
 
 # %%
 import hashlib
@@ -99,18 +99,18 @@ print(results, "bytes sent by each rank:", traffic.bytes_sent)
 def parameter_server_step(parameters, gradients, owners, n_servers, comm, update):
     """One synchronous step on this rank. Returns nothing.
 
-    parameters: a dict from key to tensor. A worker has all keys, a server those that it owns. Shapes (any, also () and
-        without entries) and dtypes are the same on all ranks.
-    gradients: on a worker a dict from key to tensor, this worker's gradients, like the parameters; on a server empty.
-    owners: a dict from key to the rank of its server; the same on all ranks, in the same order. A server may own
-        no key.
+    parameters: a dict from key to tensor, float64 or float32, in any order of keys; none requires gradients. A worker
+        has all keys, a server those that it owns. Shapes (any, also () and without entries) and dtypes are the same on
+        all ranks.
+    gradients: on a worker a dict in any order, this worker's gradients, like the parameters; on a server empty.
+    owners: a dict from key to the rank of its server; the same on all ranks, in the same order. Any may own no key.
     n_servers: ranks 0 to n_servers - 1 are servers, the others workers; at least one of each.
     update(key, parameter, gradient): changes parameter in place, as an optimizer with a memory does. Call it on the
-        key's server, once a step for each key, with the mean of all workers' gradients.
+        key's server, once a step for each key, with the mean of all workers' gradients, whatever their entries are.
     Afterwards the servers' parameters are updated, and every worker's are the servers', all in place: the tensors in
         parameters are changed, not replaced. gradients stay as they are.
     Messages: for each key one gradient from each worker to its server, one parameter back. A worker sends its gradients
-        in the order of owners, all before it receives anything. A server receives a key from all workers, then sends it
+        in the order of owners, all before any recv or irecv. A server receives a key from all workers, then sends it
         to all of them, before it receives the next key, in the order of owners.
     """
     ### BEGIN SOLUTION
@@ -198,10 +198,10 @@ check("server_choice", server_choice)
 
 # %% exercise="epoch_shard"
 def epoch_shard(n_examples, rank, world_size, epoch, seed, done):
-    """The examples that this rank still has to see in this epoch: int64, one axis, in the order in which it sees them.
+    """The examples that this rank still has to see in this epoch: a new int64 tensor, one axis, in the order of seeing.
 
     n_examples: examples are 0 to n_examples - 1; may be 0. rank, world_size: of those who are there now.
-    epoch, seed: whole numbers. The epoch's order is torch.randperm(n_examples, generator=generator), with a new
+    epoch, seed: from 0 on, to 2**32. The epoch's order is torch.randperm(n_examples, generator=generator), with a new
         torch.Generator whose manual_seed is seed + epoch: the same on all ranks.
     done: how many examples, from the beginning of that order, have been seen by all ranks together, however many ranks
         there were then; 0 to n_examples.
@@ -283,18 +283,18 @@ def priority_schedule(backward, forward, transfer, slice_seconds, overhead, poli
     """(slices, spans, end) of one step on paper, from the beginning of backward, time 0, to the end of the forward
     after it.
 
-    backward, forward: seconds of each layer, lists; layer 0 is the first. Backward runs from the last layer to the
-        first without a pause, and a layer's gradient is there when its backward ends.
-    transfer: seconds of the link for each layer, push and pull together; 0 for a layer with nothing to send.
+    backward, forward: seconds of each layer, lists, all above 0; layer 0 is the first, and there is one at least.
+        Backward runs from the last layer to the first without a pause; a layer's gradient is there when its own ends.
+    transfer: seconds of the link for each layer, push and pull together; 0 for a layer with nothing to send, no slice.
     slice_seconds: a layer's transfer is cut into slices of so many seconds, the last of which has the rest; may be
-        infinite. overhead: seconds that each slice takes more.
+        infinite. There may be thousands. overhead: seconds that each slice takes more. Sums and differences are exact.
     policy: the link sends one slice after the other. Whenever it is free, it sends the next slice of a layer whose
         gradient is there (at that very moment, or before): with "priority" of the lowest such layer, with "fifo" of the
         one whose gradient was there first. Where none is there, it waits for the next one.
     A layer's forward begins when backward has ended, the forward of the layer before it has, and its own last slice
         has been sent.
     slices: a list of (layer, start, end) in the order sent. spans: a list of (start, end) of each layer's forward.
-    end: of the last one.
+    end: when the last layer's forward ends.
     """
     ### BEGIN SOLUTION
     n = len(backward)
@@ -375,8 +375,8 @@ fig
 def bounded_staleness(seconds, bound):
     """All pulls and pushes in order: a list of (time, what, worker, version).
 
-    seconds: for each worker a list of the seconds of its iterations, each above 0; lists may differ in length and may
-        be empty. Times are sums that come out exactly, so == finds which are equal.
+    seconds: for each worker a list of the seconds of its iterations, each above 0; lists may differ in length, be
+        empty, all of them too, or have thousands. Times are sums that come out exactly, so == finds which are equal.
     bound: a whole number from 0 on, or None for no bound.
     A worker pulls, computes so many seconds, pushes, and at once wants to pull for its next iteration, if it has one.
         The first pulls are wanted at time 0. Let c be the number of iterations that a worker has finished. It may pull
@@ -521,10 +521,10 @@ def sparsify(gradient, residual, k):
     """(values, indices, residual): the k largest entries of gradient + residual, and what is left.
 
     gradient, residual: tensors of one shape, any, also without entries or axes, and one dtype: float64, float32 or
-        bfloat16. They may lie in memory in any order (a transposed matrix), and stay as they are.
+        bfloat16, in which they are added. They may lie in memory in any order (a transposed matrix).
     k: a whole number from 0 on. Where it is larger than the number of entries, all are sent.
     values: the k entries of gradient + residual that are largest in magnitude, with their signs, in the order of their
-        indices; one axis, the gradient's dtype. Of equal magnitudes the one with the smaller index goes first.
+        indices; a new tensor, one axis, the gradient's dtype. Of equal magnitudes the smaller index goes first.
     indices: where they stand in the flattened tensor (row after row), ascending; int64.
     residual: a new tensor of the gradient's shape: gradient + residual, with zeros where an entry was sent.
     """
@@ -569,12 +569,12 @@ def quantize(x, levels, u):
     """The code of each entry of x, int64, of x's shape: an index into levels.
 
     x: a tensor of any shape and order in memory; float64, float32, float16 or bfloat16.
-    levels: a tensor with one axis, strictly increasing, at least one entry; float32 also where x is of another dtype.
+    levels: a tensor with one axis, strictly increasing, at least one entry; float32 whatever dtype x has.
     u: numbers in [0, 1), a float32 tensor of x's shape, or one Python number for all entries.
     An entry between two levels, at the share p of the way up, gets the upper one exactly where u < p, else the lower;
-        an entry on a level gets that level. p is worked out in float32 or finer.
+        an entry on a level gets that level. p is worked out in float32 or finer; u is p, or 1e-5 or more from it.
     An entry below the first or above the last level, also an infinite one, gets that level.
-    Raises ValueError where an entry is NaN. x, levels and u stay as they are.
+    Raises ValueError where an entry is NaN.
     """
     ### BEGIN SOLUTION
     if x.isnan().any():
@@ -713,7 +713,7 @@ def robust_aggregate(rows, rule, f):
     median: of each entry, the middle value; of an even number of rows the mean of the middle two.
     trimmed_mean: of each entry, the mean without the f largest and the f smallest values.
     krum: the row whose squared Euclidean distances to the m - f - 2 other rows nearest to it add up to the least; of
-        equal sums the first.
+        equal sums the first. Squares are of differences, in rows' dtype or finer; what overflows is infinite.
     Raises ValueError where more than f rows were left out; where m < 2 f + 1; for krum where m < 2 f + 3.
     """
     ### BEGIN SOLUTION
@@ -748,11 +748,11 @@ check("robust_aggregate", robust_aggregate)
 
 # %% exercise="expel_liars"
 def expel_liars(rounds, f, margin):
-    """A list with an entry for each round: the ranks that the server expels after it, in any order.
+    """A list with a list for each round: the ranks that the server expels after it, in any order.
 
     rounds: a list of dicts, rank -> gradient (n,), float64, of those who sent one; in any order of ranks. A rank may be
-        away for some rounds, and a round may be empty. Gradients stay as they are.
-    f: how many ranks are liars at most. margin: how far off is too far, a number from 1 on.
+        away for some rounds, and a round may be empty.
+    f: how many ranks are liars at most. margin: how far off is too far, a number from 1 on; rounding decides nothing.
     In each round, only ranks that have not been expelled before take part, and of those:
     1. Who sent an entry that is NaN or infinite is expelled, whatever f is, and takes no part in what follows.
     2. A rank's deviation is its gradient less the median, entry by entry, of the gradients of all who take part. Add it
@@ -989,7 +989,7 @@ def mask_update(update, rank, masks):
     """What the rank sends, int64, each entry in [0, 2**32): its update under all its masks, modulo 2**32.
 
     update: (n,), int64, also negative. masks: a dict, other rank -> the mask (n,) that both share, int64 in [0, 2**32).
-    The lower rank of a pair adds the mask, the higher one subtracts it. Arguments stay as they are.
+    The lower rank of a pair adds the mask, the higher one subtracts it.
     """
     ### BEGIN SOLUTION
     hidden = update
@@ -1019,7 +1019,7 @@ def admm_step(problems, z, duals, rho):
     """(x, z, duals) after one step, x and duals (P, d), z (d,). The last formula uses the new z.
 
     problems: a list of P pairs (A, b), A (m, d) and b (m,), where m may differ, be less than d, or 0. duals: (P, d), a
-    row u_p for each rank. rho: a number above 0. Arguments stay as they are.
+    row u_p for each rank. rho: a number above 0.
     """
     ### BEGIN SOLUTION
     solutions = []
