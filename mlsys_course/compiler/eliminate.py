@@ -1,6 +1,7 @@
 """Nodes that nobody needs, and nodes that are there twice."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..substrate.graph import Node
 
@@ -14,7 +15,7 @@ def eliminate(order: Sequence[Node], outputs: Sequence[Node]) -> tuple[list[Node
     """
     needed, kept = needed_by(order, outputs), []
     became: dict[Node, Node] = {}
-    known: dict[tuple, Node] = {}
+    known: dict[Any, Node] = {}
     for node in order:
         if node not in needed:
             continue

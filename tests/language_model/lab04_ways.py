@@ -102,7 +102,7 @@ class ByQueue(MergesInOrder):
 
 def loss_by_loop(logits, labels, ignore_index=-100):
     wide = logits.double() if logits.dtype == torch.float64 else logits.float()
-    total, count = wide[:, :-1].sum() * 0, 0
+    total, count = wide.sum() * 0, 0
     for row, label in zip(wide, labels.tolist(), strict=True):
         for t, token in enumerate(label[1:]):
             if token == ignore_index:
@@ -116,7 +116,6 @@ def loss_by_loop(logits, labels, ignore_index=-100):
 
 def loss_by_padding_labels(logits, labels, ignore_index=-100):
     """Labels moved by one, the last not asked; -100 for what is not."""
-    logits = torch.cat((logits[:, :-1], torch.zeros_like(logits[:, -1:])), dim=1)  # the last are never looked at
     moved = F.pad(labels[:, 1:].long(), (0, 1), value=ignore_index)
     moved = torch.where(moved == ignore_index, -100, moved)
     if ((moved != -100) & ((moved < 0) | (moved >= logits.shape[-1]))).any() or (

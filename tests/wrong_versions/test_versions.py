@@ -26,6 +26,11 @@ SLIP = {  # what is known to get through, and why nothing is done about it
         "look_up",
         "inf and NaN in other",
     ): "rows of inf and NaN make a right answer by products of one-hot rows NaN",
+    (
+        "lab04",
+        "causal_loss",
+        "they are multiplied by 0",
+    ): "an infinity or NaN at T - 1 would fail who moves the labels and lets F.cross_entropy ignore the last",
     ("lab07", "activation_bytes", "float32"): "cases are small enough for right answers that build a live layer",
 }
 
