@@ -26,7 +26,7 @@ def layers(tmp_path, monkeypatch):
 
 def test_own_and_later_components_are_withheld():
     taught = {"lab02_attention": "attention", "lab09_all_reduce": "all_reduce", "lab11_sharding": "sharding"}
-    users = ["accounting", "language_model", "transformer"]  # of the first, and of each other
+    users = ["accounting", "kernels", "language_model", "transformer"]  # of the first, and of each other
     assert withheld(taught, "lab02_attention") == ["attention", "all_reduce", "sharding", *users]
     assert withheld(taught, "lab09_all_reduce") == ["all_reduce", "sharding"]
     assert withheld(taught, "lab09_all_reduce", ["all_reduce"]) == ["all_reduce"]

@@ -38,9 +38,14 @@ BROKEN = 75  # how a process ends that a call has left without CUDA
 def warm_up(lab: Path, *, gradients: bool) -> None:
     """Read the edition's drivers, and take a call's whole path until the interpreter has settled on it."""
     _drivers.update(load_drivers(lab))
-    keep_switches()
+    keep_switches(_threads)
     for _ in range(WARMING):
         _whole_path(gradients)
+
+
+def _threads() -> int:
+    """Of this process, whoever started them; CUDA has its own."""
+    return 1 if torch.cuda.is_initialized() else len(os.listdir("/proc/self/task"))
 
 
 def _whole_path(gradients: bool) -> None:

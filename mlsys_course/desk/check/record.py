@@ -7,14 +7,12 @@ engine makes no difference to it. Who stops it, or works where it does not reach
 import _thread
 import functools
 import itertools
-import os
 import random
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import torch
 from torch._C import _autograd, _profiler
 
 from .families import Policy, family
@@ -42,7 +40,7 @@ _TO_NUMPY = ["aten::detach", "aten::to", "aten::resolve_conj", "aten::resolve_ne
 _FROM_NUMPY = ["aten::lift_fresh", "aten::to", "aten::detach_"]
 _current = threading.local()
 _random = random.SystemRandom()
-_alone: list[bool] = []
+_counted: list[Callable[[], int]] = []
 
 
 class Record:
@@ -67,7 +65,7 @@ class Record:
         if self.policy:
             _current.record = self
             self._begin()
-            if _alone and _threads() > 1:  # one that a notebook has left at work would work for the call
+            if any(threads() > 1 for threads in _counted):  # what a notebook has left at work would work for the call
                 self.note("threads")
         return self
 
@@ -145,16 +143,6 @@ def operators(events: Sequence[Any], aside: Sequence[str], forward_only: bool) -
                     yield "numpy"
 
 
-def _threads() -> int:
-    """Of this process, whoever started them; 1 where the system does not tell, and on a card, which has its own."""
-    try:
-        if torch.cuda.is_initialized():
-            return 1
-        return len(os.listdir("/proc/self/task"))
-    except OSError:
-        return 1
-
-
 def _stop_other() -> None:
     """A profiler that a candidate has left running would stand where the record does."""
     for stop in (_stop, _autograd._disable_profiler):
@@ -178,13 +166,13 @@ def _watch() -> None:
         setattr(module, name, _told(getattr(module, name), "threads"))
 
 
-def keep_switches() -> None:
+def keep_switches(threads: Callable[[], int] = lambda: 1) -> None:
     """Where candidates are graded: whatever could stop the record says so to it. Before any of their code runs.
 
-    A process there has one thread: another one is somebody's.
+    A process there has one of the ``threads`` that this counts: another one is somebody's.
     """
     _watch()
-    _alone.append(True)
+    _counted.append(threads)
     modules = [module for path, module in list(sys.modules.items()) if path.startswith("torch")]
     for name in SWITCHES:
         original = getattr(_autograd, name, None)
