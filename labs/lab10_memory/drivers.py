@@ -31,7 +31,7 @@ def training_step(scaler, step, dtype, unit):
         "given": kept(
             same and all(torch.equal(g.nan_to_num(), b.nan_to_num()) for g, b in zip(given, before, strict=True))
         ),
-        "a list": returned is None or isinstance(returned, list),
+        "a list": returned is None or isinstance(returned, list | tuple),
         "scaled_loss": scaled,
         "skipped": returned is None,
         # Gradients are tiny, and outputs compare by an absolute tolerance too: look at them in a larger unit.

@@ -41,7 +41,7 @@ def one_hot(hidden, weight, targets, chunk=256, ignore_index=-100, inside=None):
     n = max(1, int((targets != ignore_index).sum()))
     inside = inside or torch.promote_types(hidden.dtype, torch.float32)
     h, w = hidden.to(inside), weight.to(inside)
-    losses, rows, grad_weight = [], [], torch.zeros_like(w)
+    losses, rows, grad_weight = [h.new_zeros(())], [h[:0]], torch.zeros_like(w)  # of no token, too
     for start in range(0, len(targets), chunk):
         y, part = targets[start : start + chunk], h[start : start + chunk]
         counts = (y != ignore_index)[:, None].to(inside)
@@ -61,12 +61,12 @@ def one_hot_in_float64(*args, **settings):
 
 
 def one_hot_at_once(hidden, weight, targets, chunk=256, ignore_index=-100):
-    return one_hot(hidden, weight, targets, len(targets), ignore_index)
+    return one_hot(hidden, weight, targets, max(1, len(targets)), ignore_index)
 
 
 def in_place_at_once(hidden, weight, targets, chunk=256, ignore_index=-100):
     """One tensor of all logits, changed in place: as dear as all chunks kept."""
-    return EXERCISE.reference(hidden, weight, targets, len(targets), ignore_index)
+    return EXERCISE.reference(hidden, weight, targets, max(1, len(targets)), ignore_index)
 
 
 def loss_only(hidden, weight, targets, chunk=256, ignore_index=-100):

@@ -39,9 +39,12 @@ class PyTorchsScaler:
     def step(self, gradients: list[torch.Tensor]) -> list[torch.Tensor] | None:
         parameters = [torch.nn.Parameter(torch.zeros(gradient.shape)) for gradient in gradients]
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient.float()
-        optimizer, stepped = torch.optim.SGD(parameters), []
+            parameter.grad = gradient.float().clone()
+        one_more = torch.nn.Parameter(torch.zeros(()))  # an optimizer wants a parameter
+        one_more.grad = torch.zeros(())
+        optimizer, stepped = torch.optim.SGD([*parameters, one_more]), []
         optimizer.register_step_post_hook(lambda *_: stepped.append(True))
+        self.scaler.scale(torch.zeros(()))  # it wants to have scaled something before
         self.scaler.step(optimizer)
         self.scaler.update()
         return [p.grad for p in parameters if p.grad is not None] if stepped else None
