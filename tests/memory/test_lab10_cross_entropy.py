@@ -80,7 +80,7 @@ def specification(secret: bytes) -> Specification:
     for given in EXERCISE.cases(Draw(secret, "lab10_memory", "chunked_cross_entropy", "sealed")):
         right = run_measured(DRIVER, EXERCISE.reference, given.inputs, given.limits)
         check_limits(EXERCISE.id, given, right)
-        dear = [m for m in EXERCISE.misconceptions if m.name in TOLD_BY_COST and given.limits]
+        dear = [m for m in EXERCISE.misconceptions if m.name in TOLD_BY_COST and given.aspect == "memory"]
         mistakes = {m.name: outcome_of(DRIVER, EXERCISE, m.candidate, given.inputs, {}, given.limits) for m in dear}
         cases.append(Case(given.name, given.aspect, given.inputs, right.outputs, mistakes, given.limits))
     hints = {m.name: m.hint for m in EXERCISE.misconceptions}
