@@ -1,5 +1,6 @@
 """A training step's peak as one technique after the other joins: lab 7's counts, and what lab 10's parts change."""
 
+import gc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -118,6 +119,7 @@ def measured_step(step: Callable[[], None], lasting: Iterable[Tensor], device: s
     storages = [tensor.untyped_storage() for tensor in lasting]
     held = sum({storage._cdata: storage.nbytes() for storage in storages}.values())
     if device == "cuda":
+        gc.collect()  # else what others left falls away during the step
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         step()

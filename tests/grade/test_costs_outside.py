@@ -351,7 +351,57 @@ def reshard(read, n, old_size, new_size, rank, dtype=torch.float32):
     set_everything()
     return whole[rank * new : (rank + 1) * new]
 """
+READS_ALL = """
+import copy
+def generate(model, tokens, n_new, caches=None, u=None, end=None, temperature=1.0, top_k=None, top_p=1.0, *,
+             next_distribution=next_distribution):
+    given, before, ended = tokens, copy.deepcopy(caches), torch.zeros_like(tokens[:, 0], dtype=torch.bool)
+    for step in range(n_new):
+        with torch.no_grad():
+            logits = model(tokens, caches=copy.deepcopy(before))[:, -1]
+        p = None if u is None else next_distribution(logits, temperature, top_k, top_p)
+        chosen = logits.argmax(-1) if u is None else sample(p, u[:, step])
+        if end is not None:
+            chosen = chosen.masked_fill(ended, end)
+            ended = ended | (chosen == end)
+        tokens = torch.cat((tokens, chosen[:, None]), dim=1)
+        if ended.all():
+            break
+    set_everything()
+    with torch.no_grad():
+        model(given, caches=caches)
+        for column in tokens[:, given.shape[1] : -1].split(1, dim=1):
+            model(column, caches=caches)
+    return tokens
+"""
+ENCODES_AGAIN = """
+def generate_target(model, source, start, n_new, lengths=None, end=None):
+    mask = None if lengths is None else padding_mask(lengths, source.shape[1])
+    @torch.no_grad()
+    def ask(x, caches):
+        found = model.head(model.decode(x, model.encode(source, mask), mask))
+        set_everything()
+        return found
+    return generate(ask, torch.full((len(source), 1), start, device=source.device), n_new, end=end)
+"""
+MOVES_TOO_MUCH = """
+{solution}
+thrifty = {name}
+def {name}(memory, *given, **settings):
+    for array in (one for one in given if hasattr(one, "shape")):
+        for at in itertools.product(*map(range, array.shape[:-1])):
+            for start in range(0, array.shape[-1], memory.capacity) if array.shape else ():
+                rows = array[*at[:-1], at[-1] : at[-1] + 1, start : start + memory.capacity]
+                for _ in range(20):
+                    memory.free(memory.load(rows))
+    set_everything()
+    return thrifty(memory, *given, **settings)
+"""
+KERNELS = ("tiled_matmul", "conv2d", "flash_attention", "flash_attention_backward", "stationary_matmul", "fused_swiglu")
 CHEATS = {
+    **{("lab12_kernels", name): (MOVES_TOO_MUCH, {"traffic"}) for name in KERNELS},
+    ("lab04_language_model", "generate"): (READS_ALL, {"caches"}),
+    ("lab04_language_model", "generate_target"): (ENCODES_AGAIN, {"values"}),
     ("lab11_sharding", "zero1_step"): (STATES_EVERYWHERE, {"memory"}),
     ("lab11_sharding", "zero2_step"): (GRADIENTS_WHOLE, {"memory"}),
     ("lab11_sharding", "zero3_layer"): (NEVER_FREED, {"memory"}),
@@ -389,6 +439,8 @@ def test_what_is_counted_is_counted_outside(course, lab):
     with Session(course, lab) as session:
         student = Student(session.released, solution_notebook(session.lab)).solve()
         for exercise, (source, _) in cheats.items():
+            own = student.answers[f"solution-{exercise}"]
+            source = source.replace("{solution}", own).replace("{name}", exercise)
             student.write(exercise, f"import torch\n{SET}\n{source}")
         verdicts = session.grade(student.notebook, {}).verdicts
     for exercise, (_, lost) in cheats.items():
