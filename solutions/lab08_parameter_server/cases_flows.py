@@ -110,7 +110,7 @@ def server_cases(draw: Draw) -> list[Given]:
         case("three servers", "shards", [2, 0, 1, 0], 2, mixed=True),
         case("a server without keys", "shards", [0, 2, 0], 2, True, servers=3),
         case("five workers, and a last server without keys", "shards", [1, 0, 1], 5, steps=1, servers=3),
-        case("a first server without keys", "shards", [2, 1], 1, steps=1, shapes=[(0,), (2, 0)]),
+        case("a first server without keys", "shards", [2, 1, 1, 2], 1, shapes=[(0,), (2, 0), (3,), ()]),
         case("what comes and goes", "order", [0, 0, 0], 2, True, steps=1),
         case("what comes and goes, two servers", "order", [0, 1, 1, 0], 2, True),
         case("what comes and goes, five workers", "order", [0, 0, 0], 5, mixed=True),
