@@ -39,18 +39,19 @@ def step(call: Call, qkv: list[Tensor], backward: bool) -> None:
         torch.autograd.grad(output, qkv, torch.ones_like(output))
 
 
-def seconds(run: Callable[[], None], device: str) -> float:
-    """The time of one call that was already warm."""
+def seconds(run: Callable[[], object], device: str, calls: int = 1) -> float:
+    """The time of one call that was already warm; on a card of so many in a row."""
     if device == "cpu":
         start = time.perf_counter()
         run()
         return time.perf_counter() - start
     first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     first.record(torch.cuda.current_stream())
-    run()
+    for _ in range(calls):
+        run()
     last.record(torch.cuda.current_stream())
     torch.cuda.synchronize()
-    return first.elapsed_time(last) / 1e3
+    return first.elapsed_time(last) / 1e3 / calls
 
 
 def peak(run: Callable[[], None], device: str) -> int:

@@ -10,7 +10,6 @@ peers; rounds alternate, and each call's best time counts.
 
 import argparse
 import functools
-import time
 from collections.abc import Callable
 
 import torch
@@ -21,6 +20,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mlsys_course.attention import attention
 from mlsys_course.desk.check.meter import peak_bytes
 from mlsys_course.kernels import attend
+
+from .attention import seconds
 
 Run = Callable[[], object]
 LENGTHS = [512, 1024, 2048, 4096, 8192]
@@ -49,21 +50,6 @@ def on_the_cpu() -> None:
         cells = [f"{T:,}", f"{peaks['naive']:.1f}", f"{peaks['flash']:.1f}", f"{more:.2f}" if before[0] else ""]
         print(f"| {' | '.join([*cells, *(f'{t:.2f}' for t in times.values())])} |".replace("inf", "not run"))
         before = (T, peaks["flash"])
-
-
-def seconds(run: Run, device: str, calls: int = 1) -> float:
-    """The time of one call, of so many in a row."""
-    if device == "cpu":
-        start = time.perf_counter()
-        run()
-        return time.perf_counter() - start
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    first.record(torch.cuda.current_stream())
-    for _ in range(calls):
-        run()
-    last.record(torch.cuda.current_stream())
-    torch.cuda.synchronize()
-    return first.elapsed_time(last) / 1e3 / calls
 
 
 def compared(runs: dict[str, Run], rounds: int = 15) -> dict[str, float]:

@@ -72,8 +72,9 @@ def flags(
     aliases = tuple(sorted(work.aliases.items()))
     patches = [Flag(where, line, why) for where, text in texts.items() for line, why in _patches(text, aliases)]
     for path, text in carried.items():
-        own = tuple(sorted(import_aliases(_parsed(text)).items()))
-        patches += [Flag(path, line, why) for line, why in _patches(text[:LONGEST_CELL], own)]
+        text = text[:LONGEST_CELL]
+        own = tuple(sorted(import_aliases(parse_cell(text)).items()))
+        patches += [Flag(path, line, why) for line, why in _patches(text, own)]
     found = {"": [*hidden, *patches]}
     for name, specification in specifications.items():
         expression = next((cell.candidate for cell in cells if cell.exercise == name), "")

@@ -6,26 +6,25 @@ most that any rank holds counts.
 """
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from mlsys_course.desk.check import Outcome
-from mlsys_course.desk.check.compare import compare
 
 from .alone import Repeated
 from .contract import Ended, Limits
 from .group import Group
 from .sealed import Examination
 from .transcript import Recorded
-from .work import SCRATCH_MIB, Work, closeness
+from .work import Work
 
 
 def measure_ranks(work: Work, asked: Sequence[Examination], group: Group) -> None:
     """Adds "peak_memory" to the costs of those calls to ranks that are measured, when the group is gone."""
-    room = SCRATCH_MIB + math.ceil(work.handed_in / (1 << 20))
-    limits = replace(group.limits, scratch_mib=room)
+    limits = work.limits_of_measured(group.limits)
     for examination in asked:
         peaks: dict[str, float] = {}  # a call that was made twice is measured once
         for place, one in enumerate(examination.recorded):
@@ -58,14 +57,12 @@ class MeasuredCall:
 
     def _peak_of(self, rank: int) -> float:
         """Over a bare process; infinite where a rank comes to something else by itself."""
-        bare, alike = self._bare(rank), closeness(self.one.call.ranks[rank])
-        for kept in (self.work.reached(self.cell), range(self.cell)):
-            outputs, peak = self._alone(rank, kept)
-            expected = self.one.outcome.outputs[f"rank {rank}"]
-            if outputs is not None and all(leaf.ok for leaf in compare(outputs, expected, alike)):
-                return peak - bare + self.work.handed_in
-        self.work.log.append(f"{self._named(rank)}: it comes to something else where its memory is measured")
-        return math.inf
+        bare, before = self._bare(rank), Outcome(self.one.outcome.outputs[f"rank {rank}"])
+        alone = functools.partial(self._alone, rank)
+        peak = self.work.first_alike(self.cell, alone, before, self.one.call.ranks[rank])
+        if math.isinf(peak):
+            self.work.log.append(f"{self._named(rank)}: it comes to something else where its memory is measured")
+        return peak - bare + self.work.handed_in
 
     def _bare(self, rank: int) -> float:
         known = self.work.warm.bare
@@ -77,8 +74,8 @@ class MeasuredCall:
             known[place] = found
         return known[place]
 
-    def _alone(self, rank: int, kept: Collection[int], *, bare: bool = False) -> tuple[object, float]:
-        """Outputs of one rank, None where it does otherwise or sends other bytes; the most that its process held."""
+    def _alone(self, rank: int, kept: Collection[int], *, bare: bool = False) -> tuple[Outcome, float]:
+        """What one rank comes to, a problem where it sends other bytes; the most that its process held."""
         work, call, seconds = self.work, self.one.call, self.examination.seconds(self.one.call)
         cells = {*kept, self.cell}
         try:
@@ -93,11 +90,12 @@ class MeasuredCall:
                 member.start_measuring()
                 again = Repeated(call, rank, self.one.transcripts[rank], time.monotonic() + seconds)
                 outcome = again.run(member)
-                same = not (again.other or again.loose or outcome.problem)  # who is measured answers as it did
-                return outcome.outputs if same else None, member.peak()
+                if again.other or again.loose:  # who is measured answers as it did
+                    outcome = replace(outcome, problem="alone")
+                return outcome, member.peak()
         except Ended as error:
             work.log.append(f"{self._named(rank)}: measured alone: {error.log}")
-            return None, math.inf
+            return Outcome(problem=error.why), math.inf
 
     def _named(self, rank: int) -> str:
         return f"{self.examination.exercise}, {self.one.key}, rank {rank}"

@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from mlsys_course.desk.check import Outcome
-from mlsys_course.desk.check.compare import compare
 
 from .alone import run_alone
 from .attempt import Attempt
@@ -22,7 +21,7 @@ from .process import Sandbox
 from .sealed import Examination
 from .transcript import Room
 from .watchdog import Watchdog
-from .work import SCRATCH_MIB, Work, closeness, only_imports
+from .work import Work, only_imports
 
 RESTARTS = 4
 NOT_REACHED = {
@@ -285,9 +284,7 @@ class Submission(Work):
     def _peak(self, cell: int, key: str, call: Call, outcome: Outcome) -> float:
         """What a call takes over a bare process with the same inputs, files handed in included.
 
-        Each is a fresh process. The candidate's has run only the cells that its names reach; where these cannot do
-        without the others, because the call comes to something else there, the whole notebook up to its own cell. Where
-        it comes to something else there too, nothing is known of what it takes where it is right.
+        Each is a fresh process, whose call has to come to the same.
         """
         place = (self.cells[cell].exercise or "", key.removesuffix(AGAIN))
         if place in self.peaks:
@@ -298,22 +295,16 @@ class Submission(Work):
             if math.isinf(bare):  # there was no time left, as for who sleeps through the calls before it
                 return math.inf
             self.warm.bare[sized] = bare
-        peak, alike = math.inf, closeness(call.inputs)
-        for kept in (self.reached(cell), range(cell)):
-            found, peak = self._alone(cell, call, kept)
-            if found.problem == outcome.problem and all(x.ok for x in compare(found.outputs, outcome.outputs, alike)):
-                break
-        else:
+        peak = self.first_alike(cell, functools.partial(self._alone, cell, call), outcome, call.inputs)
+        if math.isinf(peak):
             self.log.append(f"{place[0]}, {place[1]}: it comes to something else where its memory is measured")
-            peak = math.inf
         self.peaks[place] = peak - self.warm.bare[sized] + self.handed_in
         return self.peaks[place]
 
     def _alone(self, cell: int, call: Call, kept: Collection[int], *, bare: bool = False) -> tuple[Outcome, float]:
         """A call in a sandbox of its own after the ``kept`` cells: what it comes to, and the most that it holds."""
         exercise = self.cells[cell].exercise or ""
-        room = SCRATCH_MIB + math.ceil(self.handed_in / (1 << 20))
-        limits = replace(self.limits, scratch_mib=room) if call.measure_memory else self.limits
+        limits = self.limits_of_measured(self.limits) if call.measure_memory else self.limits
         try:
             with self.fresh({*kept, cell}, [exercise], limits, 1.0) as (member,):
                 member.bare = bare

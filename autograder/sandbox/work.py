@@ -2,11 +2,12 @@
 
 import ast
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mlsys_course.desk.check import Specification, decode
-from mlsys_course.desk.check.compare import TOLERANCE, case_dtype
+from mlsys_course.desk.check import Outcome, Specification, decode
+from mlsys_course.desk.check.compare import TOLERANCE, case_dtype, compare
 from mlsys_course.desk.check.reach import LONGEST_CELL, parse_cell, reach, used_names_of
 
 from .attempt import Attempt
@@ -48,6 +49,26 @@ class Work:
     def cpu_left(self) -> float:
         """CPU-seconds that it may still take."""
         return self.limits.cpu_seconds + self.spared - self.cpu_seconds
+
+    def limits_of_measured(self, limits: Limits) -> Limits:
+        """Of a process whose memory is measured: what it may have beside itself."""
+        return replace(limits, scratch_mib=SCRATCH_MIB + math.ceil(self.handed_in / (1 << 20)))
+
+    def first_alike(
+        self, cell: int, run: Callable[[Collection[int]], tuple[Outcome, float]], as_before: Outcome, inputs: bytes
+    ) -> float:
+        """The peak of a run that comes to the same as before; infinite where none does.
+
+        First after the cells that the candidate's names reach alone; where these cannot do without the others, after
+        the whole notebook up to its own cell. Where that comes to something else too, nothing is known of what it takes
+        where it is right.
+        """
+        for kept in (self.reached(cell), range(cell)):
+            found, peak = run(kept)
+            same = found.problem == as_before.problem
+            if same and all(leaf.ok for leaf in compare(found.outputs, as_before.outputs, closeness(inputs))):
+                return peak
+        return math.inf
 
     def parked(
         self, sandbox: Sandbox, index: int, channel: Channel, runs: Sequence[CellRun], *, common: bool = False

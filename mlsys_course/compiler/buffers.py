@@ -13,6 +13,11 @@ def bytes_of(node: Node) -> int:
     return math.prod(node.shape) * node.dtype.itemsize
 
 
+def rounded(node: Node) -> int:
+    """What it takes in an arena: whole multiples of 64 bytes."""
+    return -(-bytes_of(node) // ALIGNMENT) * ALIGNMENT
+
+
 def last_uses(order: Sequence[Node], outputs: Sequence[Node]) -> dict[Node, int]:
     """The place in the order after which nobody needs a node's value; of outputs the end."""
     last = {node: at for at, node in enumerate(order)}
@@ -45,7 +50,7 @@ def plan_buffers(order: Sequence[Node], outputs: Sequence[Node]) -> dict[Node, i
     """
     last = last_uses(order, outputs)
     life = {node: (at, last[node]) for at, node in enumerate(order) if node.inputs}
-    size = {node: -(-bytes_of(node) // ALIGNMENT) * ALIGNMENT for node in life}
+    size = {node: rounded(node) for node in life}
     offsets: dict[Node, int] = {}
     for node in sorted(life, key=lambda node: -size[node]):
         first, end = life[node]
@@ -61,4 +66,4 @@ def plan_buffers(order: Sequence[Node], outputs: Sequence[Node]) -> dict[Node, i
 
 def arena_bytes(offsets: dict[Node, int]) -> int:
     """How large the arena is."""
-    return max((at + -(-bytes_of(node) // ALIGNMENT) * ALIGNMENT for node, at in offsets.items()), default=0)
+    return max((at + rounded(node) for node, at in offsets.items()), default=0)

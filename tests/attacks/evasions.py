@@ -79,26 +79,19 @@ FILLED = {
     "a deque": ("import collections\ntools = collections.deque()", "tools.appendleft(plain)", "tools[0]"),
     "an entry of an entry": ("tools = {'a': {}}", "tools['a'].update(f=plain)", "tools['a']['f']"),
 }
+BOUND = {  # ways to bind `core` that are no assignment at the top
+    "in a branch": "def core(*a): return a[0]\nif True:\n    def core(*a): return plain(*a)",
+    "in a try": "core = min\ntry:\n    class core:\n        __new__ = lambda c, *a: plain(*a)\nfinally: pass",
+    "by a match": "core = min\nmatch plain:\n    case core: pass",
+    "by a function": "core = min\ndef change():\n    global core\n    core = plain\nchange()",
+}
 EVASIONS = {
     name: [before, MODULE + PLAIN + filled, "import torch" + BODY.replace("{call}", call)]
     for name, (before, filled, call) in FILLED.items()
 } | {
-    "a name bound in a branch": [
-        MODULE + PLAIN + "def core(*a): return a[0]\nif True:\n    def core(*a): return plain(*a)",
-        "import torch" + BODY.replace("{call}", "core"),
-    ],
-    "a name bound in a try": [
-        MODULE + PLAIN + "core = min\ntry:\n    class core:\n        __new__ = lambda c, *a: plain(*a)\nfinally: pass",
-        "import torch" + BODY.replace("{call}", "core"),
-    ],
-    "a name bound by a match": [
-        MODULE + PLAIN + "core = min\nmatch plain:\n    case core: pass",
-        "import torch" + BODY.replace("{call}", "core"),
-    ],
-    "a name bound by a function": [
-        MODULE + PLAIN + "core = min\ndef change():\n    global core\n    core = plain\nchange()",
-        "import torch" + BODY.replace("{call}", "core"),
-    ],
+    f"a name bound {how}": [MODULE + PLAIN + text, "import torch" + BODY.replace("{call}", "core")]
+    for how, text in BOUND.items()
+} | {
     "code in the braces of a magic": [
         "%env NOTE={exec(bytes.fromhex('00').decode(), get_ipython().user_ns)}", calls("F.relu"),
     ],

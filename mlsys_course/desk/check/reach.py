@@ -68,8 +68,6 @@ def nodes_of(statement: ast.AST) -> Sequence[ast.AST]:
 
 def bound_names(statement: ast.stmt) -> set[str]:
     """Names that a top-level statement binds in the notebook's namespace, in whichever of its branches."""
-    if isinstance(statement, DEFINITIONS):
-        return {statement.name}
     found: set[str] = set()
     inner: list[ast.AST] = [statement]
     while inner:

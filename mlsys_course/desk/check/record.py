@@ -166,7 +166,7 @@ def _watch() -> None:
         setattr(module, name, _told(getattr(module, name), "threads"))
 
 
-def keep_switches(threads: Callable[[], int] = lambda: 1) -> None:
+def keep_switches(threads: Callable[[], int]) -> None:
     """Where candidates are graded: whatever could stop the record says so to it. Before any of their code runs.
 
     A process there has one of the ``threads`` that this counts: another one is somebody's.
