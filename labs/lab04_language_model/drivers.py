@@ -271,6 +271,6 @@ def load_llama(candidate: Callable, case: Case) -> Tree:
     same = len(file) == len(before) and all(file.get(name) is tensor for name, tensor in before)
     found = {"logits": logits, "the dict given": kept(same)}
     if config.tied_head:
-        pair = [state[f"{name}.weight"].data_ptr() for name in ("head.vocabulary", "embedding.tokens")]
-        found["head and embedding"] = "one tensor" if pair[0] == pair[1] else "two tensors"
+        tied = state["head.vocabulary.weight"].is_set_to(state["embedding.tokens.weight"])
+        found["head and embedding"] = "one tensor" if tied else "two tensors"
     return found

@@ -36,25 +36,32 @@ def epoch_shard(candidate, case):
             share.fill_(-1)
         return as_it_was
 
-    for number, epoch in enumerate(case["epochs"]):
-        again = " again" * case["epochs"][:number].count(epoch)
+    for epoch in case["epochs"]:
         own = [overwritten(candidate(n, rank, ranks, epoch, seed, case["done"])) for rank in range(ranks)]
-        shares[f"epoch {epoch}{again}"] = {f"rank {rank}": share for rank, share in enumerate(own)}
+        name = f"epoch {epoch}"
+        while name in shares:
+            name += " again"
+        shares[name] = {f"rank {rank}": share for rank, share in enumerate(own)}
     return {**shares, "the default generator": kept(torch.equal(before, torch.get_rng_state()))}
 
 
 class Momentum:
-    """The servers' optimizer, with a memory for each key: what is updated twice, or with a part, shows."""
+    """The servers' optimizer, with a memory for each key, and a rate that falls with the updates of the steps before:
+    what is updated twice, with a part or not at all shows in what is held.
+    """
 
     def __init__(self):
         self.memory: dict[str, torch.Tensor] = {}
-        self.calls: list[str] = []
+        self.rate, self.next_rate = 0.1, 0.1
 
     def __call__(self, key: str, parameter: torch.Tensor, gradient: torch.Tensor) -> None:
-        self.calls.append(key)
         before = self.memory.get(key, torch.zeros_like(gradient))
         self.memory[key] = 0.5 * before + gradient
-        parameter -= 0.1 * self.memory[key]
+        parameter -= self.rate * self.memory[key]
+        self.next_rate *= 0.9
+
+    def begin_step(self) -> None:
+        self.rate = self.next_rate
 
 
 def by_columns(x: torch.Tensor) -> torch.Tensor:
@@ -83,9 +90,9 @@ def what_is_asked(case: Tree, outputs: Tree, seen: Seen) -> Tree:
 
 @driver(ranks=True, judged=what_is_asked)
 def parameter_server_step(candidate, case, comm):
-    """What is in the memory of this rank's tensors after all steps, updates by key, and whether what else was handed
-    over is as it was. A server has its own keys only; a worker begins with other values. With ``mixed`` the dicts of
-    tensors have other orders than owners.
+    """What is in the memory of this rank's tensors after all steps, and whether what else was handed over is as it was.
+    A server has its own keys only; a worker begins with other values. With ``mixed`` the dicts of tensors have other
+    orders than owners.
     """
     keys, servers = case["keys"], case["n_servers"]
     owners = dict(zip(keys, case["owners"], strict=True))
@@ -97,6 +104,7 @@ def parameter_server_step(candidate, case, comm):
     memory_of = {key: x.view_as(x) for key, x in own.items()}  # where a model would look
     update, stays = Momentum(), True
     for gradients in case["steps"]:
+        update.begin_step()
         pushed = {key: copied(x) for key, x in zip(keys, gradients, strict=True)} if gradients else {}
         if case.get("mixed"):
             pushed = dict(reversed(pushed.items()))
@@ -108,8 +116,7 @@ def parameter_server_step(candidate, case, comm):
         )
         stays = stays and same(handed, own) and same(sent, pushed) and as_pushed
     stays = stays and list(owners.items()) == list(zip(keys, case["owners"], strict=True))
-    calls = {key: update.calls.count(key) for key in keys}
-    return {"held": memory_of, "updates": calls, "dicts and gradients": kept(stays)}
+    return {"held": memory_of, "dicts and gradients": kept(stays)}
 
 
 @driver
