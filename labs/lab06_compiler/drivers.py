@@ -468,14 +468,14 @@ def size_of(node: Node) -> int:
     return node.dtype.itemsize * math.prod(node.shape)
 
 
-def alive(order: Sequence[Node], outputs: Sequence[Node], at: int) -> list[Node]:
+def needed_at(order: Sequence[Node], outputs: Sequence[Node], at: int) -> list[Node]:
     """Results that lie in memory during a step: made so far, and used in it or later, or asked for, or its own."""
     wanted = {x for node in order[at:] for x in node.inputs} | {*outputs, order[at]}
     return [node for node in order[: at + 1] if node.inputs and node in wanted]
 
 
 def peak_of(order: Sequence[Node], outputs: Sequence[Node]) -> int:
-    return max((sum(map(size_of, alive(order, outputs, at))) for at in range(len(order))), default=0)
+    return max((sum(map(size_of, needed_at(order, outputs, at))) for at in range(len(order))), default=0)
 
 
 @driver
@@ -490,7 +490,7 @@ def plan_buffers(candidate, case):
     arena = max((stop for _, stop in places.values()), default=0)
     clashes = 0
     for at in range(len(order)):
-        taken = sorted(places[node] for node in alive(order, outputs, at) if node in places and size_of(node))
+        taken = sorted(places[node] for node in needed_at(order, outputs, at) if node in places and size_of(node))
         clashes += sum(stop > start for (_, stop), (start, _) in itertools.pairwise(taken))
     numbers = [at for at in offsets.values() if not isinstance(at, int) or at % 64 or at < 0]
     return {

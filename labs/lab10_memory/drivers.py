@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mlsys_course.desk.check import Tree, driver, kept, raised, sampled
+from mlsys_course.desk.check.tree import map_tensors
 
 DEFAULTS = {"initial_scale": 2.0**16, "growth_factor": 2.0, "backoff_factor": 0.5}
 
@@ -94,7 +95,7 @@ def chunked_cross_entropy(candidate, case):
     # The mean over many tokens makes gradients small, and outputs compare by an absolute tolerance too.
     unit = len(case["targets"])
     return {
-        name: named[name] if name == "loss" else scaled(sampled(named[name], case["every"]), unit)
+        name: named[name] if name == "loss" else map_tensors(sampled(named[name], case["every"]), lambda x: x * unit)
         for name in case["returns"]
     }
 
@@ -119,11 +120,6 @@ def most_rows(candidate, case):
     with Rows(len(case["weight"])) as rows:
         candidate(case["hidden"], case["weight"], case["targets"], **case["settings"])
     return rows.most
-
-
-def scaled(tree, factor):
-    """The numbers of a dict, times a factor."""
-    return {name: value * factor for name, value in tree.items()}
 
 
 def leaf(tensor):

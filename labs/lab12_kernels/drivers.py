@@ -1,5 +1,7 @@
 """How lab 12's exercises are called. Read it to see what a case asks of your functions."""
 
+import functools
+
 import torch
 
 from mlsys_course.desk.check import driver, raised
@@ -15,9 +17,14 @@ from mlsys_course.substrate.formats import FloatFormat
 # they move is counted. While grading, the other side is the grader's.
 
 
+@functools.lru_cache(maxsize=1)  # what the arrays hold and what was moved are both asked of it
+def machine_after(program, capacity, *arrays):
+    return carried_out(program, capacity, arrays)
+
+
 def carry_out(case, outputs):
     """The machine after the instructions, on the case's numbers."""
-    return carried_out(outputs["program"], case["capacity"], case[OUTSIDE]["arrays"])
+    return machine_after(outputs["program"], case["capacity"], *case[OUTSIDE]["arrays"])
 
 
 def results(case, outputs, seen):

@@ -215,7 +215,7 @@ BUFFERS = [
     mistake("on top of all", "Between two values that stay there may be room. Where do you look?",
         "if place + size[node] <= start:", "if False:"),
     mistake("not rounded up", "Two values of 72 bytes: where does the second begin?",
-        "size = {node: -(-bytes_of(node) // ALIGNMENT) * ALIGNMENT", "size = {node: bytes_of(node)"),
+        "size = {node: rounded(node)", "size = {node: bytes_of(node)"),
     mistake("inputs planned too", "Who owns the memory of variables and constants?",
         "for at, node in enumerate(order) if node.inputs}", "for at, node in enumerate(order)}"),
 ]  # fmt: skip

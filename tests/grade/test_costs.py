@@ -8,6 +8,7 @@ from autograder.grade.run import solution_notebook
 from autograder.grade.session import Session
 from mlsys_course.desk.check.meter import run_measured
 from mlsys_course.desk.check.verdict_table import to_html, to_text
+from tests.left_out import long_but
 
 LAB, EXERCISE = "lab10_memory", "chunked_cross_entropy"
 AT_ONCE = """
@@ -117,8 +118,9 @@ WASTEFUL = {
 }
 
 
-@pytest.mark.parametrize(("source", "tensors", "hint"), WASTEFUL.values(), ids=WASTEFUL)
-def test_a_right_answer_that_is_not_thrifty_loses_exactly_the_memory_points(session, source, tensors, hint):
+@pytest.mark.parametrize("name", long_but(2, WASTEFUL))
+def test_a_right_answer_that_is_not_thrifty_loses_exactly_the_memory_points(session, name):
+    source, tensors, hint = WASTEFUL[name]
     found = graded(session, source).verdicts
     verdict = found[EXERCISE]
     assert found["DynamicLossScaler"].ok
@@ -138,6 +140,7 @@ def test_memory_of_another_process_is_no_way_out(session):
     assert verdict.score == 11 and {r.aspect for r in verdict.results if not r.ok} == {"memory"}
 
 
+@pytest.mark.long
 def test_the_system_and_the_meter_agree(session):
     """Within a few MiB, where no kernel takes much for itself; what a process touches first is the system's alone."""
     specification, driver = session.scorer.specifications[EXERCISE], session.scorer.drivers[EXERCISE]
@@ -188,7 +191,7 @@ def thrifty(session):
     return student(session).answers[f"solution-{EXERCISE}"].replace(f"def {EXERCISE}", "def thrifty")
 
 
-@pytest.mark.parametrize("place", KEPT_IN)
+@pytest.mark.parametrize("place", long_but(1, KEPT_IN))
 def test_a_workspace_that_stays_is_charged(session, place):
     before, room, keep = KEPT_IN[place]
     source = f"{before}\n{thrifty(session)}\n{KEEPING.format(room=room, keep=keep)}"

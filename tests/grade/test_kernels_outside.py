@@ -6,6 +6,7 @@ from autograder.demo.student import Student
 from autograder.grade.run import solution_notebook
 from autograder.grade.session import Session
 
+pytestmark = pytest.mark.long
 LAB, EXERCISE = "lab12_kernels", "tiled_matmul"
 ONE_BY_ONE = """
 def tiled_matmul(memory, a, b, side=2):

@@ -6,6 +6,7 @@ from autograder.demo.student import Student
 from autograder.grade.run import solution_notebook
 from autograder.grade.session import Session
 from tests.grade.test_costs_outside import GRADIENTS_WHOLE, NEVER_FREED, STATES_EVERYWHERE
+from tests.left_out import long_but
 
 LAB, MIB = "lab11_sharding", 1 << 20
 QUIET = "import torch\ndef set_everything(): pass\n"
@@ -38,8 +39,9 @@ def graded(session, exercise: str, change: str | tuple[str, str]):
     return session.grade(student.notebook, {})
 
 
-@pytest.mark.parametrize(("exercise", "change", "aspect", "cost", "hint"), WRONG.values(), ids=WRONG)
-def test_what_costs_too_much_loses_those_points_and_gets_its_hint(session, exercise, change, aspect, cost, hint):
+@pytest.mark.parametrize("wrong", long_but(1, WRONG))
+def test_what_costs_too_much_loses_those_points_and_gets_its_hint(session, wrong):
+    exercise, change, aspect, cost, hint = WRONG[wrong]
     found = graded(session, exercise, change)
     verdict = found.verdicts[exercise]
     failed = [result for result in verdict.results if not result.ok]
@@ -49,6 +51,7 @@ def test_what_costs_too_much_loses_those_points_and_gets_its_hint(session, exerc
     assert all(v.ok for name, v in found.verdicts.items() if name != exercise)
 
 
+@pytest.mark.long
 def test_a_rank_of_the_solution_holds_about_what_the_meter_says(session):
     found = graded(session, "zero1_step", ("size = comm.world_size", "size = comm.world_size"))
     peaks = {
