@@ -19,18 +19,20 @@ from .contract import Ended, Limits
 from .group import Group
 from .sealed import Examination
 from .transcript import Recorded
-from .work import Work
+from .work import Work, alike
 
 
 def measure_ranks(work: Work, asked: Sequence[Examination], group: Group) -> None:
     """Adds "peak_memory" to the costs of those calls to ranks that are measured, when the group is gone."""
     limits = work.limits_of_measured(group.limits)
     for examination in asked:
-        peaks: dict[str, float] = {}  # a call that was made twice is measured once
+        peaks: dict[str, tuple[Outcome, float]] = {}  # a call that twice came to the same is measured once
         for place, one in enumerate(examination.recorded):
             if one.call.measure_memory and not one.outcome.problem:
-                measured = MeasuredCall(work, examination, one, limits, 2 * group.most_used + 1)
-                peak = peaks[one.call.key] = peaks.get(one.call.key) or measured.peak()
+                before, peak = peaks.get(one.call.key, (None, math.inf))
+                if before is None or not alike(one.outcome, before, one.call.ranks[0]):
+                    peak = MeasuredCall(work, examination, one, limits, 2 * group.most_used + 1).peak()
+                    peaks[one.call.key] = one.outcome, peak
                 examination.recorded[place] = replace(one, outcome=_with(one.outcome, peak))
                 examination.outcomes[one.key] = _with(examination.outcomes[one.key], peak)
 

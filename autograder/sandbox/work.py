@@ -65,8 +65,7 @@ class Work:
         """
         for kept in (self.reached(cell), range(cell)):
             found, peak = run(kept)
-            same = found.problem == as_before.problem
-            if same and all(leaf.ok for leaf in compare(found.outputs, as_before.outputs, closeness(inputs))):
+            if alike(found, as_before, inputs):
                 return peak
         return math.inf
 
@@ -129,3 +128,9 @@ def only_imports(source: str) -> bool:
 def closeness(inputs: bytes) -> float:
     """How far the outputs of one call may be apart in two processes: no looser than it is judged, for less is cheap."""
     return TOLERANCE[case_dtype(decode(inputs))]
+
+
+def alike(one: Outcome, other: Outcome, inputs: bytes) -> bool:
+    """Whether one call with these inputs came to the same in two processes."""
+    same = one.problem == other.problem
+    return same and all(leaf.ok for leaf in compare(one.outputs, other.outputs, closeness(inputs)))
