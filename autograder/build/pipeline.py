@@ -9,10 +9,11 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from mlsys_course.desk import points
-from mlsys_course.desk.check import Case, Specification
+from mlsys_course.desk.check import Case, Outcome, Specification
 from mlsys_course.desk.check.compare import TOLERANCE, compare
-from mlsys_course.desk.check.edition import outcome_to_tree, specification_from_bytes, specification_to_bytes
+from mlsys_course.desk.check.edition import specification_from_bytes, specification_to_bytes
 from mlsys_course.desk.check.tree import TreeError
+from mlsys_course.desk.check.verdict import alike, same_words
 
 from ..cases import public_specification, quiet_torch
 from ..course import Course, CourseError, Lab
@@ -148,11 +149,20 @@ def _same_case(new: Case, old: Case, specification: Specification) -> bool:
         {**vars(case), "misconceptions": {}, "inputs": dict(case.inputs), "limits": dict(case.limits)}
         for case in (old, new)
     ]
-    mistaken = [{name: outcome_to_tree(o) for name, o in case.misconceptions.items()} for case in (old, new)]
     tolerance = specification.tolerance_for(new.inputs)
+    if (
+        not all(leaf.ok for leaf in compare(*asked, tolerance))
+        or new.misconceptions.keys() != old.misconceptions.keys()
+    ):
+        return False
     coarse = MISTAKES * max(tolerance, TOLERANCE["float32"])
-    leaves = [*compare(asked[0], asked[1], tolerance), *compare(mistaken[0], mistaken[1], coarse)]
-    return all(leaf.ok for leaf in leaves)
+    return all(_same_outcome(outcome, old.misconceptions[name], coarse) for name, outcome in new.misconceptions.items())
+
+
+def _same_outcome(new: Outcome, old: Outcome, tolerance: float) -> bool:
+    """As who recognises a misconception compares: words but for numbers, costs that are measured by likeness."""
+    told = new.problem == old.problem and same_words(new.detail, old.detail) and alike(new.costs, old.costs)
+    return told and all(leaf.ok for leaf in compare(new.outputs, old.outputs, tolerance))
 
 
 __all__ = ["Built", "Made", "build", "build_and_prove", "prove_built", "proven", "stale"]
