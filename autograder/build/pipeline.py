@@ -150,10 +150,8 @@ def _same_case(new: Case, old: Case, specification: Specification) -> bool:
         for case in (old, new)
     ]
     tolerance = specification.tolerance_for(new.inputs)
-    if (
-        not all(leaf.ok for leaf in compare(*asked, tolerance))
-        or new.misconceptions.keys() != old.misconceptions.keys()
-    ):
+    same_names = new.misconceptions.keys() == old.misconceptions.keys()
+    if not (same_names and all(leaf.ok for leaf in compare(*asked, tolerance))):
         return False
     coarse = MISTAKES * max(tolerance, TOLERANCE["float32"])
     return all(_same_outcome(outcome, old.misconceptions[name], coarse) for name, outcome in new.misconceptions.items())

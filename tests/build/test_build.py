@@ -59,6 +59,29 @@ def test_cases_that_differ_within_tolerance_are_left_alone(small_course, built, 
     assert path.read_bytes() == (committed if kept else fresh)
 
 
+@pytest.mark.parametrize(
+    ("there", "fresh", "kept"),
+    [
+        ({"detail": "KeyError: v17"}, {"detail": "KeyError: v53414"}, True),  # counted by the process that built it
+        ({"detail": "KeyError: v17"}, {"detail": "IndexError: v17"}, False),
+        ({"costs": {"peak_memory": 1.0e6}}, {"costs": {"peak_memory": 1.1e6}}, True),  # measured
+        ({"costs": {"peak_memory": 1.0e6}}, {"costs": {"peak_memory": 2.0e6}}, False),
+        ({"costs": {"peak_memory": 1.0e6}}, {"costs": {}}, False),
+    ],
+)
+def test_misconceptions_that_differ_as_little_as_a_judge_looks_are_left_alone(built, tmp_path, there, fresh, kept):
+    path = built.folder / "cases" / "times.safetensors"
+    whole = specification_from_bytes(path.read_bytes())
+    first, *others = whole.cases
+    name, *_ = first.misconceptions
+    for folder, more in ((built.folder, there), (tmp_path, fresh)):
+        mistaken = {**first.misconceptions, name: replace(first.misconceptions[name], **more)}
+        (folder / "cases").mkdir(exist_ok=True)
+        changed = replace(whole, cases=[replace(first, misconceptions=mistaken), *others])
+        (folder / "cases" / "times.safetensors").write_bytes(specification_to_bytes(changed))
+    assert ("cases/times.safetensors differs" not in stale(tmp_path, built.folder)) is kept
+
+
 def test_cases_that_say_something_else_are_written_anew(built):
     path = built.folder / "cases" / "times.safetensors"
     fresh = path.read_bytes()
