@@ -89,6 +89,32 @@ def eliminate_cases(draw: Draw) -> list[Given]:
     ]
 
 
+# Graphs as the fewest lines say them: node 0 is x, and each line makes the next.
+SIGNS, SCALES, ONES = "cancel_negations", "join_scales", "drop_ones"
+TOWER: list[Line] = [["negate", [n]] for n in range(7)]
+STAIRS: list[Line] = [
+    ["scale", [0], 4.0], ["scale", [1], 0.5], ["scale", [2], 0.5], ["tanh", [3]], ["scale", [4], 1.0],
+]  # fmt: skip
+SHARED: list[Line] = [["tanh", [0]], ["negate", [1]], ["negate", [2]], ["exp", [3]], ["sin", [3]], ["add", [4, 5]],
+                      ["multiply", [6, 3]]]  # fmt: skip
+LADDER: list[Line] = [  # as many paths as 2^40
+    ["negate", [0]], ["negate", [1]], *(["add", [n, n]] for n in range(2, 42)), ["tanh", [42]],
+]  # fmt: skip
+DEEP: list[Line] = [["tanh", [0]]]
+for n in range(1, 2400, 3):
+    DEEP += [["negate", [n]], ["negate", [n + 1]], ["sin", [n + 2]]]
+UNTOUCHED: list[Line] = [
+    ["sin", [0]], ["tanh", [1]], ["negate", [0]], ["negate", [3]], ["add", [2, 4]], ["exp", [2]],
+]  # fmt: skip
+ENDLESS: list[tuple[list[Line], list[str]]] = [
+    ([["add", [0, 0]], ["tanh", [1]]], ["swap"]),
+    ([["tanh", [0]]], ["there", "and_back"]),
+    ([["exp", [0]], ["tanh", [1]], ["add", [2, 0]]], ["and_back", "there"]),
+]
+LIMITS: list[dict[str, Any]] = [{}, {"limit": 50}]
+BAD = [([["tanh", [0]]], ["other_shape"]), ([["sin", [0]], ["tanh", [1]]], ["other_dtype"])]
+
+
 def rewrite_cases(draw: Draw) -> list[Given]:
     def case(
         name: str,
@@ -101,56 +127,24 @@ def rewrite_cases(draw: Draw) -> list[Given]:
     ) -> Given:
         return Given(name, aspect, graph(draw, lines, outputs, rules=rules, **more), public)
 
-    signs, scales, ones = "cancel_negations", "join_scales", "drop_ones"
-    tower: list[Line] = [["negate", [n]] for n in range(7)]
-    stairs: list[Line] = [
-        ["scale", [0], 4.0],
-        ["scale", [1], 0.5],
-        ["scale", [2], 0.5],
-        ["tanh", [3]],
-        ["scale", [4], 1.0],
-    ]
-    shared: list[Line] = [["tanh", [0]], ["negate", [1]], ["negate", [2]], ["exp", [3]], ["sin", [3]], ["add", [4, 5]],
-                          ["multiply", [6, 3]]]  # fmt: skip
-    ladder: list[Line] = [["negate", [0]], ["negate", [1]]]
-    for n in range(2, 42):  # as many paths as 2^40
-        ladder.append(["add", [n, n]])
-    ladder.append(["tanh", [42]])
-    deep: list[Line] = [["tanh", [0]]]
-    for n in range(1, 2400, 3):
-        deep += [["negate", [n]], ["negate", [n + 1]], ["sin", [n + 2]]]
     drawn: list[Line] = []
     for n in range(1, draw.integer(16, 20)):
         drawn.append(
             draw.choice([["negate", [n - 1]], ["scale", [n - 1], 2.0], ["tanh", [n - 1]], ["negate", [n - 1]]])
         )
-    untouched: list[Line] = [
-        ["sin", [0]],
-        ["tanh", [1]],
-        ["negate", [0]],
-        ["negate", [3]],
-        ["add", [2, 4]],
-        ["exp", [2]],
-    ]
     end = len(drawn)
-    endless: list[tuple[list[Line], list[str]]] = [
-        ([["add", [0, 0]], ["tanh", [1]]], ["swap"]),
-        ([["tanh", [0]]], ["there", "and_back"]),
-        ([["exp", [0]], ["tanh", [1]], ["add", [2, 0]]], ["and_back", "there"]),
-    ]
-    bad = [([["tanh", [0]]], ["other_shape"]), ([["sin", [0]], ["tanh", [1]]], ["other_dtype"])]
     return [
-        case("a tower of signs", "fixed point", tower, [7], [signs], True),
-        case("until nothing applies", "fixed point", stairs, [5], [scales, ones], True),
-        case("a rule makes work for another", "fixed point", stairs, [5], [ones, scales], True),
+        case("a tower of signs", "fixed point", TOWER, [7], [SIGNS], True),
+        case("until nothing applies", "fixed point", STAIRS, [5], [SCALES, ONES], True),
+        case("a rule makes work for another", "fixed point", STAIRS, [5], [ONES, SCALES], True),
         case("its own work again", "fixed point", [["shift", [0], 5.0], ["tanh", [1]]], [2], ["split_shift"], True),
         several(
             "drawn, several rules",
             "fixed point",
             [
-                graph(draw, drawn, [end, end - 1, end // 2], rules=[signs, scales, ones]),
-                graph(draw, drawn, [end], rules=["negate_by_scale", scales]),
-                graph(draw, tower, [7, 6], rules=["negate_by_scale", scales, ones]),
+                graph(draw, drawn, [end, end - 1, end // 2], rules=[SIGNS, SCALES, ONES]),
+                graph(draw, drawn, [end], rules=["negate_by_scale", SCALES]),
+                graph(draw, TOWER, [7, 6], rules=["negate_by_scale", SCALES, ONES]),
                 graph(draw, [["shift", [0], 6.0], ["shift", [1], 3.0]], [2, 1], rules=["split_shift"]),
                 graph(draw, [["exp", [0]], ["relu", [1]], ["relu", [2]]], [3, 1], rules=["relu_of_exp"]),
             ],
@@ -159,40 +153,40 @@ def rewrite_cases(draw: Draw) -> list[Given]:
             "which is first, and at the outputs",
             "fixed point",
             [
-                graph(draw, [["negate", [0]], ["negate", [1]]], [2, 1], rules=[signs, "negate_by_scale"]),
-                graph(draw, [["scale", [0], 1.0]], [1, 0, 1], rules=[ones]),
+                graph(draw, [["negate", [0]], ["negate", [1]]], [2, 1], rules=[SIGNS, "negate_by_scale"]),
+                graph(draw, [["scale", [0], 1.0]], [1, 0, 1], rules=[ONES]),
                 graph(draw, [["tanh", [0]], ["negate", [1]]], [2], rules=[]),
-                graph(draw, untouched, [6, 4], rules=["negate_by_scale", "negate_by_difference"]),
-                graph(draw, untouched, [6, 4], rules=["negate_by_difference", "negate_by_scale"]),
-                graph(draw, [["tanh", [0]]], [], rules=[signs]),
+                graph(draw, UNTOUCHED, [6, 4], rules=["negate_by_scale", "negate_by_difference"]),
+                graph(draw, UNTOUCHED, [6, 4], rules=["negate_by_difference", "negate_by_scale"]),
+                graph(draw, [["tanh", [0]]], [], rules=[SIGNS]),
             ],
         ),
-        case("a node with several users", "sharing", shared, [7], [signs], True),
-        case("what no rule changes", "sharing", untouched, [5, 6], [signs], True),
-        case("40 doublings", "sharing", ladder, [43], [signs]),
-        case("a deep graph", "sharing", deep, [len(deep)], [signs]),
+        case("a node with several users", "sharing", SHARED, [7], [SIGNS], True),
+        case("what no rule changes", "sharing", UNTOUCHED, [5, 6], [SIGNS], True),
+        case("40 doublings", "sharing", LADDER, [43], [SIGNS]),
+        case("a deep graph", "sharing", DEEP, [len(DEEP)], [SIGNS]),
         several(
             "shared and untouched",
             "sharing",
             [
-                graph(draw, shared, [7, 3, 1], rules=[signs, scales]),
-                graph(draw, untouched, [6], rules=[signs]),
-                graph(draw, untouched, [6, 5, 0], rules=[scales, ones]),
+                graph(draw, SHARED, [7, 3, 1], rules=[SIGNS, SCALES]),
+                graph(draw, UNTOUCHED, [6], rules=[SIGNS]),
+                graph(draw, UNTOUCHED, [6, 5, 0], rules=[SCALES, ONES]),
             ],
         ),
-        case("there and back", "endless", *endless[1][:1], [1], endless[1][1], True, endless=1),
-        case("another shape", "endless", bad[0][0], [1], bad[0][1], True, endless=1),
+        case("there and back", "endless", *ENDLESS[1][:1], [1], ENDLESS[1][1], True, endless=1),
+        case("another shape", "endless", BAD[0][0], [1], BAD[0][1], True, endless=1),
         several("all that do not end", "endless", [
             graph(draw, lines, [len(lines)], rules=rules, endless=1, **more)
-            for lines, rules in endless for more in ({}, {"limit": 50})
+            for lines, rules in ENDLESS for more in LIMITS
         ]),
         several("another shape or dtype", "endless", [
-            graph(draw, lines, [len(lines)], rules=[signs, *rules], endless=1) for lines, rules in bad
+            graph(draw, lines, [len(lines)], rules=[SIGNS, *rules], endless=1) for lines, rules in BAD
         ]),
         several("just enough, and one too many", "endless", [
-            graph(draw, tower[:6], [6], rules=[signs], limit=3),
-            graph(draw, [["negate", [k]] for k in range(2000)], [2000], rules=[signs]),
-            graph(draw, [["negate", [k]] for k in range(2002)], [2002], rules=[signs], endless=1),
+            graph(draw, TOWER[:6], [6], rules=[SIGNS], limit=3),
+            graph(draw, [["negate", [k]] for k in range(2000)], [2000], rules=[SIGNS]),
+            graph(draw, [["negate", [k]] for k in range(2002)], [2002], rules=[SIGNS], endless=1),
             graph(draw, [["shift", [0], 5.0]], [1], rules=["split_shift"], limit=4),
             graph(draw, [["shift", [0], 6.0]], [1], rules=["split_shift"], limit=4, endless=1),
         ]),
