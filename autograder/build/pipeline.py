@@ -151,7 +151,7 @@ def _same_case(new: Case, old: Case, specification: Specification) -> bool:
     ]
     tolerance = specification.tolerance_for(new.inputs)
     same_names = new.misconceptions.keys() == old.misconceptions.keys()
-    if not (same_names and all(leaf.ok for leaf in compare(*asked, tolerance))):
+    if not (same_names and all(leaf.ok for leaf in compare(asked[0], asked[1], tolerance))):
         return False
     coarse = MISTAKES * max(tolerance, TOLERANCE["float32"])
     return all(_same_outcome(outcome, old.misconceptions[name], coarse) for name, outcome in new.misconceptions.items())
