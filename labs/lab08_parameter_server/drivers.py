@@ -121,9 +121,11 @@ def parameter_server_step(candidate, case, comm):
 
 @driver
 def shard_keys(candidate, case):
-    """The owners by key, and the order of the keys."""
-    owners = candidate(dict(zip(case["keys"], case["sizes"], strict=True)), case["n_servers"])
-    return {"keys": list(owners), "owners": [int(owner) for owner in owners.values()]}
+    """The owners by key, the order of the keys, and whether the dict of sizes is as it was."""
+    sizes = dict(zip(case["keys"], case["sizes"], strict=True))
+    owners = candidate(sizes, case["n_servers"])
+    stays = list(sizes.items()) == list(zip(case["keys"], case["sizes"], strict=True))
+    return {"keys": list(owners), "owners": [int(owner) for owner in owners.values()], "sizes": kept(stays)}
 
 
 # ---- who sends first, and who waits ----------------------------------------------------------------------------------

@@ -859,14 +859,13 @@ def shard_keys(sizes, n_servers):
     """A dict from key to the server that owns it, 0 to n_servers - 1; keys in the order of sizes.
 
     sizes: a dict from key to bytes, whole numbers, also 0; may be empty. Of equal sizes the key that comes earlier in
-    sizes goes first; of servers with equally few bytes the lowest takes it.
+    sizes goes first; of servers with equally few bytes the lowest takes it. The dict stays as it is.
     """
     ### BEGIN SOLUTION
-    servers, owners = [(0, server) for server in range(n_servers)], {}
+    held, owners = {server: [] for server in range(n_servers)}, {}
     for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
-        held, server = heapq.heappop(servers)
-        owners[key] = server
-        heapq.heappush(servers, (held + sizes[key], server))
+        owners[key] = min(held, key=lambda server: sum(held[server]))
+        held[owners[key]].append(sizes[key])
     return {key: owners[key] for key in sizes}
     ### END SOLUTION
 
