@@ -17,11 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from benchmarks.attention import seconds
 from mlsys_course.attention import attention
 from mlsys_course.desk.check.meter import peak_bytes
 from mlsys_course.kernels import attend
-
-from .attention import seconds
 
 Run = Callable[[], object]
 LENGTHS = [512, 1024, 2048, 4096, 8192]

@@ -19,7 +19,7 @@ from .contract import Ended, Limits
 from .group import Group
 from .sealed import Examination
 from .transcript import Recorded
-from .work import Work, alike
+from .work import Work, came_to_the_same
 
 
 def measure_ranks(work: Work, asked: Sequence[Examination], group: Group) -> None:
@@ -30,7 +30,7 @@ def measure_ranks(work: Work, asked: Sequence[Examination], group: Group) -> Non
         for place, one in enumerate(examination.recorded):
             if one.call.measure_memory and not one.outcome.problem:
                 before, peak = peaks.get(one.call.key, (None, math.inf))
-                if before is None or not alike(one.outcome, before, one.call.ranks[0]):
+                if before is None or not came_to_the_same(one.outcome, before, one.call.ranks[0]):
                     peak = MeasuredCall(work, examination, one, limits, 2 * group.most_used + 1).peak()
                     peaks[one.call.key] = one.outcome, peak
                 examination.recorded[place] = replace(one, outcome=_with(one.outcome, peak))

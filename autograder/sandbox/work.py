@@ -65,7 +65,7 @@ class Work:
         """
         for kept in (self.reached(cell), range(cell)):
             found, peak = run(kept)
-            if alike(found, as_before, inputs):
+            if came_to_the_same(found, as_before, inputs):
                 return peak
         return math.inf
 
@@ -130,7 +130,7 @@ def closeness(inputs: bytes) -> float:
     return TOLERANCE[case_dtype(decode(inputs))]
 
 
-def alike(one: Outcome, other: Outcome, inputs: bytes) -> bool:
+def came_to_the_same(one: Outcome, other: Outcome, inputs: bytes) -> bool:
     """Whether one call with these inputs came to the same in two processes."""
     same = one.problem == other.problem
     return same and all(leaf.ok for leaf in compare(one.outputs, other.outputs, closeness(inputs)))
